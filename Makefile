@@ -1,0 +1,49 @@
+# Everything a person does with a clone; `make` alone lists it.
+PYTHON ?= python3
+HOST ?= 127.0.0.1
+PORT ?= 8000
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help serve train test test-fast check lock clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+serve: .venv/.service ## serve the current model on http://HOST:PORT (default 127.0.0.1:8000)
+	@exec $(BIN)/seefood serve --host $(HOST) --port $(PORT)
+
+train: .venv/.train ## retrain with DATA=folder, e.g. make train DATA=photos ARGS='--epochs 5'
+	@test -n "$(DATA)" || { echo "make train: say which folder, e.g. make train DATA=photos" >&2; exit 2; }
+	@exec $(BIN)/seefood train "$(DATA)" $(ARGS)
+
+test: .venv/.dev ## run every test (installs torch; about ten minutes on two cores)
+	$(BIN)/pytest
+
+test-fast: .venv/.dev ## run the tests that take seconds
+	$(BIN)/pytest -m "not slow"
+
+check: .venv/.dev ## lint, format check and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+lock: .venv/.dev ## resolve constraints.txt again, to the newest releases
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --upgrade --no-annotate --no-header \
+		pyproject.toml --output-file constraints.txt
+
+clean: ## remove what make and the tools made; models and checkpoints stay
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache build seefood.egg-info
+
+# One environment, three sizes: what is installed is remembered by a file of that name.
+.venv/bin/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "seefood needs Python 3.11 or newer; name one with make PYTHON=..." >&2; exit 2; }
+	$(PYTHON) -m venv .venv
+
+.venv/.service: EXTRA :=
+.venv/.train: EXTRA := [train]
+.venv/.dev: EXTRA := [dev]
+.venv/.service .venv/.train .venv/.dev: pyproject.toml constraints.txt | .venv/bin/pip
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".$(EXTRA)"
+	@touch $@

@@ -1,0 +1,1 @@
+"""The runtime: a photo in, a verdict out. Imports neither torch nor anything of training."""

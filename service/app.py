@@ -1,0 +1,50 @@
+"""The application: settings, model, routes and error bodies, wired together."""
+
+import sys
+
+from flask import Flask, Response
+
+from service import problems
+from service.api import api
+from service.errors import SeeFoodError
+from service.model import Model, open_model
+from service.ops import ops
+from service.settings import Settings
+
+_CANT_LOAD = 4  # the exit status on which gunicorn stops the service instead of starting the worker again
+
+
+def create_app(settings: Settings | None = None, model: Model | None = None) -> Flask:
+    """Make the application of one worker, its model opened here, after the fork, and warmed up.
+
+    Raises:
+        SeeFoodError: a setting can't be used, or the model can't be opened.
+    """
+    settings = settings or Settings.from_env()
+    if model is None:
+        model = open_model(settings.models, settings.model, settings.device, settings.precision)
+        model.warm_up()
+    app = Flask(__name__, static_folder="web", static_url_path="/web")
+    # Base64 makes a photo a third larger, and multipart adds a few lines.
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_bytes * 4 // 3 + 65536
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.extensions |= {"settings": settings, "model": model}
+    problems.register(app)
+    app.register_blueprint(api)
+    app.register_blueprint(ops)
+    app.add_url_rule("/", "page", lambda: page(app))
+    return app
+
+
+def page(app: Flask) -> Response:
+    """Answer the page on which a phone takes a photo."""
+    return app.send_static_file("index.html")
+
+
+def worker() -> Flask:
+    """Make the application for gunicorn: what can't be served ends the worker with one sentence on stderr."""
+    try:
+        return create_app()
+    except SeeFoodError as error:
+        sys.stderr.write(f"seefood: {error}\n")
+        sys.exit(_CANT_LOAD)

@@ -1,0 +1,116 @@
+"""The command line `seefood`: serve and predict, and the commands that an installed extra adds."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+import loky
+
+from service.errors import SeeFoodError
+from service.model import Model, open_model
+from service.photo import find_photos
+from service.scoring import score
+from service.settings import Settings
+
+_UNUSABLE = 2  # the exit status of every command that ends with a sentence
+
+
+class Commands(click.Group):
+    """A group whose further commands come from the entry points `seefood.commands`, and whose errors are sentences."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """List the commands of this module and those that other packages add."""
+        return sorted({*super().list_commands(ctx), *entry_points(group="seefood.commands").names})
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """Find a command by name, here first."""
+        found = super().get_command(ctx, name)
+        if found is None:
+            for entry in entry_points(group="seefood.commands", name=name):
+                command: click.Command = entry.load()
+                return command
+        return found
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; what a person can mend ends it with one sentence and exit status 2."""
+        try:
+            return super().invoke(ctx)
+        except SeeFoodError as error:
+            fail(str(error))
+
+
+def fail(sentence: str) -> NoReturn:
+    """End the program with one sentence on stderr."""
+    click.echo(f"seefood: {sentence}", err=True)
+    sys.exit(_UNUSABLE)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="seefood")
+def main() -> None:
+    """Hotdog or not hotdog: train, serve and ask an image classifier."""
+
+
+@main.command()
+@click.option("--host", help="Address to listen on; SEEFOOD_HOST, else 127.0.0.1.")
+@click.option("--port", type=int, help="Port to listen on; SEEFOOD_PORT, else 8000.")
+@click.option("--model", help="Version or ONNX file to serve; SEEFOOD_MODEL, else the current version.")
+def serve(**given: str | int | None) -> None:
+    """Answer photos over HTTP, under gunicorn."""
+    os.environ.update({f"SEEFOOD_{name.upper()}": str(value) for name, value in given.items() if value is not None})
+    settings = Settings.from_env()
+    config = Path(__file__).parent / "gunicorn.conf.py"
+    click.echo(f"seefood: serving on http://{settings.host}:{settings.port} (Ctrl-C stops)", err=True)
+    # gunicorn takes this process over, so that signals reach it with nothing in between.
+    os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "--config", str(config)])  # noqa: S606
+
+
+@main.command()
+@click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PHOTO_OR_FOLDER...")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object a line instead of a table.")
+@click.option("--model", default="", help="Version or ONNX file; SEEFOOD_MODEL, else the current version.")
+def predict(photos: tuple[Path, ...], as_json: bool, model: str) -> None:
+    """Say what photos show. Exit status 2 where one is missing or can't be read."""
+    settings = Settings.from_env()
+    opened = open_model(
+        settings.models, model or settings.model, settings.device, settings.precision, threads=loky.cpu_count()
+    )
+    unreadable = 0
+    for path, answer in score(opened, _expand(photos)):
+        if isinstance(answer, str):
+            unreadable += 1
+            click.echo(f"seefood: {_printable(path)}: {answer}", err=True)
+        else:
+            click.echo(_line(opened, path, answer, as_json))
+    if unreadable:
+        sys.exit(_UNUSABLE)
+
+
+def _expand(photos: tuple[Path, ...]) -> Iterator[Path]:
+    for path in photos:
+        if not path.is_dir():
+            yield path
+        elif found := find_photos(path):
+            yield from found
+        else:
+            raise SeeFoodError(f"{_printable(path)} has no photos in it.")
+
+
+def _line(model: Model, path: Path, probability: float, as_json: bool) -> str:
+    verdict = model.verdict(probability)
+    if as_json:
+        return json.dumps({"file": _printable(path), **verdict.as_dict(model.metadata.positive_label)})
+    width = max(len(model.metadata.positive_label), len(model.metadata.negative_label))
+    doubt = "?" if verdict.uncertain else " "
+    return f"{verdict.label:{width}} {doubt} {probability:6.1%}  {_printable(path)}"
+
+
+def _printable(path: Path) -> str:
+    """Return a path that prints on one line in any terminal, whatever bytes its name has."""
+    name = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in name)

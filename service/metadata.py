@@ -1,0 +1,67 @@
+"""What a model file says of itself: the ONNX metadata properties, as one typed record."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+SCHEMA_VERSION = "1"
+RESERVED_LABELS = ("label", "probability", "uncertain", "filename")  # fields that stand beside the label in an answer
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """The properties of one model.
+
+    Attributes:
+        name: what the model tells apart, for people.
+        version: the folder of the model in the registry.
+        positive_label, negative_label: the two verdicts.
+        threshold: in [0, 1]; a probability at or above it is the positive label.
+        uncertain_low, uncertain_high: in [0, 1]; a probability strictly between them is an uncertain verdict.
+        temperature: > 0; divides the logit inside the graph.
+        backbone: torchvision's name of the network.
+        resize: how a photo becomes the model's square.
+        photos_digest: SHA-256 of the photos and labels it was fitted and validated on.
+        metrics: a JSON object of measured metrics with their 95% intervals.
+        created: when it was exported, ISO 8601, UTC.
+        schema_version: of these properties.
+    """
+
+    name: str
+    version: str
+    positive_label: str
+    negative_label: str
+    threshold: float
+    uncertain_low: float
+    uncertain_high: float
+    temperature: float
+    backbone: str
+    resize: str
+    photos_digest: str
+    metrics: Mapping[str, Any]
+    created: str
+    schema_version: str = SCHEMA_VERSION
+
+    def to_properties(self) -> dict[str, str]:
+        """Return the record as ONNX metadata properties: each value as text, numbers and objects as JSON."""
+        return {key: value if isinstance(value, str) else json.dumps(value) for key, value in asdict(self).items()}
+
+    @classmethod
+    def from_properties(cls, properties: Mapping[str, str]) -> "Metadata":
+        """Read the record back; raises ValueError, naming the property, where one is missing or can't be read."""
+        if properties.get("schema_version") != SCHEMA_VERSION:
+            raise ValueError(f"schema_version is {properties.get('schema_version')!r}, not {SCHEMA_VERSION!r}")
+        values: dict[str, Any] = {}
+        for key, kind in cls.__annotations__.items():
+            if key not in properties:
+                raise ValueError(f"the property {key!r} is missing")
+            values[key] = properties[key] if kind is str else _from_json(key, properties[key])
+        return cls(**values)
+
+
+def _from_json(key: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"the property {key!r} is not JSON: {text!r}") from error

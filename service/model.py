@@ -1,0 +1,151 @@
+"""One ONNX file: opens it on a CPU or CUDA, warms it up, and turns a batch of pixels into verdicts."""
+
+import logging
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+from service.errors import SeeFoodError
+from service.metadata import Metadata
+from service.photo import RESIZE_POLICY, Pixels
+
+Floats = npt.NDArray[np.float32]
+
+FILES = {"float32": "model.onnx", "int8": "model.int8.onnx"}  # of a version's folder, by precision
+
+_CUDA = "CUDAExecutionProvider"
+_CPU = "CPUExecutionProvider"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a model says of one photo: its label, whether that is the positive one, P(positive) and whether in doubt."""
+
+    label: str
+    positive: bool
+    probability: float
+    uncertain: bool
+
+    def as_dict(self, positive_label: str) -> dict[str, Any]:
+        """Return the verdict as an answer's fields, the boolean under the positive label's name."""
+        return {
+            "label": self.label,
+            positive_label: self.positive,
+            "probability": round(self.probability, 6),
+            "uncertain": self.uncertain,
+        }
+
+
+class Model:
+    """An opened model.
+
+    Attributes:
+        metadata: what the file says of itself.
+        size: side of the input square in pixels.
+        device: `cpu` or `cuda`, whichever the session really runs on.
+        warm: whether an inference has succeeded.
+    """
+
+    def __init__(self, path: Path, device: str = "cpu", threads: int = 1) -> None:
+        """Open a file; threads are those that one inference may use.
+
+        Raises:
+            SeeFoodError: the file is missing or no seefood model, or the device can't be used.
+        """
+        self.path = path
+        self._session = _session(path, device, threads)
+        self.device = "cuda" if self._session.get_providers()[0] == _CUDA else "cpu"
+        if self.device != device:
+            raise SeeFoodError(f"The device {device} can't be used: ONNX Runtime fell back to {self.device}.")
+        try:
+            self.metadata = Metadata.from_properties(self._session.get_modelmeta().custom_metadata_map)
+        except ValueError as error:
+            raise SeeFoodError(f"{path} is not a seefood model: {error}; export it with seefood train.") from error
+        if self.metadata.resize != RESIZE_POLICY:
+            raise SeeFoodError(f"{path} wants photos resized by '{self.metadata.resize}', not by '{RESIZE_POLICY}'.")
+        self.size: int = self._session.get_inputs()[0].shape[1]
+        self.warm = False
+
+    def run(self, pixels: Pixels) -> tuple[Floats, Floats]:
+        """Map uint8 [N, S, S, 3] RGB pixels to probability, float32 [N], and heatmap, float32 [N, h, w]."""
+        probability, heatmap = self._session.run(["probability", "heatmap"], {"pixels": pixels})
+        return probability, heatmap
+
+    def warm_up(self) -> None:
+        """Run one black square, so that the first photo does not pay for what ONNX Runtime sets up lazily."""
+        self.run(np.zeros((1, self.size, self.size, 3), np.uint8))
+        self.warm = True
+
+    def describe(self) -> dict[str, Any]:
+        """Return the metadata, and what this session makes of the file."""
+        return {**asdict(self.metadata), "file": self.path.name, "input_size": self.size, "device": self.device}
+
+    def verdict(self, probability: float) -> Verdict:
+        """Decide: P(positive) in [0, 1] to a verdict, by the threshold and the uncertain band of the file."""
+        meta = self.metadata
+        positive = probability >= meta.threshold
+        return Verdict(
+            label=meta.positive_label if positive else meta.negative_label,
+            positive=positive,
+            probability=probability,
+            uncertain=meta.uncertain_low < probability < meta.uncertain_high,
+        )
+
+
+def open_model(models: Path, model: str = "", device: str = "auto", precision: str = "auto", threads: int = 1) -> Model:
+    """Open a version of the registry, or a file, on the best device that is asked for; raises SeeFoodError."""
+    if device == "cpu" or (device == "auto" and _CUDA not in ort.get_available_providers()):
+        return Model(find_model(models, model, "int8" if precision == "auto" else precision), "cpu", threads)
+    try:
+        return Model(find_model(models, model, "float32" if precision == "auto" else precision), "cuda", threads)
+    except SeeFoodError as error:
+        if device == "cuda":
+            raise
+        logging.getLogger(__name__).warning("%s Serving on the CPU.", error)
+        return open_model(models, model, "cpu", precision, threads)
+
+
+def find_model(models: Path, model: str, precision: str) -> Path:
+    """Return the ONNX file of a version (empty: the current one) in a registry folder, or of a path to a file.
+
+    Raises:
+        SeeFoodError: there is no such file.
+    """
+    if model.endswith(".onnx"):
+        path = Path(model)
+    else:
+        version = model or current_version(models)
+        path = models / version / FILES[precision]
+    if not path.is_file():
+        raise SeeFoodError(f"There is no model file {path}; `seefood models` lists the versions in {models}.")
+    return path
+
+
+def current_version(models: Path) -> str:
+    """Return the version that a registry folder names as current; raises SeeFoodError where it names none."""
+    try:
+        return (models / "current").read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SeeFoodError(
+            f"{models} names no current model; make one with seefood train, or set SEEFOOD_MODELS or SEEFOOD_MODEL."
+        ) from error
+
+
+def _session(path: Path, device: str, threads: int) -> ort.InferenceSession:
+    if device == "cuda" and _CUDA not in ort.get_available_providers():
+        raise SeeFoodError("The device cuda can't be used: install onnxruntime-gpu in place of onnxruntime.")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # a spinning thread eats a CPU quota
+    options.log_severity_level = 3  # errors only
+    cuda = (_CUDA, {"cudnn_conv_algo_search": "HEURISTIC"})
+    try:
+        return ort.InferenceSession(path, options, providers=[cuda, _CPU] if device == "cuda" else [_CPU])
+    except Exception as error:  # ONNX Runtime's errors share no base class but Exception
+        reason = str(error).splitlines()[0]
+        raise SeeFoodError(f"The model {path} can't be opened on {device}: {reason}") from error

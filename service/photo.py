@@ -1,0 +1,123 @@
+"""Bytes in, one upright RGB photo out: every format, limit and resize is decided here, for serving and training."""
+
+import contextlib
+import io
+from pathlib import Path
+
+import filetype
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+Pixels = npt.NDArray[np.uint8]
+
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP")  # MPO: a phone's JPEG with a second picture behind the first
+SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp")
+MAX_BYTES = 20_000_000
+MAX_PIXELS = 100_000_000
+RESIZE_POLICY = "squash"  # the whole photo on a square: a long hotdog keeps both ends
+_FILTER = Image.Resampling.BILINEAR
+_SPARE = 2.0  # reduced-scale decoding keeps twice the size asked for, so that the last resize still filters
+
+Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit only warns; `decode` raises PhotoTooLarge instead
+
+
+class PhotoError(Exception):
+    """A photo that can't be used; the message is one sentence for the person who sent it."""
+
+
+class EmptyPhoto(PhotoError):
+    """There are no bytes."""
+
+
+class UndecodablePhoto(PhotoError):
+    """The bytes are no image, or a damaged or truncated one."""
+
+
+class UnsupportedPhoto(PhotoError):
+    """The bytes are a file of a known kind that is not read here."""
+
+
+class PhotoTooLarge(PhotoError):
+    """The file has more bytes, or the image more pixels, than the limit."""
+
+
+def decode(data: bytes, *, at_least: int, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Decode one photo to an upright RGB image, alpha on white, at a reduced scale where that is cheaper.
+
+    Args:
+        data: an encoded JPEG, PNG, WebP, GIF (its first frame) or BMP.
+        at_least: neither side is reduced below this many pixels; smaller photos keep their size.
+        max_pixels: width x height allowed, checked on the header before any pixel is decoded.
+
+    Raises:
+        EmptyPhoto, UndecodablePhoto, UnsupportedPhoto, PhotoTooLarge: all of them PhotoError.
+    """
+    image = _open(data)
+    width, height = image.size
+    if width * height > max_pixels:
+        raise PhotoTooLarge(f"The photo has {width} x {height} pixels; at most {max_pixels:,} are accepted.")
+    try:
+        image.draft("RGB", (at_least, at_least))
+        image.load()
+        return _flat(_reduced(_upright(image), at_least))
+    except Exception as error:  # Pillow's decoders raise nearly every built-in type on damaged bytes
+        raise UndecodablePhoto(f"The {image.format} photo is damaged or truncated and can't be decoded.") from error
+
+
+def square(image: Image.Image, size: int) -> Pixels:
+    """Resize an image to the square a model takes: uint8 [size, size, 3], RGB, the aspect ratio given up (squash)."""
+    return np.asarray(image.resize((size, size), _FILTER, reducing_gap=_SPARE))
+
+
+def read_photo(data: bytes, size: int, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS) -> Pixels:
+    """Turn the bytes of one photo into a model's input: uint8 [size, size, 3], RGB. Raises as `decode` does."""
+    if len(data) > max_bytes:
+        raise PhotoTooLarge(f"The photo has {len(data):,} bytes; at most {max_bytes:,} are accepted.")
+    return square(decode(data, at_least=size, max_pixels=max_pixels), size)
+
+
+def find_photos(folder: Path) -> list[Path]:
+    """List the files below a folder whose suffix is a photo's, hidden files and folders left out, in sorted order."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
+    )
+
+
+def _open(data: bytes) -> Image.Image:
+    if not data:
+        raise EmptyPhoto("The photo is empty (0 bytes).")
+    try:
+        return Image.open(io.BytesIO(data), formats=FORMATS)
+    except Exception as error:  # as in `decode`
+        kind = filetype.guess_mime(data)
+        if kind is None or kind.removeprefix("image/") in ("jpeg", "png", "webp", "gif", "bmp"):
+            raise UndecodablePhoto("The bytes are not a photo, or the photo's header is damaged.") from error
+        raise UnsupportedPhoto(f"Files of type {kind} are not read; send JPEG, PNG, WebP, GIF or BMP.") from error
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    with contextlib.suppress(Exception):  # damaged metadata is no reason to refuse good pixels
+        return ImageOps.exif_transpose(image)
+    return image
+
+
+def _reduced(image: Image.Image, at_least: int) -> Image.Image:
+    """Shrink by a whole factor before the colour conversions, which would otherwise touch every pixel of a photo."""
+    factor = int(min(image.size) // (at_least * _SPARE))
+    if factor < 2 or image.mode not in ("L", "RGB", "RGBA", "CMYK", "YCbCr"):
+        return image
+    return image.reduce(factor)
+
+
+def _flat(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16"):
+        image = image.point(lambda value: value / 256).convert("L")
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    white = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")

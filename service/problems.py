@@ -1,0 +1,95 @@
+"""Every error body: RFC 9457 `application/problem+json`, with one plain sentence and never a stack trace."""
+
+import logging
+import uuid
+from http import HTTPStatus
+
+from flask import Flask, Response, g, json, request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
+
+from service.photo import EmptyPhoto, PhotoError, PhotoTooLarge, UndecodablePhoto, UnsupportedPhoto
+
+_TYPE = "urn:problem-type:seefood:"
+_PHOTO_PROBLEMS = {
+    EmptyPhoto: (400, "no-image", "No image"),
+    UndecodablePhoto: (400, "undecodable-photo", "The photo can't be decoded"),
+    UnsupportedPhoto: (415, "unsupported-photo", "Unsupported kind of photo"),
+    PhotoTooLarge: (413, "photo-too-large", "The photo is too large"),
+}
+_DRAIN_AT_MOST = 5  # times the body limit
+_log = logging.getLogger(__name__)
+
+
+class Problem(Exception):
+    """An error with everything that its answer needs: status, the slug of its type, a title and one sentence."""
+
+    def __init__(self, status: int, slug: str, title: str, detail: str) -> None:
+        super().__init__(detail)
+        self.status, self.slug, self.title, self.detail = status, slug, title, detail
+
+    @classmethod
+    def of_photo(cls, error: PhotoError, filename: str | None) -> "Problem":
+        """Return the problem that a photo error is, its sentence led by the file's name where there is one."""
+        status, slug, title = _PHOTO_PROBLEMS[type(error)]
+        return cls(status, slug, title, f"{filename}: {error}" if filename else str(error))
+
+
+def register(app: Flask) -> None:
+    """Give every request an identifier, and every error of the app a problem body."""
+    app.before_request(_identify)
+    app.after_request(_name_request)
+    app.register_error_handler(Problem, _answer)
+    app.register_error_handler(HTTPException, _answer_http)
+    app.register_error_handler(Exception, _answer_unexpected)
+
+
+def _identify() -> None:
+    g.request_id = uuid.uuid4().hex
+
+
+def _name_request(response: Response) -> Response:
+    response.headers["X-Request-ID"] = g.request_id
+    return response
+
+
+def _answer(problem: Problem) -> Response:
+    body = {
+        "type": _TYPE + problem.slug,
+        "title": problem.title,
+        "status": problem.status,
+        "detail": problem.detail,
+        "request_id": g.request_id,
+    }
+    return Response(json.dumps(body), problem.status, content_type="application/problem+json")
+
+
+def _answer_http(error: HTTPException) -> Response:
+    code = error.code or 500
+    title = HTTPStatus(code).phrase
+    detail = error.description or title
+    if isinstance(error, RequestEntityTooLarge):
+        _drain()
+        detail = "The request's body is larger than this service accepts; send a smaller photo, or fewer at a time."
+    elif code == HTTPStatus.NOT_FOUND:
+        detail = f"There is nothing at {request.path}; photos are POSTed to /v1/predict."
+    elif isinstance(error, MethodNotAllowed):
+        detail = f"{request.path} does not answer {request.method}; use {', '.join(sorted(error.valid_methods or ()))}."
+    response = _answer(Problem(code, title.lower().replace(" ", "-"), title, detail))
+    if isinstance(error, MethodNotAllowed):
+        response.headers["Allow"] = ", ".join(error.valid_methods or ())
+    return response
+
+
+def _answer_unexpected(error: Exception) -> Response:
+    _log.exception("request %s failed", g.request_id, exc_info=error)
+    detail = "The service failed on this request; its log has the reason under the request_id."
+    return _answer(Problem(500, "internal-server-error", "Internal Server Error", detail))
+
+
+def _drain() -> None:
+    """Read on for a while: a client that is still sending when the connection closes never sees the answer."""
+    limit = _DRAIN_AT_MOST * (request.max_content_length or 0)
+    if (request.content_length or 0) <= limit:
+        stream = request.environ["wsgi.input"]
+        while limit > 0 and (chunk := stream.read(min(limit, 1 << 20))):
+            limit -= len(chunk)

@@ -1,0 +1,62 @@
+"""Every setting of the service: one frozen record, filled from SEEFOOD_* variables and checked before the start."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from service.errors import SeeFoodError
+from service.photo import MAX_BYTES, MAX_PIXELS
+
+DEVICES = ("auto", "cpu", "cuda")
+PRECISIONS = ("auto", "int8", "float32")
+
+
+def _setting(default: Any, meaning: str, smallest: int | None = None, choices: tuple[str, ...] = ()) -> Any:
+    return field(default=default, metadata={"meaning": meaning, "smallest": smallest, "choices": choices})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings, each with its default and meaning; SEEFOOD_ and the name in capitals is the variable."""
+
+    host: str = _setting("127.0.0.1", "address to listen on; 0.0.0.0 lets other machines in")
+    port: int = _setting(8000, "port to listen on", smallest=1)
+    models: Path = _setting(Path("models"), "folder of the model registry")
+    model: str = _setting("", "version to serve, or the path of an ONNX file; empty: the registry's current one")
+    device: str = _setting("auto", "auto, cpu or cuda", choices=DEVICES)
+    precision: str = _setting("auto", "int8 or float32; auto: int8 on a CPU, float32 on CUDA", choices=PRECISIONS)
+    workers: int = _setting(0, "processes; 0: one for each CPU that is really available", smallest=0)
+    threads: int = _setting(4, "requests that one process reads and decodes at a time", smallest=1)
+    max_bytes: int = _setting(MAX_BYTES, "largest photo, in bytes; a whole request may be a third larger", smallest=1)
+    max_pixels: int = _setting(MAX_PIXELS, "largest photo, in pixels, checked before decoding", smallest=1)
+    max_images: int = _setting(16, "most photos in one request", smallest=1)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
+        """Read SEEFOOD_* variables; raises SeeFoodError naming the variable that can't be used."""
+        return cls(
+            **{
+                setting.name: _parse(variable, environ[variable], setting.type, **_rules(setting.metadata))
+                for setting in fields(cls)
+                if (variable := f"SEEFOOD_{setting.name.upper()}") in environ
+            }
+        )
+
+
+def _rules(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    return {"smallest": metadata["smallest"], "choices": metadata["choices"]}
+
+
+def _parse(variable: str, text: str, kind: Any, smallest: int | None, choices: tuple[str, ...]) -> Any:
+    parse: Callable[[str], Any] = kind
+    try:
+        value = parse(text)
+    except ValueError as error:
+        raise SeeFoodError(f"{variable} is {text!r}; it must be a whole number.") from error
+    if smallest is not None and value < smallest:
+        raise SeeFoodError(f"{variable} is {text!r}; it must be at least {smallest}.")
+    if choices and value not in choices:
+        raise SeeFoodError(f"{variable} is {text!r}; it must be one of {', '.join(choices)}.")
+    return value

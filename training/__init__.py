@@ -1,0 +1,1 @@
+"""Folders of photos in, one self-contained ONNX file out."""

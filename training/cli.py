@@ -1,0 +1,104 @@
+"""The commands that the training extra adds to `seefood`: train, evaluate, models."""
+
+import json
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+
+import click
+
+from service.errors import SeeFoodError
+from service.model import current_version, open_model
+from service.settings import Settings
+from training import registry
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--weights", default="imagenet", show_default=True, help="imagenet, none, or the path of a state_dict.")
+@click.option("--positive", help="Class to say yes to.  [default: hotdog]")
+@click.option("--test", "tests", multiple=True, type=click.Path(path_type=Path), help="Folder for the final figures.")
+@click.option("--models", type=click.Path(path_type=Path), help="Registry to add to; SEEFOOD_MODELS, else models.")
+@click.option("--epochs", type=click.IntRange(1), help="Times the photos are seen.")
+@click.option("--seed", type=int, help="Of the split and the fit.")
+def train(
+    folder: Path,
+    weights: str,
+    positive: str | None,
+    tests: tuple[Path, ...],
+    models: Path | None,
+    epochs: int | None,
+    seed: int | None,
+) -> None:
+    """Fine-tune a network on a FOLDER with two subfolders of photos, and export it."""
+    _require_training()
+    from training.fit import EPOCHS, SEED
+    from training.train import Job, train
+
+    models = models or Settings.from_env().models
+    job = Job(folder, weights, positive, models, tests, epochs or EPOCHS, SEED if seed is None else seed)
+    version, evaluations = train(job, say=lambda line: click.echo(line, err=True))
+    for name, evaluation in evaluations.items():
+        click.echo(f"\n{name}: {sum(evaluation.photos)} photos")
+        _print_metrics(evaluation.metrics)
+    click.echo(f"\nThe new version is {models / version}; its card.md says what it measured.")
+    if current_version(models) != version:
+        click.echo(f"Ask it with   seefood predict --model {version} PHOTO")
+        click.echo(f"Serve it with seefood models promote {version}")
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--model", default="", help="Version or ONNX file; SEEFOOD_MODEL, else the current version.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def evaluate(folder: Path, model: str, as_json: bool) -> None:
+    """Measure a model on a FOLDER with subfolders named by its labels, through the code that serves."""
+    _require_training()
+    from training.evaluate import evaluate
+
+    settings = Settings.from_env()
+    opened = open_model(settings.models, model or settings.model, settings.device, settings.precision)
+    evaluation = evaluate(opened, folder)
+    for path, reason in evaluation.unreadable.items():
+        click.echo(f"Left out: {path}: {reason}", err=True)
+    if as_json:
+        click.echo(json.dumps({"version": opened.metadata.version, **evaluation.as_dict()}, indent=2))
+        return
+    positive, negative = evaluation.photos
+    labels = opened.metadata.positive_label, opened.metadata.negative_label
+    click.echo(f"{opened.path}: {positive} {labels[0]} and {negative} {labels[1]} photos of {folder}")
+    _print_metrics(evaluation.metrics)
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
+def models(context: click.Context) -> None:
+    """List the versions of the registry, the current one with a star."""
+    if context.invoked_subcommand is None:
+        folder = Settings.from_env().models
+        found = registry.versions(folder)
+        if not found:
+            raise SeeFoodError(f"There is no version in {folder}; make one with seefood train FOLDER.")
+        click.echo(f"  {'VERSION':17} {'ACCURACY':>8} {'ROC AUC':>8}  (validation photos)")
+        for version in found:
+            scores = version.metrics["validation"]
+            star = "*" if version.current else " "
+            click.echo(f"{star} {version.name:17} {scores['accuracy']['value']:8.3f} {scores['roc_auc']['value']:8.3f}")
+
+
+@models.command()
+@click.argument("version")
+def promote(version: str) -> None:
+    """Make a VERSION the current one: what is served from the next start on."""
+    registry.promote(Settings.from_env().models, version)
+    click.echo(f"{version} is current.")
+
+
+def _print_metrics(metrics: Mapping[str, object]) -> None:
+    for name, metric in metrics.items():
+        click.echo(f"  {name.replace('_', ' '):20} {metric}")
+
+
+def _require_training() -> None:
+    if find_spec("torch") is None or find_spec("lightning") is None:
+        raise SeeFoodError("This command needs the training packages; install seefood[train].")

@@ -1,0 +1,171 @@
+"""Folders to model, top to bottom: look, split, fit, calibrate, export, check, evaluate, register."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from service.metadata import Metadata
+from service.model import FILES, Model
+from service.photo import RESIZE_POLICY, Pixels, read_photo
+from training import export, folders, network, registry
+from training.calibrate import Array, calibrate
+from training.card import card
+from training.evaluate import Evaluation, evaluate, measure
+from training.fit import fit, recipe
+from training.folders import Photos
+from training.network import SIZE, Classifier
+
+GATE_PHOTOS = 2000  # validation photos that calibrate and check; more would only cost memory
+INT8_PHOTOS = 256  # training photos that range the activations
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to train on, from what, and where to put it.
+
+    Attributes:
+        folder: has two subfolders of photos, one for each class.
+        weights: where the backbone starts, as `network.build` takes it.
+        positive: the class to say yes to; None: `hotdog`.
+        models: the registry folder.
+        tests: folders of labelled photos that nothing but the final figures sees.
+        epochs: how often the training photos are seen.
+        seed: of the split and of everything random in the fit.
+    """
+
+    folder: Path
+    weights: str
+    positive: str | None
+    models: Path
+    tests: tuple[Path, ...]
+    epochs: int
+    seed: int
+
+
+def train(job: Job, say: Callable[[str], None]) -> tuple[str, dict[str, Evaluation]]:
+    """Train and register a version; return its name and what it makes of the test folders.
+
+    Args:
+        job: what to do.
+        say: takes each line of progress.
+
+    Raises:
+        SeeFoodError: something can't be trained on, written to or shipped; no version is written then.
+    """
+    photos = folders.scan(job.folder, job.positive)
+    for test in job.tests:
+        folders.labelled(test, photos.positive, photos.negative)
+    registry.check_writable(job.models)
+    classifier, absent = network.build(job.weights)
+    if absent:
+        say(f"Absent from {job.weights}, so learnt from a fresh start: {', '.join(absent)}.")
+
+    photos, left_out = folders.leave_out_unreadable(photos)
+    for path, reason in left_out.items():
+        say(f"Left out: {path}: {reason}")
+    training, validation = folders.split(photos, job.seed)
+    say(f"{len(training)} photos to fit and {len(validation)} to validate, {photos.positive} or {photos.negative}.")
+
+    created = datetime.now(UTC)
+    version = created.strftime("%Y%m%d-%H%M%S")
+    best = fit(classifier, absent, training, validation, job.models / ".runs" / version, job.epochs, job.seed)
+    say(f"Epoch {best.epoch} of {job.epochs} ranks the validation photos best; its weights are {best.checkpoint}.")
+
+    validation = validation.take(range(min(len(validation), GATE_PHOTOS)))
+    pixels = _pixels(validation)
+    calibration = calibrate(_logits(classifier, pixels), validation.targets, job.seed)
+    classifier.temperature.fill_(calibration.temperature)
+    metadata = Metadata(
+        name=photos.positive,
+        version=version,
+        positive_label=photos.positive,
+        negative_label=photos.negative,
+        threshold=calibration.threshold,
+        uncertain_low=calibration.uncertain_low,
+        uncertain_high=calibration.uncertain_high,
+        temperature=calibration.temperature,
+        backbone=network.BACKBONE,
+        resize=RESIZE_POLICY,
+        photos_digest=photos.digest(),
+        metrics={},
+        created=created.isoformat(timespec="seconds"),
+    )
+    steps = {
+        "photos": f"{int(photos.targets.sum())} {photos.positive} and {int((1 - photos.targets).sum())} "
+        f"{photos.negative}; {len(validation)} of them validate, {len(left_out)} more were unreadable",
+        "weights": f"{Path(job.weights).name}, {len(absent)} tensors absent" if absent else Path(job.weights).name,
+        "best epoch": f"{best.epoch} of {job.epochs}, by ROC AUC on the validation photos",
+        **recipe(),
+        "seed": job.seed,
+        "calibration": f"temperature {calibration.temperature:.3f}, threshold {calibration.threshold}",
+    }
+    with registry.new_version(job.models, version) as draft:
+        evaluations = _publish(draft, classifier, metadata, training, validation, pixels, steps, job.tests, say)
+    return version, evaluations
+
+
+def _publish(
+    draft: Path,
+    classifier: Classifier,
+    metadata: Metadata,
+    training: Photos,
+    validation: Photos,
+    pixels: Pixels,
+    steps: Mapping[str, object],
+    tests: tuple[Path, ...],
+    say: Callable[[str], None],
+) -> dict[str, Evaluation]:
+    """Write both files, check them, evaluate the int8 one, and write down what was found."""
+    float32, int8 = draft / FILES["float32"], draft / FILES["int8"]
+    export.export_float32(classifier, float32)
+    missing = max(0, export.PARITY_PHOTOS - len(validation))
+    compared = np.concatenate([pixels, _pixels(training.take(range(missing)))]) if missing else pixels
+    parity = export.check_float32(classifier, float32, compared)
+    export.export_int8(float32, int8, _pixels(training.take(range(min(len(training), INT8_PHOTOS)))))
+    exact, quantised = export.probabilities(float32, pixels), export.probabilities(int8, pixels)
+    lost = export.check_int8(exact, quantised, validation.targets, metadata.threshold)
+    say(f"float32 agrees with PyTorch to {parity:.0e} on {len(compared)} photos; int8 costs {_cost(lost)}.")
+
+    export.stamp(int8, metadata)
+    evaluations = {_name(test): evaluate(Model(int8), test) for test in tests}
+    at_validation = measure(validation.targets, quantised, metadata.threshold)
+    measured = {"validation": {name: vars(metric) for name, metric in at_validation.items()}}
+    measured |= {name: evaluation.as_dict() for name, evaluation in evaluations.items()}
+    metadata = replace(metadata, metrics=measured)
+    for path in (float32, int8):
+        export.stamp(path, metadata)
+    checks = {
+        **at_validation,
+        "float32 against PyTorch": f"at most {parity:.0e} apart in probability, on {len(compared)} photos",
+        "int8 against float32": f"costs {_cost(lost)}",
+    }
+    (draft / "card.md").write_text(card(metadata, steps, checks, evaluations), encoding="utf-8")
+    (draft / registry.METRICS).write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
+    return evaluations
+
+
+def _cost(lost: Mapping[str, float]) -> str:
+    return f"{lost['accuracy']:.4f} of accuracy and {lost['roc_auc']:.4f} of ROC AUC"
+
+
+def _pixels(photos: Photos) -> Pixels:
+    """Read photos as the service does: uint8 [N, S, S, 3]."""
+    return np.stack([read_photo(path.read_bytes(), SIZE) for path in photos.paths])
+
+
+def _logits(classifier: Classifier, pixels: Pixels) -> Array:
+    """Return float32 [N] logits before temperature."""
+    with torch.inference_mode():
+        return torch.cat(
+            [classifier.heatmap(part).mean((1, 2)) for part in torch.split(torch.from_numpy(pixels), 32)]
+        ).numpy()
+
+
+def _name(folder: Path) -> str:
+    """Name a test folder by its last two parts: enough to tell test/foods from test/objects, and no home directory."""
+    return "/".join(folder.resolve().parts[-2:])
