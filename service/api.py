@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from flask import Blueprint, current_app, g, request
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from service.model import Model
 from service.photo import PhotoError, read_photo
@@ -78,9 +79,9 @@ def _uploads(settings: Settings) -> list[Upload]:
     if kind == "multipart/form-data":
         uploads = [Upload(file.read(), file.filename) for file in request.files.getlist("image") if file.filename]
     elif kind == "application/json":
-        uploads = [_from_json(request.get_data())]
+        uploads = [_from_json(_body())]
     elif kind.startswith("image/"):
-        uploads = [Upload(request.get_data())]
+        uploads = [Upload(_body())]
     else:
         sent = f"The body's Content-Type is {kind}" if kind else "The request has no Content-Type"
         raise Problem(415, "unsupported-media-type", "Unsupported Media Type", f"{sent}; {_HOW_TO_SEND}")
@@ -90,6 +91,13 @@ def _uploads(settings: Settings) -> list[Upload]:
         detail = f"The request has {len(uploads)} photos; at most {settings.max_images} are answered at a time."
         raise Problem(413, "too-many-photos", "Too many photos", detail)
     return uploads
+
+
+def _body() -> bytes:
+    body = request.get_data()
+    if len(body) >= (request.max_content_length or 0):
+        raise RequestEntityTooLarge  # a body sent in chunks says no length, and was cut off at the limit
+    return body
 
 
 def _from_json(body: bytes) -> Upload:

@@ -12,12 +12,13 @@ import click
 import loky
 
 from service.errors import SeeFoodError
-from service.model import Model, open_model
+from service.model import open_model
 from service.photo import find_photos
 from service.scoring import score
 from service.settings import Settings
 
 _UNUSABLE = 2  # the exit status of every command that ends with a sentence
+_DOUBT = ", uncertain"
 
 
 class Commands(click.Group):
@@ -64,6 +65,8 @@ def serve(**given: str | int | None) -> None:
     """Answer photos over HTTP, under gunicorn."""
     os.environ.update({f"SEEFOOD_{name.upper()}": str(value) for name, value in given.items() if value is not None})
     settings = Settings.from_env()
+    # Opened once before any worker is, so that a model that can't be served is one sentence and not one a worker.
+    open_model(settings.models, settings.model, settings.device, settings.precision)
     config = Path(__file__).parent / "gunicorn.conf.py"
     click.echo(f"seefood: serving on http://{settings.host}:{settings.port} (Ctrl-C stops)", err=True)
     # gunicorn takes this process over, so that signals reach it with nothing in between.
@@ -80,13 +83,24 @@ def predict(photos: tuple[Path, ...], as_json: bool, model: str) -> None:
     opened = open_model(
         settings.models, model or settings.model, settings.device, settings.precision, threads=loky.cpu_count()
     )
+    labels = opened.metadata.positive_label, opened.metadata.negative_label
+    chance = f"P({labels[0]})"
+    width = max(map(len, labels)) + len(_DOUBT)
+    if not as_json:
+        click.echo(f"{'VERDICT':{width}}  {chance}  PHOTO")
     unreadable = 0
     for path, answer in score(opened, _expand(photos)):
+        name = _printable(path)
         if isinstance(answer, str):
             unreadable += 1
-            click.echo(f"seefood: {_printable(path)}: {answer}", err=True)
+            click.echo(f"seefood: {name}: {answer}", err=True)
+            continue
+        verdict = opened.verdict(answer)
+        if as_json:
+            click.echo(json.dumps({"file": name, **verdict.as_dict(labels[0])}))
         else:
-            click.echo(_line(opened, path, answer, as_json))
+            label = verdict.label + (_DOUBT if verdict.uncertain else "")
+            click.echo(f"{label:{width}}  {answer:{len(chance)}.1%}  {name}")
     if unreadable:
         sys.exit(_UNUSABLE)
 
@@ -101,16 +115,11 @@ def _expand(photos: tuple[Path, ...]) -> Iterator[Path]:
             raise SeeFoodError(f"{_printable(path)} has no photos in it.")
 
 
-def _line(model: Model, path: Path, probability: float, as_json: bool) -> str:
-    verdict = model.verdict(probability)
-    if as_json:
-        return json.dumps({"file": _printable(path), **verdict.as_dict(model.metadata.positive_label)})
-    width = max(len(model.metadata.positive_label), len(model.metadata.negative_label))
-    doubt = "?" if verdict.uncertain else " "
-    return f"{verdict.label:{width}} {doubt} {probability:6.1%}  {_printable(path)}"
-
-
 def _printable(path: Path) -> str:
     """Return a path that prints on one line in any terminal, whatever bytes its name has."""
     name = os.fsencode(path).decode("utf-8", "backslashreplace")
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in name)
+
+
+if __name__ == "__main__":
+    main()

@@ -17,3 +17,4 @@ preload_app = False  # each worker opens its own session: ONNX Runtime's threads
 _memory = Path("/dev/shm")  # noqa: S108 - gunicorn makes its own unnamed file there
 worker_tmp_dir = str(_memory) if _memory.is_dir() else None  # a heartbeat on a disk can stall a worker
 accesslog = "-"
+control_socket_disable = True  # a service writes nothing into the home directory of who started it

@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 
 Pixels = npt.NDArray[np.uint8]
 
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP")  # MPO: a phone's JPEG with a second picture behind the first
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")  # JPEG brings MPO along: a second picture behind the first
 SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp")
 MAX_BYTES = 20_000_000
 MAX_PIXELS = 100_000_000

@@ -1,0 +1,61 @@
+"""What several tests share."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from flask.testing import FlaskClient
+
+from service.app import create_app
+from service.settings import Settings
+from tests.fixtures.drawing import draw_folder
+from tests.fixtures.server import Server, serving
+from tests.fixtures.tiny_model import write_tiny_registry
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a registry with a hand-made model that knows red from blue."""
+    return write_tiny_registry(tmp_path_factory.mktemp("registry") / "models")
+
+
+@pytest.fixture(scope="session")
+def client(tiny_models: Path) -> FlaskClient:
+    """Return a client of the application itself, with small limits."""
+    return create_app(Settings(models=tiny_models, max_bytes=200_000, max_pixels=1_000_000, max_images=3)).test_client()
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a training folder of drawn pictures."""
+    return draw_folder(tmp_path_factory.mktemp("drawn") / "photos", each=120)
+
+
+@pytest.fixture(scope="session")
+def trained_models(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a registry with one version, trained from nothing for one epoch by the command a person types."""
+    models = tmp_path_factory.mktemp("trained") / "models"
+    command = [sys.executable, "-m", "service.cli", "train", str(drawn), "--weights", "none", "--epochs", "1"]
+    subprocess.run([*command, "--models", str(models)], check=True, cwd=ROOT)
+    return models
+
+
+@pytest.fixture(scope="session")
+def server(trained_models: Path) -> Iterator[Server]:
+    """Return a running service with the trained model."""
+    with serving(trained_models) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def photos() -> Path:
+    """Return the folder of real photos, or skip."""
+    folder = Path(os.environ.get("SEEFOOD_TEST_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real photos at {folder}; name a folder with SEEFOOD_TEST_DATA")
+    return folder

@@ -1,0 +1,117 @@
+"""What the command line prints and with which status it ends."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from service.cli import main
+from tests.fixtures.drawing import encode
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name, colour in (("blue.png", (0, 0, 255)), ("grey.png", (90, 90, 90)), ("red.png", (255, 0, 0))):
+        (tmp_path / name).write_bytes(encode(Image.new("RGB", (30, 20), colour), "PNG"))
+    return tmp_path
+
+
+def _predict(models: Path, *arguments: str | Path) -> Result:
+    environment = {"SEEFOOD_MODELS": str(models)}
+    return CliRunner().invoke(main, ["predict", *map(str, arguments)], env=environment, catch_exceptions=False)
+
+
+def test_a_folder_is_a_table(tiny_models: Path, folder: Path) -> None:
+    result = _predict(tiny_models, folder)
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == [
+        "VERDICT                P(hotdog)  PHOTO",
+        f"not_hotdog                  0.0%  {folder}/blue.png",
+        f"hotdog, uncertain          50.0%  {folder}/grey.png",
+        f"hotdog                    100.0%  {folder}/red.png",
+    ]
+
+
+def test_json_is_an_object_a_line(tiny_models: Path, folder: Path) -> None:
+    result = _predict(tiny_models, "--json", folder / "red.png", folder / "blue.png")
+    red, blue = map(json.loads, result.stdout.splitlines())
+    assert red["file"] == str(folder / "red.png")
+    assert (red["label"], red["hotdog"], red["uncertain"]) == ("hotdog", True, False)
+    assert (blue["label"], blue["hotdog"]) == ("not_hotdog", False)
+
+
+def test_a_missing_and_a_broken_file_are_named_and_the_others_answered(tiny_models: Path, folder: Path) -> None:
+    (folder / "broken.jpg").write_bytes(b"nothing to see")
+    result = _predict(tiny_models, folder / "missing.jpg", folder / "broken.jpg", folder / "red.png")
+    assert result.exit_code == 2
+    assert result.stdout.splitlines()[1:] == [f"hotdog                    100.0%  {folder}/red.png"]
+    assert result.stderr.splitlines() == [
+        f"seefood: {folder}/missing.jpg: The file can't be read: No such file or directory.",
+        f"seefood: {folder}/broken.jpg: The bytes are not a photo, or the photo's header is damaged.",
+    ]
+
+
+def test_a_folder_without_photos_is_named(tiny_models: Path, tmp_path: Path) -> None:
+    result = _predict(tiny_models, tmp_path)
+    assert (result.exit_code, result.stderr) == (2, f"seefood: {tmp_path} has no photos in it.\n")
+
+
+def test_a_name_of_strange_bytes_prints_on_one_line(tiny_models: Path, folder: Path) -> None:
+    strange = Path(os.fsdecode(os.fsencode(folder) + b"/new\nline \xff.png"))
+    strange.write_bytes((folder / "red.png").read_bytes())
+    result = _predict(tiny_models, strange)
+    assert result.stdout.splitlines()[1] == f"hotdog                    100.0%  {folder}/new\\nline \\xff.png"
+
+
+def test_a_registry_that_is_not_there_is_a_sentence(folder: Path) -> None:
+    result = _predict(folder / "nowhere", folder / "red.png")
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"seefood: {folder}/nowhere names no current model; ")
+    assert result.stderr.count("\n") == 1
+
+
+def test_help_lists_every_command() -> None:
+    result = CliRunner().invoke(main, ["--help"])
+    for command in ("evaluate", "models", "predict", "serve", "train"):
+        assert f"  {command} " in result.stdout
+
+
+@pytest.mark.parametrize("command", [["train", "x"], ["evaluate", "x"]])
+def test_training_commands_name_the_extra_where_torch_is_absent(command: list[str]) -> None:
+    hide = "import sys; sys.modules['torch'] = None; from service.cli import main; main()"
+    result = subprocess.run([sys.executable, "-c", hide, *command], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == "seefood: This command needs the training packages; install seefood[train].\n"
+
+
+def test_the_service_imports_nothing_of_training() -> None:
+    names = ("service.app", "service.cli", "service.scoring")
+    check = f"import sys, {', '.join(names)}; print({{'torch', 'training', 'onnx', 'scipy'}} & set(sys.modules))"
+    result = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert result.stdout == "set()\n"
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"SEEFOOD_PORT": "http"}, "SEEFOOD_PORT is 'http'; it must be a whole number."),
+        ({"SEEFOOD_MODELS": "/nowhere"}, "/nowhere names no current model"),
+        ({"SEEFOOD_MODEL": "v0"}, "There is no model file"),
+        ({"SEEFOOD_MODEL": "pyproject.toml.onnx"}, "There is no model file pyproject.toml.onnx"),
+        ({"SEEFOOD_DEVICE": "cuda"}, "The device cuda can't be used"),
+    ],
+)
+def test_a_service_that_cannot_start_says_why(tiny_models: Path, settings: dict[str, str], sentence: str) -> None:
+    environment = os.environ | {"SEEFOOD_MODELS": str(tiny_models), "SEEFOOD_WORKERS": "1"} | settings
+    command = [sys.executable, "-m", "service.cli", "serve", "--port", "1"]
+    if "SEEFOOD_PORT" in settings:
+        command = command[:-2]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 2
+    assert result.stderr.startswith(f"seefood: {sentence}")
+    assert result.stderr.count("\n") == 1

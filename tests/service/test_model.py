@@ -1,0 +1,102 @@
+"""A model file is found, opened and asked; what is wrong with it is a sentence."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+from service.errors import SeeFoodError
+from service.model import Model, find_model, open_model
+from tests.fixtures.tiny_model import METADATA, SIZE, write_tiny_model, write_tiny_registry
+
+
+def _photos(*colours: tuple[int, int, int]) -> np.ndarray:
+    return np.stack([np.full((SIZE, SIZE, 3), colour, np.uint8) for colour in colours])
+
+
+def test_a_batch_is_answered_in_order(tiny_models: Path) -> None:
+    model = open_model(tiny_models)
+    probability, heatmap = model.run(_photos((255, 0, 0), (90, 90, 90), (0, 0, 255)))
+    assert probability.dtype == heatmap.dtype == np.float32
+    assert heatmap.shape == (3, 2, 2)
+    assert probability[0] > 0.99
+    assert probability[1] == 0.5
+    assert probability[2] < 0.01
+    assert [model.verdict(p).label for p in probability.tolist()] == ["hotdog", "hotdog", "not_hotdog"]
+    assert [model.verdict(p).uncertain for p in probability.tolist()] == [False, True, False]
+
+
+def test_the_boolean_is_called_what_the_positive_label_is(tmp_path: Path) -> None:
+    named = replace(METADATA, positive_label="cat", negative_label="dog")
+    model = Model(write_tiny_model(tmp_path / "model.onnx", named.to_properties()))
+    assert model.verdict(0.9).as_dict("cat") == {"label": "cat", "cat": True, "probability": 0.9, "uncertain": False}
+    assert model.verdict(0.3).as_dict("cat") == {"label": "dog", "cat": False, "probability": 0.3, "uncertain": True}
+
+
+def test_it_is_warm_only_after_an_inference(tiny_models: Path) -> None:
+    model = open_model(tiny_models)
+    assert not model.warm
+    model.warm_up()
+    assert model.warm
+
+
+def test_a_cpu_gets_int8_unless_told_otherwise(tiny_models: Path) -> None:
+    assert open_model(tiny_models).path.name == "model.int8.onnx"
+    assert open_model(tiny_models, precision="float32").path.name == "model.onnx"
+
+
+def test_a_file_can_be_opened_by_its_path(tiny_models: Path) -> None:
+    assert open_model(Path("nowhere"), str(tiny_models / "tiny" / "model.onnx")).metadata.version == "tiny"
+
+
+def test_cuda_that_is_not_there_is_no_silent_fall_back(tiny_models: Path) -> None:
+    with pytest.raises(SeeFoodError, match="The device cuda can't be used: install onnxruntime-gpu"):
+        open_model(tiny_models, device="cuda")
+
+
+def test_a_cuda_session_that_falls_back_is_refused_when_asked_for(
+    tiny_models: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real = ort.InferenceSession
+    asked: list[object] = []
+
+    def session(path: Path, options: ort.SessionOptions, providers: list[object]) -> ort.InferenceSession:
+        asked.append(providers[0])
+        return real(path, options, providers=["CPUExecutionProvider"])
+
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    monkeypatch.setattr(ort, "InferenceSession", session)
+    with pytest.raises(SeeFoodError, match="The device cuda can't be used: ONNX Runtime fell back to cpu"):
+        open_model(tiny_models, device="cuda")
+    assert asked == [("CUDAExecutionProvider", {"cudnn_conv_algo_search": "HEURISTIC"})]
+    assert open_model(tiny_models, device="auto").device == "cpu"
+    assert "Serving on the CPU." in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("break_it", "sentence"),
+    [
+        (lambda path: path.unlink(), "There is no model file"),
+        (lambda path: path.write_bytes(b"not an ONNX file"), "can't be opened on cpu"),
+        (lambda path: path.write_bytes(path.read_bytes()[:500]), "can't be opened on cpu"),
+        (lambda path: write_tiny_model(path, {}), "is not a seefood model: schema_version is None"),
+        (
+            lambda path: write_tiny_model(path, replace(METADATA, resize="pad").to_properties()),
+            "wants photos resized by 'pad', not by 'squash'",
+        ),
+    ],
+)
+def test_a_wrong_file_is_named(tmp_path: Path, break_it: object, sentence: str) -> None:
+    path = write_tiny_registry(tmp_path) / "tiny" / "model.int8.onnx"
+    assert callable(break_it)
+    break_it(path)
+    with pytest.raises(SeeFoodError, match=sentence) as caught:
+        open_model(tmp_path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_registry_without_a_current_version_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SeeFoodError, match=f"{tmp_path} names no current model"):
+        find_model(tmp_path, "", "int8")

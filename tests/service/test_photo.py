@@ -1,0 +1,185 @@
+"""Every kind of photo comes out upright, in RGB, on white; everything else is a typed error."""
+
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from service.photo import (
+    EmptyPhoto,
+    PhotoError,
+    PhotoTooLarge,
+    UndecodablePhoto,
+    UnsupportedPhoto,
+    decode,
+    find_photos,
+    read_photo,
+    square,
+)
+from tests.fixtures.drawing import draw, encode
+
+ORIENTATION = 0x0112
+# How a camera held so stores an upright scene (EXIF 2.32, section 4.6.5).
+STORED_AS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+RED, WHITE = (220, 30, 20), (255, 255, 255)
+
+
+def _colour(data: bytes) -> tuple[int, ...]:
+    return tuple(int(value) for value in read_photo(data, 8).reshape(-1, 3).mean(axis=0).round())
+
+
+def _near(data: bytes, colour: tuple[int, ...], tolerance: int = 6) -> bool:
+    return max(abs(a - b) for a, b in zip(_colour(data), colour, strict=True)) <= tolerance
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "MPO"])
+def test_each_format_is_read(kind: str) -> None:
+    assert _near(encode(Image.new("RGB", (40, 30), RED), kind), RED)
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "P", "CMYK", "YCbCr", "RGB"])
+def test_each_mode_becomes_rgb(mode: str) -> None:
+    image = Image.new("RGB", (40, 30), WHITE).convert(mode)
+    kind = "JPEG" if mode in ("CMYK", "YCbCr") else "PNG"
+    assert _near(encode(image, kind), WHITE)
+
+
+def test_sixteen_bits_keep_their_brightness() -> None:
+    grey = Image.fromarray(np.full((30, 40), 0x8000, np.uint16))
+    assert _near(encode(grey, "PNG"), (128, 128, 128))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "GIF"])
+def test_transparent_pixels_are_white(kind: str) -> None:
+    assert _near(encode(Image.new("RGBA", (40, 30), (*RED, 0)), kind), WHITE)
+
+
+def test_half_transparent_pixels_are_mixed_with_white() -> None:
+    assert _near(encode(Image.new("RGBA", (40, 30), (*RED, 128)), "PNG"), (237, 142, 137))
+    assert _near(encode(Image.new("LA", (40, 30), (0, 128)), "PNG"), (127, 127, 127))
+
+
+def test_a_transparent_palette_entry_is_white() -> None:
+    image = Image.new("P", (40, 30), 0)
+    image.putpalette([*RED, 0, 0, 0])
+    assert _near(encode(image, "PNG", transparency=0), WHITE)
+
+
+def test_the_first_frame_of_an_animation_counts() -> None:
+    frames = [Image.new("RGB", (40, 30), colour) for colour in (RED, (0, 0, 255))]
+    assert _near(encode(frames[0], "GIF", save_all=True, append_images=frames[1:]), RED)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_orientation_is_honoured(kind: str, orientation: int) -> None:
+    upright = draw("hotdog", 1, (96, 64))
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    stored = upright.transpose(STORED_AS[orientation]) if orientation in STORED_AS else upright
+    data = encode(stored, kind, exif=exif, **({"lossless": True} if kind == "WEBP" else {}))
+    seen = decode(data, at_least=64)
+    assert seen.size == upright.size
+    assert np.abs(np.asarray(seen, np.int16) - np.asarray(upright, np.int16)).mean() < 6
+
+
+def test_damaged_metadata_does_not_spoil_good_pixels() -> None:
+    data = encode(Image.new("RGB", (40, 30), RED), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\x7f nonsense")
+    assert _near(data, RED)
+
+
+def test_big_jpegs_are_decoded_at_a_reduced_scale() -> None:
+    data = encode(draw("hotdog", 1, (1600, 1200)), "JPEG")
+    assert decode(data, at_least=224).size == (400, 300)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_reduced_decoding_shows_the_same_picture(kind: str) -> None:
+    big = draw("hotdog", 3, (1600, 1200))
+    whole = np.asarray(big.resize((224, 224), Image.Resampling.BILINEAR), np.int16)
+    assert np.abs(read_photo(encode(big, kind), 224).astype(np.int16) - whole).mean() < 3
+
+
+def test_small_photos_are_not_reduced() -> None:
+    assert decode(encode(Image.new("RGB", (40, 30), RED)), at_least=224).size == (40, 30)
+
+
+def test_the_square_shows_the_whole_photo() -> None:
+    image = Image.new("RGB", (400, 100), RED)
+    image.paste(WHITE, (0, 0, 200, 100))
+    pixels = square(image, 64)
+    assert pixels.shape == (64, 64, 3)
+    assert pixels.dtype == np.uint8
+    assert (pixels[:, :28] == WHITE).all()
+    assert (pixels[:, 36:] == RED).all()
+
+
+def _png_of(width: int, height: int) -> bytes:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b"")
+
+
+def test_too_many_pixels_are_refused_before_decoding() -> None:
+    with pytest.raises(PhotoTooLarge, match="30000 x 30000 pixels; at most 100,000,000"):
+        read_photo(_png_of(30000, 30000), 224)
+
+
+def test_too_many_bytes_are_refused() -> None:
+    with pytest.raises(PhotoTooLarge, match="at most 100 are accepted"):
+        read_photo(encode(draw("hotdog", 1)), 224, max_bytes=100)
+
+
+def _tiff() -> bytes:
+    return encode(draw("hotdog", 1), "TIFF")
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        (lambda: b"", EmptyPhoto),
+        (lambda: b"\0", UndecodablePhoto),
+        (lambda: b"not a photo at all, but text", UndecodablePhoto),
+        (lambda: bytes(range(256)) * 40, UndecodablePhoto),
+        (lambda: b"\xff\xd8\xff\xe0" + b"\0" * 100, UndecodablePhoto),
+        (lambda: b"\x89PNG\r\n\x1a\n", UndecodablePhoto),
+        (lambda: _png_of(50, 50), UndecodablePhoto),
+        (lambda: _tiff(), UnsupportedPhoto),
+        (lambda: b"%PDF-1.7\n" + b"\0" * 100, UnsupportedPhoto),
+        (lambda: b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 100, UnsupportedPhoto),
+        (lambda: b"PK\x03\x04" + b"\0" * 100, UnsupportedPhoto),
+    ],
+)
+def test_what_is_no_photo_is_a_typed_error(data: Callable[[], bytes], error: type[PhotoError]) -> None:
+    with pytest.raises(error) as caught:
+        read_photo(data(), 224)
+    assert str(caught.value).endswith(".")
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP"])
+@pytest.mark.parametrize("kept", [0.2, 0.5, 0.9])
+def test_truncated_photos_are_undecodable(kind: str, kept: float) -> None:
+    whole = encode(draw("hotdog", 1, (320, 240)), kind)
+    with pytest.raises(UndecodablePhoto):
+        read_photo(whole[: int(len(whole) * kept)], 224)
+
+
+def test_only_photos_are_found(tmp_path: Path) -> None:
+    for name in ("b.JPG", "a.png", "notes.txt", ".hidden.jpg", "deeper/c.webp", ".git/d.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert [str(path.relative_to(tmp_path)) for path in find_photos(tmp_path)] == ["a.png", "b.JPG", "deeper/c.webp"]

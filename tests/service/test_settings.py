@@ -1,0 +1,40 @@
+"""Settings come from SEEFOOD_* variables, and a wrong one is named in a sentence."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from service.errors import SeeFoodError
+from service.settings import Settings
+
+
+def test_defaults() -> None:
+    settings = Settings.from_env({})
+    assert settings == Settings()
+    assert (settings.port, settings.max_bytes, settings.max_pixels) == (8000, 20_000_000, 100_000_000)
+
+
+def test_every_setting_has_a_variable() -> None:
+    values = {"host": "::1", "models": "/m", "model": "v", "device": "cpu", "precision": "float32"}
+    environ = {f"SEEFOOD_{field.name.upper()}": values.get(field.name, "7") for field in fields(Settings)}
+    settings = Settings.from_env(environ)
+    assert settings.models == Path("/m")
+    for field in fields(Settings):
+        assert str(getattr(settings, field.name)) == values.get(field.name, "7")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "sentence"),
+    [
+        ("SEEFOOD_PORT", "http", "SEEFOOD_PORT is 'http'; it must be a whole number."),
+        ("SEEFOOD_PORT", "0", "SEEFOOD_PORT is '0'; it must be at least 1."),
+        ("SEEFOOD_MAX_BYTES", "-1", "SEEFOOD_MAX_BYTES is '-1'; it must be at least 1."),
+        ("SEEFOOD_DEVICE", "tpu", "SEEFOOD_DEVICE is 'tpu'; it must be one of auto, cpu, cuda."),
+        ("SEEFOOD_PRECISION", "int4", "SEEFOOD_PRECISION is 'int4'; it must be one of auto, int8, float32."),
+    ],
+)
+def test_a_wrong_value_is_named(variable: str, value: str, sentence: str) -> None:
+    with pytest.raises(SeeFoodError) as caught:
+        Settings.from_env({variable: value})
+    assert str(caught.value) == sentence
