@@ -96,10 +96,10 @@ def measure(targets: Array, probabilities: Array, threshold: float) -> dict[str,
         "false_positive_rate": said[~truth],
     }
     metrics = {name: _share(hits) for name, hits in shares.items() if len(hits)}
-    if 0 < truth.sum() < len(truth):
-        metrics["roc_auc"] = _roc_auc(truth, probabilities)
-    else:
+    if truth.all() or not truth.any():
         metrics.pop("precision", None)  # of one class alone it is 0 or 1, whatever the model does
+    elif min(truth.sum(), (~truth).sum()) >= 2:  # fewer can't be resampled
+        metrics["roc_auc"] = _roc_auc(truth, probabilities)
     return metrics
 
 

@@ -1,0 +1,167 @@
+"""The real thing: gunicorn on a loopback port, asked by plain HTTP."""
+
+import base64
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from service.model import open_model
+from service.scoring import score
+from tests.fixtures.drawing import LABELS, draw, encode
+from tests.fixtures.server import BOUNDARY, Answer, Server, multipart, serving
+from tests.fixtures.tiny_model import METADATA, write_tiny_model
+
+pytestmark = pytest.mark.slow
+
+FORM = f"multipart/form-data; boundary={BOUNDARY}"
+
+
+def test_a_trained_model_is_served_as_it_was_exported(server: Server, trained_models: Path, drawn: Path) -> None:
+    paths = sorted(drawn.rglob("*.jpg"))[::30]
+    body = server.post_photos(*(path.read_bytes() for path in paths)).json()
+    expected = [answer for _, answer in score(open_model(trained_models), paths)]
+    assert [p["probability"] for p in body["predictions"]] == pytest.approx(expected, abs=2e-3)
+    assert all(p["label"] in LABELS and p["hotdog"] == (p["label"] == "hotdog") for p in body["predictions"])
+
+
+def test_every_way_to_send_a_photo_gets_the_same_answer(server: Server) -> None:
+    photo = encode(draw("hotdog", 5))
+    form = server.post_photos(photo)
+    raw = server.request("POST", "/v1/predict", photo, "image/jpeg")
+    text = json.dumps({"image": base64.b64encode(photo).decode()})
+    as_json = server.request("POST", "/v1/predict", text, "application/json")
+    answers = [answer.json()["predictions"][0]["probability"] for answer in (form, raw, as_json)]
+    assert answers[0] == answers[1] == answers[2]
+
+
+def test_parallel_clients_get_their_own_answers(server: Server) -> None:
+    photos = [encode(draw(LABELS[i % 2], i)) for i in range(12)]
+    alone = [server.post_photos(photo).json()["predictions"][0]["probability"] for photo in photos]
+    with ThreadPoolExecutor(12) as pool:
+        together = list(pool.map(lambda photo: server.post_photos(photo).json(), photos * 4))
+    assert [body["predictions"][0]["probability"] for body in together] == alone * 4
+    assert len({body["request_id"] for body in together}) == len(together)
+
+
+def test_it_says_that_it_is_ready_and_what_it_serves(server: Server, trained_models: Path) -> None:
+    current = (trained_models / "current").read_text().strip()
+    assert server.request("GET", "/livez").status == 200
+    assert server.request("GET", "/readyz").json()["model"] == current
+    assert server.request("GET", "/v1/model").json()["version"] == current
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "content_type", "status"),
+    [
+        ("POST", "/v1/predict", b"", None, 415),
+        ("POST", "/v1/predict", b"", "image/jpeg", 400),
+        ("POST", "/v1/predict", b"rubbish", "image/jpeg", 400),
+        ("POST", "/v1/predict", multipart(b"rubbish"), FORM, 400),
+        ("POST", "/v1/predict", multipart(encode(draw("hotdog", 1)), field="file"), FORM, 400),
+        ("POST", "/v1/predict", multipart(encode(draw("hotdog", 1))[:900]), FORM, 400),
+        ("POST", "/v1/predict", multipart(encode(draw("hotdog", 1), "TIFF")), FORM, 415),
+        ("POST", "/v1/predict", encode(Image.new("1", (12_000, 12_000)), "PNG"), "image/png", 413),
+        ("POST", "/v1/predict", b"{}", "application/json", 400),
+        ("GET", "/v1/predict", None, None, 405),
+        ("DELETE", "/v1/model", None, None, 405),
+        ("GET", "/hotdog", None, None, 404),
+    ],
+)
+def test_bad_input_gets_its_problem(
+    server: Server, method: str, path: str, body: bytes | None, content_type: str | None, status: int
+) -> None:
+    _check_problem(server.request(method, path, body, content_type), status)
+
+
+@pytest.mark.parametrize("megabytes", [21, 30, 90])
+@pytest.mark.parametrize("way", ["form", "raw", "chunked", "chunked form"])
+def test_a_body_that_is_too_large_is_told_so_while_it_is_sent(server: Server, way: str, megabytes: int) -> None:
+    """The answer arrives although the client is still sending: the connection is not just cut."""
+    body = b"\xff" * (megabytes * 1_000_000)
+    if way.startswith("chunked"):
+        photo = multipart(body) if way == "chunked form" else body
+        pieces = (photo[start : start + 65536] for start in range(0, len(photo), 65536))
+        answer = server.request("POST", "/v1/predict", pieces, FORM if way == "chunked form" else "image/jpeg")
+    elif way == "form":
+        answer = server.post_photos(body)
+    else:
+        answer = server.request("POST", "/v1/predict", body, "image/jpeg")
+    _check_problem(answer, 413)
+
+
+def test_a_client_that_hangs_up_hurts_nobody(server: Server) -> None:
+    for _ in range(8):
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            connection.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\nhalf a pho")
+    assert server.request("GET", "/livez").status == 200
+    assert server.post_photos(encode(draw("hotdog", 1))).status == 200
+
+
+def test_other_labels_are_served_under_their_own_name(tiny_models: Path, tmp_path: Path) -> None:
+    named = replace(METADATA, name="cat", positive_label="cat", negative_label="dog")
+    path = write_tiny_model(tmp_path / "cats.onnx", named.to_properties())
+    with serving(tiny_models, SEEFOOD_MODEL=str(path)) as cats:
+        body = cats.post_photos(encode(Image.new("RGB", (30, 30), "red"))).json()
+    assert body["model"]["name"] == "cat"
+    assert (body["predictions"][0]["label"], body["predictions"][0]["cat"]) == ("cat", True)
+
+
+def test_workers_follow_the_cpus_that_are_available(tiny_models: Path) -> None:
+    """Bound to one CPU, the service runs one worker, whatever the machine has."""
+    if not hasattr(os, "sched_setaffinity"):
+        pytest.skip("this system can't bind a process to a CPU")
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        with serving(tiny_models) as running:
+            assert len(_workers(running)) == 1
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_it_stops_cleanly(tiny_models: Path, stop: signal.Signals) -> None:
+    with serving(tiny_models, SEEFOOD_WORKERS="2") as running:
+        workers = _workers(running)
+        running.process.send_signal(stop)
+        assert running.process.wait(30) == 0
+        assert running.process.stderr is not None
+        assert "Traceback" not in running.process.stderr.read()
+    assert len(workers) == 2
+    for worker in workers:
+        with pytest.raises(ProcessLookupError):
+            os.kill(worker, 0)
+
+
+def test_a_killed_worker_is_replaced(tiny_models: Path) -> None:
+    with serving(tiny_models, SEEFOOD_WORKERS="1") as running:
+        (worker,) = _workers(running)
+        os.kill(worker, signal.SIGKILL)
+        deadline = time.monotonic() + 30
+        while not (now := _workers(running)) or now == [worker]:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert running.request("GET", "/readyz").status == 200
+
+
+def _workers(server: Server) -> list[int]:
+    listed = subprocess.run(["pgrep", "-P", str(server.process.pid)], capture_output=True, text=True, check=False)  # noqa: S607
+    return [int(pid) for pid in listed.stdout.split()]
+
+
+def _check_problem(answer: Answer, status: int) -> None:
+    assert answer.status == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    body = answer.json()
+    assert set(body) == {"type", "title", "status", "detail", "request_id"}
+    assert body["status"] == status
+    assert b"Traceback" not in answer.body

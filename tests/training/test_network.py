@@ -1,0 +1,135 @@
+"""The network's two outputs agree, and weights are loaded whole, in part or not at all."""
+
+from pathlib import Path
+from urllib.error import URLError
+
+import pytest
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from service.errors import SeeFoodError
+from training.network import SIZE, build
+
+
+@pytest.fixture(scope="module")
+def official() -> dict[str, Tensor]:
+    """Return what an official download would hold."""
+    torch.manual_seed(1)
+    state: dict[str, Tensor] = torchvision.models.resnet18().state_dict()
+    return state
+
+
+def _save(state: object, folder: Path) -> str:
+    torch.save(state, folder / "weights.pth")
+    return str(folder / "weights.pth")
+
+
+def test_the_heatmaps_mean_is_the_logit_of_pooling_and_one_linear_unit() -> None:
+    network, _ = build("none")
+    nn.init.normal_(network.head.weight)
+    network.temperature.fill_(2.0)
+    network.eval()
+    pixels = torch.randint(0, 256, (3, 224, 224, 3), dtype=torch.uint8)
+    with torch.inference_mode():
+        probability, heatmap = network(pixels)
+        pooled = network.features((pixels.permute(0, 3, 1, 2) - network.mean) / network.std).mean((2, 3))
+        logit = nn.functional.linear(pooled, network.head.weight.flatten(1), network.head.bias).squeeze(1)
+    assert heatmap.shape == (3, 7, 7)
+    torch.testing.assert_close(heatmap.mean((1, 2)), logit)
+    torch.testing.assert_close(probability, torch.sigmoid(logit / 2))
+
+
+def test_preprocessing_is_that_of_the_official_weights() -> None:
+    network, _ = build("none")
+    official = torchvision.models.ResNet18_Weights.DEFAULT.transforms()
+    assert (network.mean.flatten() / 255).tolist() == pytest.approx(official.mean)
+    assert (network.std.flatten() / 255).tolist() == pytest.approx(official.std)
+    assert official.crop_size == [SIZE]
+
+
+def test_full_weights_are_loaded_and_nothing_is_absent(official: dict[str, Tensor], tmp_path: Path) -> None:
+    network, absent = build(_save(official, tmp_path))
+    assert absent == []
+    own = network.features.state_dict()
+    assert own.keys() == {name for name in official if not name.startswith("fc.")}
+    assert all(torch.equal(own[name], official[name]) for name in own)
+
+
+def test_what_partial_weights_lack_is_listed_and_starts_as_the_identity(
+    official: dict[str, Tensor], tmp_path: Path
+) -> None:
+    partial = {name: value for name, value in official.items() if not name.startswith(("layer4.1.", "fc."))}
+    network, absent = build(_save(partial, tmp_path))
+    assert absent[0] == "layer4.1.conv1.weight"
+    assert {name.rpartition(".")[0] for name in absent} == {
+        f"layer4.1.{part}" for part in ("conv1", "bn1", "conv2", "bn2")
+    }
+    block = network.get_submodule("features.layer4.1").eval()
+    activations = torch.rand(1, 512, 7, 7)
+    torch.testing.assert_close(block(activations), activations)
+
+
+def test_an_unknown_tensor_is_an_error(official: dict[str, Tensor], tmp_path: Path) -> None:
+    with pytest.raises(SeeFoodError, match=r"have a tensor 'layer9\.weight' that resnet18 does not have"):
+        build(_save({**official, "layer9.weight": torch.zeros(1)}, tmp_path))
+
+
+def test_a_misshapen_tensor_is_an_error(official: dict[str, Tensor], tmp_path: Path) -> None:
+    with pytest.raises(
+        SeeFoodError, match=r"'conv1\.weight' of shape \[1, 2\]; resnet18 has it of shape \[64, 3, 7, 7\]"
+    ):
+        build(_save({**official, "conv1.weight": torch.zeros(1, 2)}, tmp_path))
+
+
+@pytest.mark.parametrize("content", [b"", b"not weights", b"PK\x03\x04 nor a zip"])
+def test_a_file_of_something_else_is_an_error(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "weights.pth").write_bytes(content)
+    with pytest.raises(SeeFoodError, match=r"weights\.pth are not a state_dict"):
+        build(str(tmp_path / "weights.pth"))
+
+
+@pytest.mark.parametrize("state", [[1, 2], {"conv1.weight": 3}, torch.zeros(2)])
+def test_an_object_of_another_kind_is_an_error(state: object, tmp_path: Path) -> None:
+    with pytest.raises(SeeFoodError, match="are not a state_dict"):
+        build(_save(state, tmp_path))
+
+
+def test_a_pickle_that_would_run_code_is_not_run(tmp_path: Path) -> None:
+    class Malice:
+        def __reduce__(self) -> tuple[object, ...]:
+            return (Path.touch, (tmp_path / "ran",))
+
+    with pytest.raises(SeeFoodError, match="are not a state_dict"):
+        build(_save({"conv1.weight": Malice()}, tmp_path))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(SeeFoodError, match=r"nothing\.pth can't be read: No such file"):
+        build(str(tmp_path / "nothing.pth"))
+
+
+def test_official_weights_are_torchvisions(
+    official: dict[str, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The download's place in torch's cache holds a fake, so that torchvision's own code finds it there."""
+    name = Path(torchvision.models.ResNet18_Weights.DEFAULT.url).name
+    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+    torch.save(official, tmp_path / "hub" / "checkpoints" / name)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    network, absent = build("imagenet")
+    assert absent == []
+    assert torch.equal(network.features.state_dict()["conv1.weight"], official["conv1.weight"])
+
+
+def test_official_weights_out_of_reach_are_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: object, **__: object) -> None:
+        raise URLError("Name or service not known")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("torch.hub.urlopen", unreachable)
+    with pytest.raises(SeeFoodError) as caught:
+        build("imagenet")
+    assert "--weights PATH" in str(caught.value)
+    assert "--weights none" in str(caught.value)

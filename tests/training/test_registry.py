@@ -1,0 +1,61 @@
+"""Versions appear whole or not at all, and the current one is switched in one step."""
+
+from pathlib import Path
+
+import pytest
+
+from service.errors import SeeFoodError
+from service.model import current_version
+from training.registry import METRICS, check_writable, new_version, promote, versions
+
+
+def _add(models: Path, name: str) -> None:
+    with new_version(models, name) as draft:
+        (draft / METRICS).write_text("{}")
+
+
+def test_the_first_version_is_current_and_later_ones_wait(tmp_path: Path) -> None:
+    _add(tmp_path, "1")
+    _add(tmp_path, "2")
+    assert [(version.name, version.current) for version in versions(tmp_path)] == [("1", True), ("2", False)]
+    promote(tmp_path, "2")
+    assert current_version(tmp_path) == "2"
+    assert {path.name for path in tmp_path.iterdir()} == {"1", "2", "current"}
+
+
+@pytest.mark.parametrize("error", [SeeFoodError("gate"), KeyboardInterrupt()])
+def test_a_failure_leaves_nothing_behind(tmp_path: Path, error: BaseException) -> None:
+    with pytest.raises(type(error)), new_version(tmp_path, "1") as draft:
+        (draft / "half").touch()
+        raise error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_version_that_is_not_there_is_not_promoted(tmp_path: Path) -> None:
+    _add(tmp_path, "1")
+    with pytest.raises(SeeFoodError, match="There is no version 2 in"):
+        promote(tmp_path, "2")
+    assert current_version(tmp_path) == "1"
+
+
+def test_a_registry_of_nothing(tmp_path: Path) -> None:
+    assert versions(tmp_path) == []
+
+
+def test_damaged_metrics_are_a_sentence(tmp_path: Path) -> None:
+    _add(tmp_path, "1")
+    (tmp_path / "1" / METRICS).write_text("{")
+    with pytest.raises(SeeFoodError, match="can't be read"):
+        versions(tmp_path)
+
+
+def test_a_folder_is_made_where_there_is_none(tmp_path: Path) -> None:
+    check_writable(tmp_path / "a" / "b")
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+
+
+@pytest.mark.parametrize("output", ["a-file/models", "/proc/models"])
+def test_an_output_that_cannot_be_written_is_a_sentence(tmp_path: Path, output: str) -> None:
+    (tmp_path / "a-file").touch()
+    with pytest.raises(SeeFoodError, match="can't be written to: "):
+        check_writable(tmp_path / output)

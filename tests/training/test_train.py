@@ -1,0 +1,129 @@
+"""The command a person types, from drawn folders to a version in the registry."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+from service.cli import main
+from service.model import current_version, open_model
+from service.scoring import score
+from tests.fixtures.drawing import draw_folder
+from training import export, train
+from training.fit import Best
+from training.folders import scan
+from training.network import build
+
+
+def _run(*arguments: str | Path, models: Path) -> Result:
+    return CliRunner().invoke(main, [*map(str, arguments)], env={"SEEFOOD_MODELS": str(models)}, catch_exceptions=False)
+
+
+@pytest.mark.slow
+def test_a_version_is_whole(trained_models: Path) -> None:
+    version = trained_models / current_version(trained_models)
+    assert {path.name for path in version.iterdir()} == {"card.md", "metrics.json", "model.int8.onnx", "model.onnx"}
+    assert {path.name for path in trained_models.iterdir()} == {".runs", "current", version.name}
+    metadata = open_model(trained_models).metadata
+    assert (metadata.version, metadata.positive_label, metadata.negative_label) == (
+        version.name,
+        "hotdog",
+        "not_hotdog",
+    )
+    assert metadata.backbone == "resnet18"
+    assert metadata.metrics == json.loads((version / "metrics.json").read_text())
+    card = (version / "card.md").read_text()
+    for part in (version.name, "resnet18", metadata.photos_digest, "## Known failures", "seed"):
+        assert part in card
+    assert list((trained_models / ".runs" / version.name).glob("*.ckpt"))
+
+
+@pytest.mark.slow
+def test_one_epoch_from_nothing_is_better_than_chance(trained_models: Path, drawn: Path) -> None:
+    result = _run("evaluate", drawn, "--json", models=trained_models)
+    assert json.loads(result.stdout)["roc_auc"]["low"] > 0.5
+
+
+@pytest.mark.slow
+def test_the_exported_file_answers_as_the_checkpoint_does(trained_models: Path, drawn: Path) -> None:
+    model = open_model(trained_models, precision="float32")
+    (checkpoint,) = (trained_models / ".runs" / model.metadata.version).glob("*.ckpt")
+    state = torch.load(checkpoint, weights_only=True)["state_dict"]
+    network, _ = build("none")
+    network.load_state_dict({name.removeprefix("network."): value for name, value in state.items()})
+    network.temperature.fill_(model.metadata.temperature)
+    photos = scan(drawn).take(range(0, 240, 12))
+    with torch.inference_mode():
+        expected = network.eval()(torch.from_numpy(train._pixels(photos)))[0].numpy()
+    answered = np.array([answer for _, answer in score(model, photos.paths)])
+    assert np.abs(answered - expected).max() <= export.PARITY_TOLERANCE
+
+
+@pytest.mark.slow
+def test_models_are_listed_and_promoted(trained_models: Path) -> None:
+    version = current_version(trained_models)
+    assert f"* {version}" in _run("models", models=trained_models).stdout
+    assert _run("models", "promote", version, models=trained_models).stdout == f"{version} is current.\n"
+    missing = _run("models", "promote", "v0", models=trained_models)
+    assert (missing.exit_code, missing.stderr.count("\n")) == (2, 1)
+
+
+@pytest.mark.slow
+def test_evaluate_prints_a_table(trained_models: Path, drawn: Path) -> None:
+    result = _run("evaluate", drawn, models=trained_models)
+    assert "120 hotdog and 120 not_hotdog photos" in result.stdout
+    assert "accuracy" in result.stdout
+    assert "roc auc" in result.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("gate", ["PARITY_TOLERANCE", "INT8_AUC_LOSS"])
+def test_a_failed_gate_writes_no_version(gate: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a tolerance below zero even the best of files fails."""
+    monkeypatch.setattr(export, gate, -1.0)
+    monkeypatch.setattr(train, "fit", _no_fit)
+    folder = draw_folder(tmp_path / "photos", each=33)
+    result = _run("train", folder, "--weights", "none", models=tmp_path / "models")
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1].endswith("so no version was written.")
+    assert list((tmp_path / "models").iterdir()) == []
+
+
+def _no_fit(network: torch.nn.Module, *_: object) -> Best:
+    torch.nn.init.normal_(network.get_parameter("head.weight"))
+    return Best(1, Path("none.ckpt"))
+
+
+@pytest.mark.parametrize("case", ["one class", "no photos", "output", "weights", "test folder"])
+def test_what_cannot_work_ends_before_anything_is_computed(case: str, tmp_path: Path) -> None:
+    folder = draw_folder(tmp_path / "photos", each=32 if case in ("output", "weights", "test folder") else 0)
+    models = tmp_path / "models"
+    weights = "none"
+    tests: list[str | Path] = []
+    if case == "one class":
+        (folder / "not_hotdog").rmdir()
+    elif case == "output":
+        models.touch()
+    elif case == "weights":
+        weights = str(tmp_path / "nothing.pth")
+    elif case == "test folder":
+        tests = ["--test", tmp_path / "photos" / "hotdog"]
+    result = _run("train", folder, "--weights", weights, *tests, models=models)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr.startswith("seefood: ")
+    assert result.stderr.count("\n") == 1
+    assert not models.is_dir() or not any(models.iterdir())
+
+
+def test_the_interpreter_is_told_to_train_by_name() -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "service.cli", "train", "--help"], capture_output=True, text=True, check=True
+    )
+    for option in ("--weights", "--positive", "--test", "--models", "--epochs", "--seed"):
+        assert option in result.stdout
