@@ -10,7 +10,7 @@ import lightning as L
 import loky
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
@@ -29,6 +29,8 @@ LEARNING_RATE = 1e-3  # of the tensors that start from nothing
 PRETRAINED_SHARE = 0.1  # of that rate, for the tensors that start from ImageNet: they know edges and textures already
 WEIGHT_DECAY = 0.05
 WARM_UP = 0.1  # of all steps
+LABEL_SMOOTHING = 0.1  # a label of a scraped photo is wrong now and then (arXiv:1512.00567)
+AVERAGED_EPOCHS = 1.0  # the weights that are kept are an exponential average over about so many epochs of steps
 SEED = 0
 
 # The same picture as a person would still know it: cropped, mirrored, turned, in another light.
@@ -77,7 +79,7 @@ class Fit(L.LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
         """Return the loss of one batch of pixels and targets."""
         pixels, targets = batch
-        loss = binary_cross_entropy_with_logits(self(pixels), targets)
+        loss = binary_cross_entropy_with_logits(self(pixels), _smoothed(targets))
         self.log("loss", loss, prog_bar=True, on_step=False, on_epoch=True)
         return loss
 
@@ -135,30 +137,38 @@ def fit(
     _keep_memory()
     L.seed_everything(seed, workers=True, verbose=False)
     module = Fit(network.to(memory_format=torch.channels_last), absent)
-    best = ModelCheckpoint(folder, "best", monitor="val_auc", mode="max", save_weights_only=True)
+    loader = _loader(train, augment=True)
+    averaging = EMAWeightAveraging(decay=1 - 1 / (1 + AVERAGED_EPOCHS * len(loader)))
+    # Whole checkpoints: one of the weights only would hold those that were not averaged.
+    best = ModelCheckpoint(folder, "best", monitor="val_auc", mode="max", save_weights_only=False)
     trainer = L.Trainer(
         max_epochs=epochs,
         precision=precision(),
-        callbacks=[best],
+        callbacks=[averaging, best],
         logger=CSVLogger(folder, name=None, version=""),
         log_every_n_steps=10,
         enable_model_summary=False,
     )
-    trainer.fit(module, _loader(train, augment=True), _loader(validation, augment=False))
+    trainer.fit(module, loader, _loader(validation, augment=False))
     checkpoint = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
     module.load_state_dict(checkpoint["state_dict"])
     network.to("cpu").eval()
     return Best(checkpoint["epoch"] + 1, Path(best.best_model_path))
 
 
+def _smoothed(targets: Tensor) -> Tensor:
+    return targets * (1 - LABEL_SMOOTHING) + LABEL_SMOOTHING / 2
+
+
 def recipe() -> dict[str, object]:
     """Return what is done to every fit, for the model card."""
     return {
-        "loss": "binary cross-entropy on the logit",
+        "loss": f"binary cross-entropy on the logit, labels smoothed by {LABEL_SMOOTHING:g}",
         "optimiser": f"AdamW, learning rate {LEARNING_RATE:g} for fresh tensors and "
         f"{LEARNING_RATE * PRETRAINED_SHARE:g} for pretrained ones, weight decay {WEIGHT_DECAY:g}, "
         f"batches of {BATCH_SIZE}",
         "schedule": f"warm-up over {WARM_UP:.0%} of the steps, then cosine",
+        "weights kept": f"exponential average over {AVERAGED_EPOCHS:g} epoch of steps",
         "augmentation": ", ".join(type(step).__name__ for step in AUGMENT.transforms),
         "squares": f"{TRAIN_SIZE} px while training, {SIZE} px for validation and serving ({RESIZE_POLICY})",
         "precision": precision(),

@@ -62,9 +62,10 @@ def build(weights: str) -> tuple[Classifier, list[str]]:
     """
     # Residual blocks start as the identity (Goyal et al. 2017, arXiv:1706.02677): one without weights adds no noise.
     resnet = torchvision.models.resnet18(zero_init_residual=True)
-    absent: list[str] = []
+    absent = list(resnet.state_dict())
     if weights == "imagenet":
         resnet.load_state_dict(_official_weights())
+        absent = []
     elif weights != "none":
         absent = _load(resnet, Path(weights))
     stages = ["conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"]

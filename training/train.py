@@ -62,7 +62,8 @@ def train(job: Job, say: Callable[[str], None]) -> tuple[str, dict[str, Evaluati
         folders.labelled(test, photos.positive, photos.negative)
     registry.check_writable(job.models)
     classifier, absent = network.build(job.weights)
-    if absent:
+    partial = bool(absent) and job.weights != "none"
+    if partial:
         say(f"Absent from {job.weights}, so learnt from a fresh start: {', '.join(absent)}.")
 
     photos, left_out = folders.leave_out_unreadable(photos)
@@ -98,7 +99,7 @@ def train(job: Job, say: Callable[[str], None]) -> tuple[str, dict[str, Evaluati
     steps = {
         "photos": f"{int(photos.targets.sum())} {photos.positive} and {int((1 - photos.targets).sum())} "
         f"{photos.negative}; {len(validation)} of them validate, {len(left_out)} more were unreadable",
-        "weights": f"{Path(job.weights).name}, {len(absent)} tensors absent" if absent else Path(job.weights).name,
+        "weights": Path(job.weights).name + (f"; absent from it: {', '.join(absent)}" if partial else ""),
         "best epoch": f"{best.epoch} of {job.epochs}, by ROC AUC on the validation photos",
         **recipe(),
         "seed": job.seed,

@@ -40,6 +40,11 @@ def test_the_heatmaps_mean_is_the_logit_of_pooling_and_one_linear_unit() -> None
     torch.testing.assert_close(probability, torch.sigmoid(logit / 2))
 
 
+def test_from_nothing_everything_is_fresh() -> None:
+    network, absent = build("none")
+    assert {f"features.{name}" for name, _ in network.features.named_parameters()} <= {f"features.{n}" for n in absent}
+
+
 def test_preprocessing_is_that_of_the_official_weights() -> None:
     network, _ = build("none")
     official = torchvision.models.ResNet18_Weights.DEFAULT.transforms()

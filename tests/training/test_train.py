@@ -1,5 +1,6 @@
 """The command a person types, from drawn folders to a version in the registry."""
 
+import csv
 import json
 import subprocess
 import sys
@@ -9,14 +10,15 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from scipy.special import log_expit
 
 from service.cli import main
 from service.model import current_version, open_model
 from service.scoring import score
 from tests.fixtures.drawing import draw_folder
 from training import export, train
-from training.fit import Best
-from training.folders import scan
+from training.fit import SEED, Best
+from training.folders import scan, split
 from training.network import build
 
 
@@ -47,6 +49,18 @@ def test_a_version_is_whole(trained_models: Path) -> None:
 def test_one_epoch_from_nothing_is_better_than_chance(trained_models: Path, drawn: Path) -> None:
     result = _run("evaluate", drawn, "--json", models=trained_models)
     assert json.loads(result.stdout)["roc_auc"]["low"] > 0.5
+
+
+@pytest.mark.slow
+def test_the_weights_that_were_validated_are_the_ones_that_are_shipped(trained_models: Path, drawn: Path) -> None:
+    """The fit validates averaged weights; the checkpoint, and so the export, must hold those and no others."""
+    model = open_model(trained_models, precision="float32")
+    with (trained_models / ".runs" / model.metadata.version / "metrics.csv").open() as table:
+        (validated,) = [float(row["val_loss"]) for row in csv.DictReader(table) if row["val_loss"]]
+    _, validation = split(scan(drawn), SEED)
+    logits = model.run(train._pixels(validation))[1].mean((1, 2))
+    loss = -log_expit(np.where(validation.targets == 1, logits, -logits)).mean()
+    assert loss == pytest.approx(validated, rel=0.01)
 
 
 @pytest.mark.slow

@@ -1,0 +1,110 @@
+"""The page in a real browser, as wide as a phone and as a laptop."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.fixtures.drawing import encode
+from tests.fixtures.server import Server, serving
+
+pytestmark = pytest.mark.slow
+
+PHONE, LAPTOP = {"width": 360, "height": 740}, {"width": 1280, "height": 800}
+FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no Chromium is installed")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def tiny_server(tiny_models: Path) -> Iterator[Server]:
+    with serving(tiny_models) as running:
+        yield running
+
+
+@pytest.fixture(params=[PHONE, LAPTOP], ids=["phone", "laptop"])
+def page(request: pytest.FixtureRequest, browser: Browser, tiny_server: Server) -> Iterator[Page]:
+    """Return the page, opened; anything that it complains of or fetches from elsewhere fails the test."""
+    context = browser.new_context(viewport=request.param)
+    page = context.new_page()
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda sent: None if _is_own(sent.url, tiny_server) else complaints.append(sent.url))
+    page.goto(f"http://127.0.0.1:{tiny_server.port}/")
+    yield page
+    context.close()
+    assert complaints == []
+
+
+def _is_own(url: str, server: Server) -> bool:
+    return url.startswith((f"http://127.0.0.1:{server.port}/", f"blob:http://127.0.0.1:{server.port}/"))
+
+
+def _photo(colour: str, folder: Path) -> Path:
+    path = folder / f"{colour}.jpg"
+    path.write_bytes(encode(Image.new("RGB", (400, 300), colour)))
+    return path
+
+
+def test_a_chosen_photo_gets_its_verdict_in_large_letters(page: Page, tmp_path: Path) -> None:
+    verdict = page.locator("#verdict")
+    for colour, words in (("red", "Hotdog"), ("blue", "Not hotdog"), ("red", "Hotdog")):
+        page.set_input_files("#photo", _photo(colour, tmp_path))
+        expect(verdict).to_have_text(words)
+        expect(page.locator("#preview")).to_be_visible()
+    size = verdict.evaluate("element => parseFloat(getComputedStyle(element).fontSize)")
+    assert size >= 44
+    box = verdict.bounding_box()
+    viewport = page.viewport_size
+    assert box is not None
+    assert viewport is not None
+    assert box["y"] + box["height"] <= viewport["height"], "the verdict is seen without scrolling"
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing is wider than the screen"
+
+
+def test_a_taken_photo_is_answered(page: Page, tmp_path: Path) -> None:
+    assert page.get_attribute("#camera", "capture") == "environment"
+    page.set_input_files("#camera", _photo("red", tmp_path))
+    expect(page.locator("#verdict")).to_have_text("Hotdog")
+
+
+def test_doubt_is_said(page: Page, tmp_path: Path) -> None:
+    page.set_input_files("#photo", _photo("grey", tmp_path))
+    expect(page.locator("#sure")).to_have_text("but only 50% sure")
+
+
+def test_what_is_no_photo_is_said_in_words(page: Page, tmp_path: Path) -> None:
+    (tmp_path / "text.jpg").write_text("I am not a photo.")
+    page.set_input_files("#photo", tmp_path / "text.jpg")
+    expect(page.locator("#verdict")).to_have_text("The photo can't be decoded")
+    expect(page.locator("#sure")).to_contain_text("text.jpg")
+    page.set_input_files("#photo", _photo("blue", tmp_path))
+    expect(page.locator("#verdict")).to_have_text("Not hotdog")
+
+
+def test_a_service_that_is_gone_is_said_in_words(page: Page, tmp_path: Path) -> None:
+    page.route("**/v1/predict", lambda route: route.abort())
+    page.set_input_files("#photo", _photo("red", tmp_path))
+    expect(page.locator("#verdict")).to_have_text("No answer")
+
+
+def test_the_page_is_used_with_the_keyboard_alone(page: Page) -> None:
+    page.keyboard.press("Tab")
+    focused = page.evaluate("document.activeElement.id")
+    assert focused in ("photo", "camera")
+
+
+def test_the_page_says_which_model_answers(page: Page) -> None:
+    expect(page.locator("#model")).to_have_text("Model tiny.")

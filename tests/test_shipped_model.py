@@ -1,0 +1,89 @@
+"""The model in the box: whole, small enough, and right about real photos it has never seen."""
+
+import hashlib
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from service.model import FILES, Model, current_version, open_model
+from service.scoring import score
+from tests.conftest import ROOT
+from tests.fixtures.server import serving
+
+MODELS = ROOT / "models"
+SAMPLE = 100
+
+
+def test_both_files_are_there_and_small_enough_for_git() -> None:
+    version = MODELS / current_version(MODELS)
+    for name, megabytes in (("model.onnx", 46), ("model.int8.onnx", 12)):
+        assert (version / name).stat().st_size <= megabytes * 1_000_000
+
+
+def test_card_metrics_and_files_tell_the_same() -> None:
+    version = MODELS / current_version(MODELS)
+    metrics = json.loads((version / "metrics.json").read_text())
+    card = (version / "card.md").read_text()
+    for name in FILES.values():
+        metadata = Model(version / name).metadata
+        assert metadata.version == version.name
+        assert metadata.metrics == metrics
+    for folder in ("data/test", "test/foods", "test/objects"):
+        for name, metric in metrics[folder].items():
+            if name != "photos":
+                row = f"| {name} | {metric['value']:.3f} ({metric['low']:.3f} - {metric['high']:.3f}) |"
+                assert row in card.split(f"### {folder}\n")[1].split("### ")[0]
+
+
+def test_the_readmes_figures_are_the_cards() -> None:
+    metrics = json.loads((MODELS / current_version(MODELS) / "metrics.json").read_text())
+    readme = (ROOT / "README.md").read_text()
+    for folder, name in (
+        ("data/test", "accuracy"),
+        ("data/test", "roc_auc"),
+        ("test/foods", "false_positive_rate"),
+        ("test/objects", "false_positive_rate"),
+    ):
+        metric = metrics[folder][name]
+        assert f"{metric['value']:.3f} ({metric['low']:.3f} - {metric['high']:.3f})" in readme
+
+
+@pytest.mark.slow
+def test_it_is_right_about_real_photos_over_http(photos: Path) -> None:
+    """A sample of the test photos, POSTed to the service; the bound leaves a sample of this size four deviations."""
+    chosen = random.Random(0).sample(sorted((photos / "test").rglob("*.jpg")), SAMPLE)  # noqa: S311
+    right = 0
+    with serving(MODELS) as server:
+        for path in chosen:
+            (prediction,) = server.post_photos(path.read_bytes()).json()["predictions"]
+            right += prediction["label"] == path.parent.name
+    assert right >= 0.78 * SAMPLE
+
+
+@pytest.mark.slow
+def test_the_accuracy_on_the_test_photos_is_the_one_it_claims(photos: Path) -> None:
+    """Every test photo through the serving path, within what another CPU's int8 arithmetic may flip."""
+    model = open_model(MODELS)
+    paths = sorted((photos / "test").rglob("*.jpg"))
+    right = [isinstance(p, float) and model.verdict(p).label == path.parent.name for path, p in score(model, paths)]
+    claimed = model.metadata.metrics["data/test"]["accuracy"]["value"]
+    assert sum(right) / len(right) == pytest.approx(claimed, abs=0.01)
+    assert claimed >= 0.88
+
+
+@pytest.mark.slow
+def test_float32_and_int8_give_the_same_verdicts(photos: Path) -> None:
+    paths = sorted((photos / "test").rglob("*.jpg"))[::5]
+    models = [open_model(MODELS, precision=precision) for precision in FILES]
+    verdicts = [[model.verdict(float(p)).label for _, p in score(model, paths)] for model in models]
+    assert sum(a != b for a, b in zip(*verdicts, strict=True)) <= 0.03 * len(paths)
+
+
+@pytest.mark.slow
+def test_no_test_photo_was_trained_on(photos: Path) -> None:
+    def digests(folder: Path) -> set[str]:
+        return {hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.rglob("*.jpg")}
+
+    assert not digests(photos / "train") & (digests(photos / "test") | digests(photos / "hard_negatives" / "test"))
