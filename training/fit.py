@@ -1,7 +1,9 @@
 """The fit: a pretrained network learns two classes, and the epoch that ranks the validation photos best is kept."""
 
 import ctypes
+import logging
 import sys
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -120,9 +122,7 @@ class Best:
     checkpoint: Path
 
 
-def fit(
-    network: Classifier, absent: list[str], train: Photos, validation: Photos, folder: Path, epochs: int, seed: int
-) -> Best:
+def fit(network: Classifier, absent: list[str], train: Photos, validation: Photos, folder: Path, epochs: int) -> Best:
     """Fit the network in place and leave it, in float32 on the CPU, as it was at its best epoch.
 
     Args:
@@ -132,10 +132,9 @@ def fit(
         validation: those that choose the epoch.
         folder: gets the checkpoint and a table of metrics an epoch.
         epochs: how often the training photos are seen.
-        seed: of the order, the augmentation and the fresh tensors.
     """
     _keep_memory()
-    L.seed_everything(seed, workers=True, verbose=False)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # it advertises
     module = Fit(network.to(memory_format=torch.channels_last), absent)
     loader = _loader(train, augment=True)
     averaging = EMAWeightAveraging(decay=1 - 1 / (1 + AVERAGED_EPOCHS * len(loader)))
@@ -149,7 +148,9 @@ def fit(
         log_every_n_steps=10,
         enable_model_summary=False,
     )
-    trainer.fit(module, loader, _loader(validation, augment=False))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning")  # of what its own next release will call otherwise
+        trainer.fit(module, loader, _loader(validation, augment=False))
     checkpoint = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
     module.load_state_dict(checkpoint["state_dict"])
     network.to("cpu").eval()
@@ -177,7 +178,9 @@ def recipe() -> dict[str, object]:
 
 def precision() -> Literal["bf16-mixed", "32-true"]:
     """Return bfloat16 autocast where the hardware multiplies it natively (twice as fast here), else float32."""
-    native = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else torch.cpu.get_capabilities()["amx_bf16"]
+    native = (
+        torch.cuda.is_bf16_supported() if torch.cuda.is_available() else torch.cpu.get_capabilities().get("amx_bf16")
+    )
     return "bf16-mixed" if native else "32-true"
 
 
@@ -190,6 +193,11 @@ def _loader(photos: Photos, *, augment: bool) -> DataLoader[tuple[Tensor, Tensor
         num_workers=loky.cpu_count(),
         persistent_workers=True,
     )
+
+
+def seed_everything(seed: int) -> None:
+    """Seed all that is random from here on: fresh tensors, the order of the photos and their augmentation."""
+    L.seed_everything(seed, workers=True, verbose=False)
 
 
 def _keep_memory() -> None:

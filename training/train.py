@@ -16,7 +16,7 @@ from training import export, folders, network, registry
 from training.calibrate import Array, calibrate
 from training.card import card
 from training.evaluate import Evaluation, evaluate, measure
-from training.fit import fit, recipe
+from training.fit import fit, recipe, seed_everything
 from training.folders import Photos
 from training.network import SIZE, Classifier
 
@@ -61,6 +61,7 @@ def train(job: Job, say: Callable[[str], None]) -> tuple[str, dict[str, Evaluati
     for test in job.tests:
         folders.labelled(test, photos.positive, photos.negative)
     registry.check_writable(job.models)
+    seed_everything(job.seed)
     classifier, absent = network.build(job.weights)
     partial = bool(absent) and job.weights != "none"
     if partial:
@@ -74,7 +75,7 @@ def train(job: Job, say: Callable[[str], None]) -> tuple[str, dict[str, Evaluati
 
     created = datetime.now(UTC)
     version = created.strftime("%Y%m%d-%H%M%S")
-    best = fit(classifier, absent, training, validation, job.models / ".runs" / version, job.epochs, job.seed)
+    best = fit(classifier, absent, training, validation, job.models / ".runs" / version, job.epochs)
     say(f"Epoch {best.epoch} of {job.epochs} ranks the validation photos best; its weights are {best.checkpoint}.")
 
     validation = validation.take(range(min(len(validation), GATE_PHOTOS)))
