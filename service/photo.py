@@ -17,7 +17,7 @@ MAX_BYTES = 20_000_000
 MAX_PIXELS = 100_000_000
 RESIZE_POLICY = "squash"  # the whole photo on a square: a long hotdog keeps both ends
 _FILTER = Image.Resampling.BILINEAR
-_SPARE = 2.0  # reduced-scale decoding keeps twice the size asked for, so that the last resize still filters
+_SPARE = 2.0  # a reduction by a whole factor leaves twice the size asked for, so that the last resize still filters
 
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit only warns; `decode` raises PhotoTooLarge instead
 
@@ -55,6 +55,8 @@ def decode(data: bytes, *, at_least: int, max_pixels: int = MAX_PIXELS) -> Image
     """
     image = _open(data)
     width, height = image.size
+    if not width * height:
+        raise UndecodablePhoto("The photo has no pixels.")
     if width * height > max_pixels:
         raise PhotoTooLarge(f"The photo has {width} x {height} pixels; at most {max_pixels:,} are accepted.")
     try:

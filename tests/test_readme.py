@@ -22,6 +22,7 @@ from tests.conftest import ROOT
 from tests.fixtures.drawing import draw, draw_folder, encode
 from tests.fixtures.server import free_port
 from training.cli import train
+from training.folders import MIN_PHOTOS_A_CLASS, VALIDATION_FRACTION
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -120,6 +121,11 @@ def test_every_setting_is_documented() -> None:
 def test_every_option_of_train_is_documented() -> None:
     options = {option for parameter in train.params for option in parameter.opts if option.startswith("--")}
     assert options == set(re.findall(r"^\| `(--[a-z]+)` \|", README, re.MULTILINE))
+
+
+def test_the_figures_about_training_are_those_of_the_code() -> None:
+    assert f"at least {MIN_PHOTOS_A_CLASS} photos in each" in README
+    assert f"holds back {VALIDATION_FRACTION:.0%} of each class" in README
 
 
 def test_every_problem_is_documented() -> None:

@@ -4,40 +4,37 @@ import json
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import click
+import loky
 
 from service.errors import SeeFoodError
 from service.model import current_version, open_model
 from service.settings import Settings
 from training import registry
+from training.job import EPOCHS, SEED, WEIGHTS, Job
 
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--weights", default="imagenet", show_default=True, help="imagenet, none, or the path of a state_dict.")
+@click.option(
+    "--weights", default=WEIGHTS, show_default=True, help="imagenet (a download), none, or the path of a state_dict."
+)
 @click.option("--positive", help="Class to say yes to.  [default: hotdog]")
-@click.option("--test", "tests", multiple=True, type=click.Path(path_type=Path), help="Folder for the final figures.")
+@click.option(
+    "--test", "tests", multiple=True, type=click.Path(path_type=Path), help="Folder for the final figures; repeatable."
+)
 @click.option("--models", type=click.Path(path_type=Path), help="Registry to add to; SEEFOOD_MODELS, else models.")
-@click.option("--epochs", type=click.IntRange(1), help="Times the photos are seen.")
-@click.option("--seed", type=int, help="Of the split and the fit.")
-def train(
-    folder: Path,
-    weights: str,
-    positive: str | None,
-    tests: tuple[Path, ...],
-    models: Path | None,
-    epochs: int | None,
-    seed: int | None,
-) -> None:
+@click.option("--epochs", default=EPOCHS, show_default=True, type=click.IntRange(1), help="Times the photos are seen.")
+@click.option("--seed", default=SEED, show_default=True, type=click.IntRange(0, 2**32 - 1), help="Of all randomness.")
+def train(models: Path | None, **given: Any) -> None:
     """Fine-tune a network on a FOLDER with two subfolders of photos, and export it."""
     _require_training()
-    from training.fit import EPOCHS, SEED
-    from training.train import Job, train
+    from training.train import train
 
     models = models or Settings.from_env().models
-    job = Job(folder, weights, positive, models, tests, epochs or EPOCHS, SEED if seed is None else seed)
-    version, evaluations = train(job, say=lambda line: click.echo(line, err=True))
+    version, evaluations = train(Job(models=models, **given), say=lambda line: click.echo(line, err=True))
     for name, evaluation in evaluations.items():
         click.echo(f"\n{name}: {sum(evaluation.photos)} photos")
         _print_metrics(evaluation.metrics)
@@ -57,7 +54,9 @@ def evaluate(folder: Path, model: str, as_json: bool) -> None:
     from training.evaluate import evaluate
 
     settings = Settings.from_env()
-    opened = open_model(settings.models, model or settings.model, settings.device, settings.precision)
+    opened = open_model(
+        settings.models, model or settings.model, settings.device, settings.precision, threads=loky.cpu_count()
+    )
     evaluation = evaluate(opened, folder)
     for path, reason in evaluation.unreadable.items():
         click.echo(f"Left out: {path}: {reason}", err=True)

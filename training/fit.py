@@ -24,7 +24,6 @@ from service.photo import RESIZE_POLICY, decode, square
 from training.folders import DECODE_AT_LEAST, Photos
 from training.network import SIZE, Classifier
 
-EPOCHS = 14
 BATCH_SIZE = 32
 TRAIN_SIZE = 176  # px: random crops magnify, so smaller training squares match 224 px at test (arXiv:1906.06423)
 LEARNING_RATE = 1e-3  # of the tensors that start from nothing
@@ -33,7 +32,6 @@ WEIGHT_DECAY = 0.05
 WARM_UP = 0.1  # of all steps
 LABEL_SMOOTHING = 0.1  # a label of a scraped photo is wrong now and then (arXiv:1512.00567)
 AVERAGED_EPOCHS = 1.0  # the weights that are kept are an exponential average over about so many epochs of steps
-SEED = 0
 
 # The same picture as a person would still know it: cropped, mirrored, turned, in another light.
 AUGMENT = v2.Compose(

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,33 +18,11 @@ from training.card import card
 from training.evaluate import Evaluation, evaluate, measure
 from training.fit import fit, recipe, seed_everything
 from training.folders import Photos
+from training.job import Job
 from training.network import SIZE, Classifier
 
 GATE_PHOTOS = 2000  # validation photos that calibrate and check; more would only cost memory
 INT8_PHOTOS = 256  # training photos that range the activations
-
-
-@dataclass(frozen=True)
-class Job:
-    """What to train on, from what, and where to put it.
-
-    Attributes:
-        folder: has two subfolders of photos, one for each class.
-        weights: where the backbone starts, as `network.build` takes it.
-        positive: the class to say yes to; None: `hotdog`.
-        models: the registry folder.
-        tests: folders of labelled photos that nothing but the final figures sees.
-        epochs: how often the training photos are seen.
-        seed: of the split and of everything random in the fit.
-    """
-
-    folder: Path
-    weights: str
-    positive: str | None
-    models: Path
-    tests: tuple[Path, ...]
-    epochs: int
-    seed: int
 
 
 def train(job: Job, say: Callable[[str], None]) -> tuple[str, dict[str, Evaluation]]:

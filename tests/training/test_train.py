@@ -17,8 +17,9 @@ from service.model import current_version, open_model
 from service.scoring import score
 from tests.fixtures.drawing import draw_folder
 from training import export, train
-from training.fit import SEED, Best
+from training.fit import Best
 from training.folders import scan, split
+from training.job import SEED
 from training.network import build
 
 
