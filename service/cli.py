@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import sys
 from collections.abc import Iterator
 from importlib.metadata import entry_points
@@ -65,12 +66,24 @@ def serve(**given: str | int | None) -> None:
     """Answer photos over HTTP, under gunicorn."""
     os.environ.update({f"SEEFOOD_{name.upper()}": str(value) for name, value in given.items() if value is not None})
     settings = Settings.from_env()
+    _check_address(settings)
     # Opened once before any worker is, so that a model that can't be served is one sentence and not one a worker.
     open_model(settings.models, settings.model, settings.device, settings.precision)
     config = Path(__file__).parent / "gunicorn.conf.py"
     click.echo(f"seefood: serving on http://{settings.host}:{settings.port} (Ctrl-C stops)", err=True)
     # gunicorn takes this process over, so that signals reach it with nothing in between.
     os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "--config", str(config)])  # noqa: S606
+
+
+def _check_address(settings: Settings) -> None:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        socket.create_server((settings.host, settings.port), family=family).close()
+    except (OSError, OverflowError) as error:
+        raise SeeFoodError(
+            f"The address {settings.host}:{settings.port} can't be listened on ({error}); "
+            "choose another with SEEFOOD_HOST and SEEFOOD_PORT."
+        ) from error
 
 
 @main.command()

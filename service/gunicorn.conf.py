@@ -9,7 +9,7 @@ from service.settings import Settings
 _settings = Settings.from_env()
 
 wsgi_app = "service.app:worker()"
-bind = f"{_settings.host}:{_settings.port}"
+bind = f"[{_settings.host}]:{_settings.port}" if ":" in _settings.host else f"{_settings.host}:{_settings.port}"
 worker_class = "gthread"
 workers = _settings.workers or loky.cpu_count()  # what affinity and the cgroup quota leave, not what the machine has
 threads = _settings.threads

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from PIL import Image
 
 from service.cli import main
 from tests.fixtures.drawing import encode
+from tests.fixtures.server import free_port
 
 
 @pytest.fixture
@@ -96,10 +98,23 @@ def test_the_service_imports_nothing_of_training() -> None:
     assert result.stdout == "set()\n"
 
 
+def test_an_address_in_use_is_a_sentence(tiny_models: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = CliRunner().invoke(main, ["serve", "--port", str(port)], env={"SEEFOOD_MODELS": str(tiny_models)})
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"seefood: The address 127.0.0.1:{port} can't be listened on (")
+    assert result.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
         ({"SEEFOOD_PORT": "http"}, "SEEFOOD_PORT is 'http'; it must be a whole number."),
+        (
+            {"SEEFOOD_PORT": "70000"},
+            "The address 127.0.0.1:70000 can't be listened on (",
+        ),
         ({"SEEFOOD_MODELS": "/nowhere"}, "/nowhere names no current model"),
         ({"SEEFOOD_MODEL": "v0"}, "There is no model file"),
         ({"SEEFOOD_MODEL": "pyproject.toml.onnx"}, "There is no model file pyproject.toml.onnx"),
@@ -107,10 +122,8 @@ def test_the_service_imports_nothing_of_training() -> None:
     ],
 )
 def test_a_service_that_cannot_start_says_why(tiny_models: Path, settings: dict[str, str], sentence: str) -> None:
-    environment = os.environ | {"SEEFOOD_MODELS": str(tiny_models), "SEEFOOD_WORKERS": "1"} | settings
-    command = [sys.executable, "-m", "service.cli", "serve", "--port", "1"]
-    if "SEEFOOD_PORT" in settings:
-        command = command[:-2]
+    environment = os.environ | {"SEEFOOD_MODELS": str(tiny_models), "SEEFOOD_PORT": str(free_port())} | settings
+    command = [sys.executable, "-m", "service.cli", "serve"]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert result.returncode == 2
     assert result.stderr.startswith(f"seefood: {sentence}")
