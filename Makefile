@@ -33,7 +33,7 @@ lock: .venv/.dev ## resolve constraints.txt again, to the newest releases
 		pyproject.toml --output-file constraints.txt
 
 clean: ## remove what make and the tools made; models and checkpoints stay
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache build seefood.egg-info
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache
 
 # One environment, three sizes: what is installed is remembered by a file of that name.
 .venv/bin/pip:

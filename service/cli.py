@@ -14,7 +14,7 @@ import loky
 
 from service.errors import SeeFoodError
 from service.model import open_model
-from service.photo import find_photos
+from service.photo import find_photos, printable
 from service.scoring import score
 from service.settings import Settings
 
@@ -103,7 +103,7 @@ def predict(photos: tuple[Path, ...], as_json: bool, model: str) -> None:
         click.echo(f"{'VERDICT':{width}}  {chance}  PHOTO")
     unreadable = 0
     for path, answer in score(opened, _expand(photos)):
-        name = _printable(path)
+        name = printable(path)
         if isinstance(answer, str):
             unreadable += 1
             click.echo(f"seefood: {name}: {answer}", err=True)
@@ -125,13 +125,7 @@ def _expand(photos: tuple[Path, ...]) -> Iterator[Path]:
         elif found := find_photos(path):
             yield from found
         else:
-            raise SeeFoodError(f"{_printable(path)} has no photos in it.")
-
-
-def _printable(path: Path) -> str:
-    """Return a path that prints on one line in any terminal, whatever bytes its name has."""
-    name = os.fsencode(path).decode("utf-8", "backslashreplace")
-    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in name)
+            raise SeeFoodError(f"{printable(path)} has no photos in it.")
 
 
 if __name__ == "__main__":

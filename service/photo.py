@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 from pathlib import Path
 
 import filetype
@@ -88,6 +89,12 @@ def find_photos(folder: Path) -> list[Path]:
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
         and path.is_file()
     )
+
+
+def printable(path: Path) -> str:
+    """Return a path that prints on one line in any terminal, whatever bytes its name has."""
+    name = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in name)
 
 
 def _open(data: bytes) -> Image.Image:

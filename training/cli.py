@@ -1,6 +1,7 @@
 """The commands that the training extra adds to `seefood`: train, evaluate, models."""
 
 import json
+import os
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,6 +12,7 @@ import loky
 
 from service.errors import SeeFoodError
 from service.model import current_version, open_model
+from service.photo import printable
 from service.settings import Settings
 from training import registry
 from training.job import EPOCHS, SEED, WEIGHTS, Job
@@ -42,6 +44,30 @@ def train(models: Path | None, **given: Any) -> None:
     if current_version(models) != version:
         click.echo(f"Ask it with   seefood predict --model {version} PHOTO")
         click.echo(f"Serve it with seefood models promote {version}")
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--positive", help="Class to say yes to.  [default: hotdog]")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def check(folder: Path, positive: str | None, as_json: bool) -> None:
+    """Look at a training FOLDER: damaged, doubled, contradictory, small and blank photos. Nothing is changed."""
+    _require_training()
+    from training.check import CACHE, check
+    from training.folders import scan
+
+    models = Settings.from_env().models
+    findings = check(scan(folder, positive), models / CACHE if os.access(models, os.W_OK) else None)
+    if as_json:
+        click.echo(json.dumps(findings.as_dict(), indent=2))
+        return
+    for name, count in findings.photos.items():
+        click.echo(f"{count:7} photos of {name}")
+    for what, paths in findings.by_kind().items():
+        click.echo(f"{len(paths):7} {what}")
+        for path in paths:
+            click.echo(f"        {printable(path)}: {findings.left_out.get(path, 'It stays in.')}")
+    click.echo(f"{len(findings.left_out):7} photos that training leaves out")
 
 
 @click.command()

@@ -21,7 +21,8 @@ from torchmetrics.classification import BinaryAccuracy, BinaryAUROC
 from torchvision.transforms import v2
 
 from service.photo import RESIZE_POLICY, decode, square
-from training.folders import DECODE_AT_LEAST, Photos
+from training.folders import Photos
+from training.looks import DECODE_AT_LEAST
 from training.network import SIZE, Classifier
 
 BATCH_SIZE = 32

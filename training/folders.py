@@ -1,8 +1,7 @@
 """A folder of photos, one subfolder a class: found, checked and split before anything is computed."""
 
 import hashlib
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,12 +11,11 @@ from sklearn.model_selection import train_test_split
 
 from service.errors import SeeFoodError
 from service.metadata import RESERVED_LABELS
-from service.photo import PhotoError, decode, find_photos
+from service.photo import find_photos
 
 DEFAULT_POSITIVE = "hotdog"
 MIN_PHOTOS_A_CLASS = 32  # so that the export can be compared on 64 real photos, whatever they show
 VALIDATION_FRACTION = 0.15
-DECODE_AT_LEAST = 256  # px: leaves random crops something to choose from
 
 
 @dataclass(frozen=True)
@@ -94,15 +92,12 @@ def class_folders(folder: Path) -> list[Path]:
         raise SeeFoodError(f"{folder} can't be read as a folder: {error.strerror}.") from error
 
 
-def leave_out_unreadable(photos: Photos) -> tuple[Photos, dict[Path, str]]:
-    """Decode every photo once, and return the readable ones with the reason for each of the others."""
-    with ThreadPoolExecutor() as pool:
-        reasons = list(pool.map(_reason_unreadable, photos.paths))
-    kept = photos.take(i for i, reason in enumerate(reasons) if reason is None)
-    left_out = {path: reason for path, reason in zip(photos.paths, reasons, strict=True) if reason is not None}
-    first = next(iter(left_out), None)
-    _require_enough(kept, f"{len(left_out)} photos can't be read, {first} the first of them; there remain")
-    return kept, left_out
+def leave_out(photos: Photos, reasons: Mapping[Path, str]) -> Photos:
+    """Return the photos that no reason speaks against; raises SeeFoodError where too few remain."""
+    kept = photos.take(i for i, path in enumerate(photos.paths) if path not in reasons)
+    first = next(iter(reasons), None)
+    _require_enough(kept, f"{len(reasons)} photos must be left out, {first} the first of them; there remain")
+    return kept
 
 
 def split(photos: Photos, seed: int) -> tuple[Photos, Photos]:
@@ -141,13 +136,3 @@ def _positive(folder: Path, names: list[str], asked: str | None) -> str:
     if positive in RESERVED_LABELS:
         raise SeeFoodError(f"A positive class can't be named '{positive}', a field of every answer; rename the folder.")
     return positive
-
-
-def _reason_unreadable(path: Path) -> str | None:
-    try:
-        decode(path.read_bytes(), at_least=DECODE_AT_LEAST)
-    except PhotoError as error:
-        return str(error)
-    except OSError as error:
-        return f"The file can't be read: {error.strerror}."
-    return None

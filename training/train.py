@@ -11,10 +11,11 @@ import torch
 
 from service.metadata import Metadata
 from service.model import FILES, Model
-from service.photo import RESIZE_POLICY, Pixels, read_photo
+from service.photo import RESIZE_POLICY, Pixels, printable, read_photo
 from training import export, folders, network, registry
 from training.calibrate import Array, calibrate
 from training.card import card
+from training.check import CACHE, check
 from training.evaluate import Evaluation, evaluate, measure
 from training.fit import fit, recipe, seed_everything
 from training.folders import Photos
@@ -45,9 +46,10 @@ def train(job: Job, say: Callable[[str], None]) -> tuple[str, dict[str, Evaluati
     if partial:
         say(f"Absent from {job.weights}, so learnt from a fresh start: {', '.join(absent)}.")
 
-    photos, left_out = folders.leave_out_unreadable(photos)
+    left_out = check(photos, job.models / CACHE).left_out
     for path, reason in left_out.items():
-        say(f"Left out: {path}: {reason}")
+        say(f"Left out: {printable(path)}: {reason}")
+    photos = folders.leave_out(photos, left_out)
     training, validation = folders.split(photos, job.seed)
     say(f"{len(training)} photos to fit and {len(validation)} to validate, {photos.positive} or {photos.negative}.")
 
@@ -77,7 +79,8 @@ def train(job: Job, say: Callable[[str], None]) -> tuple[str, dict[str, Evaluati
     )
     steps = {
         "photos": f"{int(photos.targets.sum())} {photos.positive} and {int((1 - photos.targets).sum())} "
-        f"{photos.negative}; {len(validation)} of them validate, {len(left_out)} more were unreadable",
+        f"{photos.negative}; {len(validation)} of them validate, {len(left_out)} more were left out"
+        " as unreadable or showing the same picture",
         "weights": Path(job.weights).name + (f"; absent from it: {', '.join(absent)}" if partial else ""),
         "best epoch": f"{best.epoch} of {job.epochs}, by ROC AUC on the validation photos",
         **recipe(),

@@ -7,7 +7,7 @@ import pytest
 
 from service.errors import SeeFoodError
 from tests.fixtures.drawing import draw_folder
-from training.folders import labelled, leave_out_unreadable, scan, split
+from training.folders import labelled, leave_out, scan, split
 
 
 @pytest.fixture
@@ -82,21 +82,17 @@ def test_a_folder_that_cannot_be_trained_on_is_a_sentence(folder: Path, change: 
     assert str(caught.value) == f"{folder} {sentence}"
 
 
-def test_unreadable_photos_are_left_out_and_named(folder: Path) -> None:
-    broken = folder / "hotdog" / "000.jpg"
-    broken.write_bytes(broken.read_bytes()[:700])
-    kept, left_out = leave_out_unreadable(scan(folder))
-    assert len(kept) == 65
-    assert left_out == {broken: "The JPEG photo is damaged or truncated and can't be decoded."}
+def test_photos_are_left_out(folder: Path) -> None:
+    photos = scan(folder)
+    kept = leave_out(photos, {photos.paths[0]: "It is broken."})
+    assert kept.paths == photos.paths[1:]
+    assert kept.targets.sum() == 32
 
 
-def test_too_many_unreadable_photos_are_a_sentence(folder: Path) -> None:
-    for path in (folder / "hotdog").iterdir():
-        path.write_text("not a photo")
-    with pytest.raises(
-        SeeFoodError, match=r"33 photos can't be read, .*000.jpg the first of them; there remain 0 photos"
-    ):
-        leave_out_unreadable(scan(folder))
+def test_too_few_that_remain_are_a_sentence(folder: Path) -> None:
+    photos = scan(folder)
+    with pytest.raises(SeeFoodError, match=r"2 photos must be left out, .*000\.jpg the first of them; there remain 31"):
+        leave_out(photos, dict.fromkeys(photos.paths[:2], "It is broken."))
 
 
 def test_the_split_is_stratified_seeded_and_complete(folder: Path) -> None:

@@ -1,0 +1,120 @@
+"""A look at the photos before anything is fitted: damaged, doubled, contradictory, small and blank ones, balance."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
+from tqdm import tqdm
+
+from training.folders import Photos
+from training.looks import Look, look_at
+
+CACHE = ".looks.sqlite"  # in the registry folder
+NEAR_BITS = 6  # of 64: two photos whose perceptual hashes differ in no more show the same picture
+SMALL = 64  # px: a short side below this shows a network little
+BLANK = 3.0  # grey levels of 256: a photo that spreads less shows nothing
+_BLOCK = 256  # rows of hashes compared at a time: 200 MB where there are 100,000 photos
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was found among the photos of a folder.
+
+    Attributes:
+        photos: how many there are of each class.
+        unreadable: files that can't be decoded, with the reason.
+        doubles: groups of the same picture under one label; the first of each is the one to keep.
+        contradictions: groups of the same picture under both labels.
+        small, blank: photos that can hardly teach anything.
+        left_out: what training does without by default, each with the reason.
+    """
+
+    photos: dict[str, int]
+    unreadable: dict[Path, str]
+    doubles: list[list[Path]]
+    contradictions: list[list[Path]]
+    small: list[Path]
+    blank: list[Path]
+    left_out: dict[Path, str]
+
+    def by_kind(self) -> dict[str, list[Path]]:
+        """Return the photos that something speaks against, by what it is."""
+        return {
+            "can't be read": list(self.unreadable),
+            "show the same picture as another of their class": [path for group in self.doubles for path in group[1:]],
+            "show the same picture as one of the other class": [path for g in self.contradictions for path in g],
+            "are small": self.small,
+            "are blank": self.blank,
+        }
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the findings as JSON can hold them."""
+        return {
+            "photos": self.photos,
+            "unreadable": {str(path): reason for path, reason in self.unreadable.items()},
+            "doubles": [[str(path) for path in group] for group in self.doubles],
+            "contradictions": [[str(path) for path in group] for group in self.contradictions],
+            "small": [str(path) for path in self.small],
+            "blank": [str(path) for path in self.blank],
+            "left_out": {str(path): reason for path, reason in self.left_out.items()},
+        }
+
+
+def check(photos: Photos, cache: Path | None = None) -> Findings:
+    """Look at every photo once, with a progress bar; the cache is as in `look_at`, which says what it raises."""
+    looks = list(tqdm(look_at(photos.paths, cache), "Looking", len(photos), unit=" photos", leave=False, disable=None))
+    usable = [i for i, look in enumerate(looks) if look.reason is None]
+    blank = {i for i in usable if looks[i].spread < BLANK}
+    unreadable = {path: look.reason for path, look in zip(photos.paths, looks, strict=True) if look.reason is not None}
+    doubles, contradictions, left_out = [], [], dict(unreadable)
+    for group in _groups(looks, usable, blank):
+        paths = [photos.paths[i] for i in group]
+        sides = [[photos.paths[i] for i in group if photos.targets[i] == target] for target in (1, 0)]
+        if all(sides):
+            contradictions.append(paths)
+            for side, other in (sides, sides[::-1]):
+                left_out |= dict.fromkeys(side, f"It shows the same picture as {other[0]}, of the other class.")
+        else:
+            doubles.append(paths)
+            left_out |= dict.fromkeys(paths[1:], f"It shows the same picture as {paths[0]}.")
+    return Findings(
+        photos={
+            photos.positive: int(photos.targets.sum()),
+            photos.negative: int((1 - photos.targets).sum()),
+        },
+        unreadable=unreadable,
+        doubles=doubles,
+        contradictions=contradictions,
+        small=[photos.paths[i] for i in usable if looks[i].short_side < SMALL],
+        blank=[photos.paths[i] for i in sorted(blank)],
+        left_out=left_out,
+    )
+
+
+def _groups(looks: Sequence[Look], usable: Sequence[int], blank: set[int]) -> list[list[int]]:
+    """Group photos that show the same picture: equal bytes, or near hashes where there is something to see."""
+    if not usable:
+        return []
+    digests = {digest: number for number, digest in enumerate({looks[i].digest for i in usable})}
+    exact = np.array([digests[looks[i].digest] for i in usable])
+    seen = np.array([int(looks[i].phash, 16) for i in usable], np.uint64)
+    distinct = np.array([i not in blank for i in usable])
+    rows, columns = [], []
+    for start in range(0, len(usable), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        near = np.bitwise_count(seen[part, None] ^ seen[None, start:]) <= NEAR_BITS
+        near &= distinct[part, None] & distinct[None, start:]
+        near |= exact[part, None] == exact[None, start:]
+        row, column = np.nonzero(np.triu(near, 1))
+        rows.append(row + start)
+        columns.append(column + start)
+    row, column = np.concatenate(rows), np.concatenate(columns)
+    graph = csr_array((np.ones(len(row), np.int8), (row, column)), shape=(len(usable), len(usable)))
+    _, labels = connected_components(graph, directed=False)
+    order = np.argsort(labels, kind="stable")
+    parts = np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
+    return sorted([usable[i] for i in part] for part in parts if len(part) > 1)
