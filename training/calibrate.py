@@ -7,9 +7,12 @@ import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 from scipy.special import expit, log_expit
 
+from training.job import Aim
+
 Array = npt.NDArray[np.float32]
 
 _RESAMPLES = 1000
+_CANDIDATES = np.linspace(0.01, 0.99, 99)
 _UNCERTAIN = 0.25  # a verdict is in doubt while its calibrated chance of being wrong is above this
 
 
@@ -23,18 +26,20 @@ class Calibration:
     uncertain_high: float
 
 
-def calibrate(logits: Array, targets: Array, seed: int) -> Calibration:
-    """Fit the temperature, then choose the threshold that is most accurate.
+def calibrate(logits: Array, targets: Array, aim: Aim, seed: int) -> Calibration:
+    """Fit the temperature, then choose the threshold that serves the aim.
 
     Args:
         logits: float32 [N], of validation photos.
         targets: float32 [N], 0 or 1.
+        aim: what the threshold is for; one that no threshold reaches is come as near to as can be.
         seed: of the resampling that steadies the threshold.
     """
     temperature = _temperature(logits, targets)
     probabilities = expit(logits / temperature)
-    threshold = _threshold(probabilities, targets, np.random.default_rng(seed))
-    return Calibration(temperature, threshold, min(_UNCERTAIN, threshold - 0.05), max(1 - _UNCERTAIN, threshold + 0.05))
+    threshold = _threshold(probabilities, targets == 1, aim, np.random.default_rng(seed))
+    low, high = min(_UNCERTAIN, threshold - 0.05), max(1 - _UNCERTAIN, threshold + 0.05)
+    return Calibration(temperature, threshold, round(max(low, 0.0), 3), round(min(high, 1.0), 3))
 
 
 def _temperature(logits: Array, targets: Array) -> float:
@@ -44,13 +49,22 @@ def _temperature(logits: Array, targets: Array) -> float:
     return float(np.exp(fitted.x))
 
 
-def _threshold(probabilities: Array, targets: Array, random: np.random.Generator) -> float:
-    """Take the median, over resamples of the photos, of the most accurate threshold: a single argmax follows noise."""
-    candidates = np.linspace(0.05, 0.95, 91)
-    right = (probabilities[:, None] >= candidates) == (targets[:, None] == 1)
-    best = []
-    for _ in range(_RESAMPLES):
-        accuracy = right[random.integers(0, len(right), len(right))].mean(axis=0)
-        ties = candidates[accuracy == accuracy.max()]
-        best.append(ties[np.abs(ties - 0.5).argmin()])
-    return round(float(np.median(best)), 3)
+def _threshold(probabilities: Array, truth: npt.NDArray[np.bool_], aim: Aim, random: np.random.Generator) -> float:
+    """Take the median of what each resample of the photos would choose: a single choice follows noise."""
+    count = len(truth)
+    weights = random.multinomial(count, np.full(count, 1 / count), _RESAMPLES).astype(np.float64)
+    said = (probabilities[:, None] >= _CANDIDATES).astype(np.float64)
+    hits, alarms = (weights * truth) @ said, (weights * ~truth) @ said
+    positives = weights @ truth[:, None]
+    if aim.metric == "accuracy":
+        right = hits - alarms
+        best = right == right.max(axis=1, keepdims=True)
+        chosen = np.where(best, np.abs(_CANDIDATES - 0.5), np.inf).argmin(axis=1)
+    elif aim.metric == "precision":
+        reached = hits >= aim.value * (hits + alarms)
+        precision = hits / np.maximum(hits + alarms, 1)
+        chosen = np.where(reached.any(axis=1), reached.argmax(axis=1), precision.argmax(axis=1))
+    else:
+        reached = hits >= aim.value * positives
+        chosen = reached.sum(axis=1) - 1  # recall falls as the threshold rises
+    return round(float(np.median(_CANDIDATES[chosen])), 3)

@@ -15,7 +15,7 @@ from service.model import current_version, open_model
 from service.photo import printable
 from service.settings import Settings
 from training import registry
-from training.job import EPOCHS, SEED, WEIGHTS, Job
+from training.job import EPOCHS, SEED, WEIGHTS, Aim, Job
 
 
 @click.command()
@@ -29,21 +29,23 @@ from training.job import EPOCHS, SEED, WEIGHTS, Job
 )
 @click.option("--models", type=click.Path(path_type=Path), help="Registry to add to; SEEFOOD_MODELS, else models.")
 @click.option("--epochs", default=EPOCHS, show_default=True, type=click.IntRange(1), help="Times the photos are seen.")
+@click.option("--aim", default="accuracy", show_default=True, help="Of the threshold; or precision=0.99, recall=0.95.")
 @click.option("--seed", default=SEED, show_default=True, type=click.IntRange(0, 2**32 - 1), help="Of all randomness.")
-def train(models: Path | None, **given: Any) -> None:
+def train(models: Path | None, aim: str, **given: Any) -> None:
     """Fine-tune a network on a FOLDER with two subfolders of photos, and export it."""
+    asked = Aim.parse(aim)
     _require_training()
     from training.train import train
 
     models = models or Settings.from_env().models
-    version, evaluations = train(Job(models=models, **given), say=lambda line: click.echo(line, err=True))
+    version, evaluations = train(Job(models=models, aim=asked, **given), say=lambda line: click.echo(line, err=True))
     for name, evaluation in evaluations.items():
         click.echo(f"\n{name}: {sum(evaluation.photos)} photos")
         _print_metrics(evaluation.metrics)
     click.echo(f"\nThe new version is {models / version}; its card.md says what it measured.")
     if current_version(models) != version:
         click.echo(f"Ask it with   seefood predict --model {version} PHOTO")
-        click.echo(f"Serve it with seefood models promote {version}")
+        click.echo(f"Serve it with seefood models promote {version} --test FOLDER")
 
 
 @click.command()
@@ -98,25 +100,59 @@ def evaluate(folder: Path, model: str, as_json: bool) -> None:
 @click.group(invoke_without_command=True)
 @click.pass_context
 def models(context: click.Context) -> None:
-    """List the versions of the registry, the current one with a star."""
+    """List the versions of the registry, the current one with a star; promote one, or roll back."""
     if context.invoked_subcommand is None:
-        folder = Settings.from_env().models
-        found = registry.versions(folder)
-        if not found:
-            raise SeeFoodError(f"There is no version in {folder}; make one with seefood train FOLDER.")
-        click.echo(f"  {'VERSION':17} {'ACCURACY':>8} {'ROC AUC':>8}  (validation photos)")
-        for version in found:
-            scores = version.metrics["validation"]
-            star = "*" if version.current else " "
-            click.echo(f"{star} {version.name:17} {scores['accuracy']['value']:8.3f} {scores['roc_auc']['value']:8.3f}")
+        _list_versions()
+
+
+@models.command("list")
+def list_versions() -> None:
+    """List the versions, as `seefood models` alone does."""
+    _list_versions()
 
 
 @models.command()
 @click.argument("version")
-def promote(version: str) -> None:
-    """Make a VERSION the current one: what is served from the next start on."""
-    registry.promote(Settings.from_env().models, version)
-    click.echo(f"{version} is current.")
+@click.option(
+    "--test", "tests", multiple=True, type=click.Path(path_type=Path), help="Photos to compare on; repeatable."
+)
+@click.option("--force", is_flag=True, help="Promote without a comparison, or against it; the history says so.")
+def promote(version: str, tests: tuple[Path, ...], force: bool) -> None:
+    """Make a VERSION the current one, unless it is worse than the current one on the photos of --test."""
+    settings = Settings.from_env()
+    if not tests and not force:
+        raise SeeFoodError("Name labelled photos to compare on with --test FOLDER, or promote unseen with --force.")
+    why = "forced, without a comparison"
+    if tests:
+        _require_training()
+        from training.gate import compare
+
+        current = open_model(settings.models, "", settings.device, settings.precision, loky.cpu_count())
+        candidate = open_model(settings.models, version, settings.device, settings.precision, loky.cpu_count())
+        comparison = compare(current, candidate, tests)
+        if comparison.worse and not force:
+            raise SeeFoodError(f"{version} is worse: {comparison}; --force promotes it all the same.")
+        why = f"{'forced: ' if comparison.worse else ''}{comparison}"
+    registry.promote(settings.models, version, why)
+    click.echo(f"{version} is current: {why}.")
+
+
+@models.command()
+def rollback() -> None:
+    """Make the version current that was so before."""
+    click.echo(f"{registry.rollback(Settings.from_env().models)} is current again.")
+
+
+def _list_versions() -> None:
+    folder = Settings.from_env().models
+    found = registry.versions(folder)
+    if not found:
+        raise SeeFoodError(f"There is no version in {folder}; make one with seefood train FOLDER.")
+    click.echo(f"  {'VERSION':17} {'ACCURACY':>8} {'ROC AUC':>8}  (validation photos)")
+    for version in found:
+        scores = version.metrics["validation"]
+        star = "*" if version.current else " "
+        click.echo(f"{star} {version.name:17} {scores['accuracy']['value']:8.3f} {scores['roc_auc']['value']:8.3f}")
 
 
 def _print_metrics(metrics: Mapping[str, object]) -> None:

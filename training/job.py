@@ -3,9 +3,36 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from service.errors import SeeFoodError
+
 WEIGHTS = "imagenet"
 EPOCHS = 14
 SEED = 0
+
+
+@dataclass(frozen=True)
+class Aim:
+    """What the threshold is for: accuracy, or at least so much precision or recall on the validation photos."""
+
+    metric: str
+    value: float = 0.0
+
+    @classmethod
+    def parse(cls, text: str) -> "Aim":
+        """Read `accuracy`, `precision=0.99` or `recall=0.95`; raises SeeFoodError."""
+        metric, _, number = text.partition("=")
+        try:
+            value = float(number) if number else 0.0
+        except ValueError:
+            value = -1.0
+        if text != "accuracy" and not (metric in ("precision", "recall") and 0 < value <= 1):
+            raise SeeFoodError(
+                f"The aim '{text}' is none of accuracy, precision=0.99 and recall=0.95, or such a number."
+            )
+        return cls(metric, value)
+
+    def __str__(self) -> str:
+        return f"{self.metric}={self.value:g}" if self.value else self.metric
 
 
 @dataclass(frozen=True)
@@ -19,6 +46,7 @@ class Job:
         models: the registry folder.
         tests: folders of labelled photos that nothing but the final figures sees.
         epochs: how often the training photos are seen.
+        aim: what the threshold is for.
         seed: of the split and of everything random in the fit, in [0, 2^32).
     """
 
@@ -28,4 +56,5 @@ class Job:
     positive: str | None = None
     tests: tuple[Path, ...] = ()
     epochs: int = EPOCHS
+    aim: Aim = Aim("accuracy")
     seed: int = SEED

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.special import expit
 
 from service.metadata import Metadata
 from service.model import FILES, Model
@@ -16,7 +17,7 @@ from training import export, folders, network, registry
 from training.calibrate import Array, calibrate
 from training.card import card
 from training.check import CACHE, check
-from training.evaluate import Evaluation, evaluate, measure
+from training.evaluate import Evaluation, calibration_error, evaluate, measure
 from training.fit import fit, recipe, seed_everything
 from training.folders import Photos
 from training.job import Job
@@ -60,7 +61,8 @@ def train(job: Job, say: Callable[[str], None]) -> tuple[str, dict[str, Evaluati
 
     validation = validation.take(range(min(len(validation), GATE_PHOTOS)))
     pixels = _pixels(validation)
-    calibration = calibrate(_logits(classifier, pixels), validation.targets, job.seed)
+    logits = _logits(classifier, pixels)
+    calibration = calibrate(logits, validation.targets, job.aim, job.seed)
     classifier.temperature.fill_(calibration.temperature)
     metadata = Metadata(
         name=photos.positive,
@@ -85,7 +87,10 @@ def train(job: Job, say: Callable[[str], None]) -> tuple[str, dict[str, Evaluati
         "best epoch": f"{best.epoch} of {job.epochs}, by ROC AUC on the validation photos",
         **recipe(),
         "seed": job.seed,
-        "calibration": f"temperature {calibration.temperature:.3f}, threshold {calibration.threshold}",
+        "calibration": f"temperature {calibration.temperature:.3f}, which takes the calibration error on the "
+        f"validation photos from {calibration_error(validation.targets, expit(logits)):.3f} to "
+        f"{calibration_error(validation.targets, expit(logits / calibration.temperature)):.3f}",
+        "threshold": f"{calibration.threshold}, for the aim {job.aim}",
     }
     with registry.new_version(job.models, version) as draft:
         evaluations = _publish(draft, classifier, metadata, training, validation, pixels, steps, job.tests, say)

@@ -9,7 +9,7 @@ from PIL import Image
 from service.errors import SeeFoodError
 from service.model import open_model
 from tests.fixtures.drawing import encode
-from training.evaluate import evaluate, measure
+from training.evaluate import calibration_error, evaluate, measure
 
 
 def test_metrics_by_hand() -> None:
@@ -22,7 +22,11 @@ def test_metrics_by_hand() -> None:
         "precision": 0.75,
         "recall": 0.75,
         "false_positive_rate": 0.1667,
+        "balanced_accuracy": round((3 / 4 + 5 / 6) / 2, 4),
+        "f1": 0.75,
         "roc_auc": round(20 / 24, 4),
+        "pr_auc": round((1 + 1 + 1 + 4 / 8) / 4, 4),
+        "calibration_error": 0.32,
     }
     for metric in metrics.values():
         assert 0 <= metric.low < metric.value < metric.high <= 1
@@ -31,6 +35,14 @@ def test_metrics_by_hand() -> None:
 def test_a_share_has_wilsons_interval() -> None:
     metric = measure(np.zeros(100), np.zeros(100), 0.5)["false_positive_rate"]
     assert (metric.value, metric.low, round(metric.high, 4)) == (0, 0, 0.037)
+
+
+def test_calibrated_probabilities_have_no_calibration_error() -> None:
+    probabilities = np.repeat([0.15, 0.85], 1000)
+    targets = np.concatenate([np.arange(1000) < 150, np.arange(1000) < 850]).astype(float)
+    assert calibration_error(targets, probabilities) == pytest.approx(0, abs=1e-9)
+    assert calibration_error(targets, np.repeat([0.05, 0.95], 1000)) == pytest.approx(0.1)
+    assert calibration_error(np.ones(3), np.ones(3)) == 0
 
 
 def test_one_class_has_no_precision_and_no_curve() -> None:

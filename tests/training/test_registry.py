@@ -1,12 +1,13 @@
 """Versions appear whole or not at all, and the current one is switched in one step."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from service.errors import SeeFoodError
 from service.model import current_version
-from training.registry import METRICS, check_writable, new_version, promote, versions
+from training.registry import HISTORY, METRICS, check_writable, new_version, promote, rollback, versions
 
 
 def _add(models: Path, name: str) -> None:
@@ -18,9 +19,37 @@ def test_the_first_version_is_current_and_later_ones_wait(tmp_path: Path) -> Non
     _add(tmp_path, "1")
     _add(tmp_path, "2")
     assert [(version.name, version.current) for version in versions(tmp_path)] == [("1", True), ("2", False)]
-    promote(tmp_path, "2")
+    promote(tmp_path, "2", "better")
     assert current_version(tmp_path) == "2"
-    assert {path.name for path in tmp_path.iterdir()} == {"1", "2", "current"}
+    assert {path.name for path in tmp_path.iterdir()} == {"1", "2", "current", HISTORY}
+
+
+def test_rollback_goes_back_step_by_step(tmp_path: Path) -> None:
+    _add(tmp_path, "1")
+    for name in ("2", "3"):
+        _add(tmp_path, name)
+        promote(tmp_path, name, "better")
+    assert (rollback(tmp_path), current_version(tmp_path)) == ("2", "2")
+    assert rollback(tmp_path) == "1"
+    promote(tmp_path, "3", "better after all")
+    assert rollback(tmp_path) == "1"
+    with pytest.raises(SeeFoodError, match="knows no version that was current before 1; promote one by name"):
+        rollback(tmp_path)
+    history = [json.loads(line) for line in (tmp_path / HISTORY).read_text().splitlines()]
+    assert [entry["why"] for entry in history][-2:] == ["better after all", "back from 3"]
+
+
+def test_a_crash_before_the_switch_leaves_the_old_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _add(tmp_path, "1")
+    _add(tmp_path, "2")
+
+    def crash(*_: object) -> None:
+        raise OSError("the power went")
+
+    monkeypatch.setattr(Path, "replace", crash)
+    with pytest.raises(OSError, match="the power went"):
+        promote(tmp_path, "2", "better")
+    assert current_version(tmp_path) == "1"
 
 
 @pytest.mark.parametrize("error", [SeeFoodError("gate"), KeyboardInterrupt()])
@@ -34,7 +63,7 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path, error: BaseException) -
 def test_a_version_that_is_not_there_is_not_promoted(tmp_path: Path) -> None:
     _add(tmp_path, "1")
     with pytest.raises(SeeFoodError, match="There is no version 2 in"):
-        promote(tmp_path, "2")
+        promote(tmp_path, "2", "better")
     assert current_version(tmp_path) == "1"
 
 
