@@ -11,7 +11,7 @@ import click
 import loky
 
 from service.errors import SeeFoodError
-from service.model import current_version, open_model
+from service.model import current_version, find_model, open_model
 from service.photo import printable
 from service.settings import Settings
 from training import registry
@@ -95,6 +95,38 @@ def evaluate(folder: Path, model: str, as_json: bool) -> None:
     labels = opened.metadata.positive_label, opened.metadata.negative_label
     click.echo(f"{opened.path}: {positive} {labels[0]} and {negative} {labels[1]} photos of {folder}")
     _print_metrics(evaluation.metrics)
+
+
+@click.command()
+@click.argument("model", default="")
+def inspect(model: str) -> None:
+    """Show a MODEL (a version or an ONNX file; none: the current one) layer by layer."""
+    _require_training()
+    from training.layers import layers
+
+    settings = Settings.from_env()
+    path = find_model(settings.models, model or settings.model, "float32")
+    found = layers(path)
+    width = max(len(layer.name) for layer in found)
+    click.echo(f"{path}\n")
+    click.echo(
+        f"{'LAYER':{width}}  {'KIND':15} KERNEL STRIDE PADDING DILATION {'OUTPUT':>14} {'SEES':>5} {'PARAMETERS':>11} "
+        "FULLY CONNECTED"
+    )
+    for layer in found:
+        output = " x ".join(map(str, layer.output))
+        instead = f"{layer.fully_connected:,}" if layer.fully_connected else "-"
+        click.echo(
+            f"{layer.name:{width}}  {layer.kind:15} {layer.kernel:6} {layer.stride:6} {layer.padding:7} "
+            f"{layer.dilation:8} {output:>14} {layer.receptive_field:5} {layer.parameters:11,} {instead:>15}"
+        )
+    total, dense = sum(layer.parameters for layer in found), sum(layer.fully_connected for layer in found)
+    click.echo(
+        f"\n{total:,} parameters; layers that are fully connected instead would have {dense:,}, "
+        f"{dense // total:,} times as many.\nSEES is the receptive field: the side, in pixels of the photo, of the "
+        "square that one output looks at.\nA convolution looks at a small window and uses the same weights "
+        "everywhere; that is all the difference."
+    )
 
 
 @click.group(invoke_without_command=True)

@@ -62,7 +62,7 @@ def train(job: Job, say: Callable[[str], None]) -> tuple[str, dict[str, Evaluati
     validation = validation.take(range(min(len(validation), GATE_PHOTOS)))
     pixels = _pixels(validation)
     logits = _logits(classifier, pixels)
-    calibration = calibrate(logits, validation.targets, job.aim, job.seed)
+    calibration = calibrate(logits, validation.targets, job.aim)
     classifier.temperature.fill_(calibration.temperature)
     metadata = Metadata(
         name=photos.positive,
@@ -83,7 +83,7 @@ def train(job: Job, say: Callable[[str], None]) -> tuple[str, dict[str, Evaluati
         "photos": f"{int(photos.targets.sum())} {photos.positive} and {int((1 - photos.targets).sum())} "
         f"{photos.negative}; {len(validation)} of them validate, {len(left_out)} more were left out"
         " as unreadable or showing the same picture",
-        "weights": Path(job.weights).name + (f"; absent from it: {', '.join(absent)}" if partial else ""),
+        "weights": Path(job.weights).name + (f"; absent from it: {', '.join(_modules(absent))}" if partial else ""),
         "best epoch": f"{best.epoch} of {job.epochs}, by ROC AUC on the validation photos",
         **recipe(),
         "seed": job.seed,
@@ -117,7 +117,7 @@ def _publish(
     export.export_int8(float32, int8, _pixels(training.take(range(min(len(training), INT8_PHOTOS)))))
     exact, quantised = export.probabilities(float32, pixels), export.probabilities(int8, pixels)
     lost = export.check_int8(exact, quantised, validation.targets, metadata.threshold)
-    say(f"float32 agrees with PyTorch to {parity:.0e} on {len(compared)} photos; int8 costs {_cost(lost)}.")
+    say(f"float32 agrees with PyTorch to {parity:.0e} on {len(compared)} photos; int8 {_change(lost)}.")
 
     export.stamp(int8, metadata)
     evaluations = {_name(test): evaluate(Model(int8), test) for test in tests}
@@ -130,15 +130,19 @@ def _publish(
     checks = {
         **at_validation,
         "float32 against PyTorch": f"at most {parity:.0e} apart in probability, on {len(compared)} photos",
-        "int8 against float32": f"costs {_cost(lost)}",
+        "int8 against float32": _change(lost),
     }
     (draft / "card.md").write_text(card(metadata, steps, checks, evaluations), encoding="utf-8")
     (draft / registry.METRICS).write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
     return evaluations
 
 
-def _cost(lost: Mapping[str, float]) -> str:
-    return f"{lost['accuracy']:.4f} of accuracy and {lost['roc_auc']:.4f} of ROC AUC"
+def _modules(tensors: list[str]) -> list[str]:
+    return list(dict.fromkeys(name.rpartition(".")[0] for name in tensors))
+
+
+def _change(lost: Mapping[str, float]) -> str:
+    return f"changes accuracy by {-lost['accuracy']:+.4f} and ROC AUC by {-lost['roc_auc']:+.4f}"
 
 
 def _pixels(photos: Photos) -> Pixels:

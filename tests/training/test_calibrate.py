@@ -21,51 +21,54 @@ def _photos(count: int, seed: int = 0) -> tuple[Array, Array]:
 @pytest.mark.parametrize("overconfidence", [0.5, 1.0, 3.0])
 def test_the_temperature_undoes_overconfidence(overconfidence: float) -> None:
     logits, targets = _photos(20_000)
-    found = calibrate(logits * overconfidence, targets, ACCURACY, seed=0)
+    found = calibrate(logits * overconfidence, targets, ACCURACY)
     assert found.temperature == pytest.approx(overconfidence, rel=0.05)
 
 
 def test_the_threshold_of_calibrated_logits_is_near_a_half() -> None:
     logits, targets = _photos(20_000)
-    assert calibrate(logits, targets, ACCURACY, seed=0).threshold == pytest.approx(0.5, abs=0.05)
+    assert calibrate(logits, targets, ACCURACY).threshold == pytest.approx(0.5, abs=0.05)
 
 
 def test_the_threshold_moves_with_a_shift() -> None:
     logits, targets = _photos(20_000)
-    found = calibrate(logits + 2, targets, ACCURACY, seed=0)
+    found = calibrate(logits + 2, targets, ACCURACY)
     assert found.threshold > 0.7
     assert found.uncertain_low < found.threshold < found.uncertain_high
 
 
+def test_a_best_threshold_that_is_only_noise_is_not_followed() -> None:
+    """Of 400 photos, two more are right at 0.3 than at a half: less than a standard error."""
+    targets = np.repeat([0, 1], 200).astype(np.float32)
+    logits = np.where(targets == 1, 3, -3).astype(np.float32)
+    logits[:20], logits[200:202] = 3, -0.3
+    assert calibrate(logits, targets, ACCURACY).threshold == 0.5
+
+
 def test_perfect_logits_are_no_trouble() -> None:
     targets = np.repeat([0, 1], 30).astype(np.float32)
-    found = calibrate((targets - 0.5) * 20, targets, ACCURACY, seed=0)
+    found = calibrate((targets - 0.5) * 20, targets, ACCURACY)
     assert 0 < found.temperature < 1
     assert found.threshold == 0.5
 
 
-def test_it_is_repeatable() -> None:
-    photos = _photos(300)
-    assert calibrate(*photos, ACCURACY, seed=5) == calibrate(*photos, ACCURACY, seed=5)
-
-
 def test_a_threshold_for_precision_has_it_and_no_more() -> None:
     logits, targets = _photos(20_000)
-    found = calibrate(logits, targets, Aim("precision", 0.95), seed=0)
+    found = calibrate(logits, targets, Aim("precision", 0.95))
     said = expit(logits / found.temperature) >= found.threshold
     assert targets[said].mean() == pytest.approx(0.95, abs=0.01)
 
 
 def test_a_threshold_for_recall_has_it_and_no_more() -> None:
     logits, targets = _photos(20_000)
-    found = calibrate(logits, targets, Aim("recall", 0.95), seed=0)
+    found = calibrate(logits, targets, Aim("recall", 0.95))
     said = expit(logits / found.temperature) >= found.threshold
     assert said[targets == 1].mean() == pytest.approx(0.95, abs=0.01)
 
 
 def test_an_aim_out_of_reach_is_come_near_to() -> None:
     logits, targets = _photos(2_000)
-    found = calibrate(np.zeros_like(logits), targets, Aim("precision", 0.99), seed=0)
+    found = calibrate(np.zeros_like(logits), targets, Aim("precision", 0.99))
     assert 0 < found.threshold < 1
     assert 0 <= found.uncertain_low < found.uncertain_high <= 1
 
