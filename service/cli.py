@@ -44,6 +44,10 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except SeeFoodError as error:
             fail(str(error))
+        except OSError as error:
+            if isinstance(error, BrokenPipeError):  # click knows that a reader like `head` may leave early
+                raise
+            fail(f"{error.filename or 'A file'} can't be used: {error.strerror}.")
 
 
 def fail(sentence: str) -> NoReturn:

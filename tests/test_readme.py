@@ -33,6 +33,12 @@ def _commands(section: str) -> list[str]:
     return [line for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
 
 
+def _environment(**more: str) -> dict[str, str]:
+    """Return a stranger's environment: no settings of ours, and nothing of the make that runs these tests."""
+    ours = ("SEEFOOD_", "MAKE", "MFLAGS")
+    return {name: value for name, value in os.environ.items() if not name.startswith(ours)} | more
+
+
 def _clone(folder: Path) -> Path:
     """Copy what git would hand to a stranger, uncommitted changes included."""
     listed = subprocess.run(
@@ -52,7 +58,7 @@ def test_serving_on_a_fresh_clone(tmp_path: Path) -> None:
     (clone / "photo.jpg").write_bytes(encode(draw("hotdog", 1, (640, 480))))
     serve, curl, predict = _commands("Serve")
     port = str(free_port())
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("SEEFOOD_")} | {"PORT": port}
+    environment = _environment(PORT=port)
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen(serve.split(), cwd=clone, env=environment, stdout=log, stderr=log, process_group=0)
         try:
@@ -60,7 +66,9 @@ def test_serving_on_a_fresh_clone(tmp_path: Path) -> None:
             asked = subprocess.run(
                 curl.replace("8000", port).split(), cwd=clone, capture_output=True, text=True, check=True
             )
-            told = subprocess.run(predict.split(), cwd=clone, capture_output=True, text=True, check=True)
+            told = subprocess.run(
+                predict.split(), cwd=clone, env=environment, capture_output=True, text=True, check=True
+            )
         finally:
             os.killpg(process.pid, signal.SIGINT)
             process.wait(30)
@@ -97,10 +105,10 @@ def test_retraining(tmp_path: Path) -> None:
     official = tmp_path / "torch" / "hub" / "checkpoints" / Path(torchvision.models.ResNet18_Weights.DEFAULT.url).name
     official.parent.mkdir(parents=True)
     torch.save(torchvision.models.resnet18().state_dict(), official)  # where torchvision looks before it downloads
-    environment = os.environ | {"TORCH_HOME": str(tmp_path / "torch")}
+    environment = _environment(TORCH_HOME=str(tmp_path / "torch"))
     make_train, list_models = _commands("Retrain with your own folders")
     subprocess.run(make_train.replace("make ", "make -o .venv/.train ").split(), cwd=clone, env=environment, check=True)
-    listed = subprocess.run(list_models.split(), cwd=clone, capture_output=True, text=True, check=True)
+    listed = subprocess.run(list_models.split(), cwd=clone, env=environment, capture_output=True, text=True, check=True)
     assert f"* {(clone / 'models' / 'current').read_text().strip()}" in listed.stdout
 
 
@@ -137,7 +145,7 @@ def test_every_problem_is_documented() -> None:
 
 
 def test_make_alone_lists_every_target() -> None:
-    listed = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout  # noqa: S607
+    listed = subprocess.run(["make"], cwd=ROOT, env=_environment(), capture_output=True, text=True, check=True).stdout  # noqa: S607
     targets = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert targets is not None
     assert [line.split()[1] for line in listed.splitlines()] == targets[1].split()

@@ -11,7 +11,7 @@ from training.job import Aim
 
 Array = npt.NDArray[np.float32]
 
-_CANDIDATES = np.linspace(0.01, 0.99, 99)
+_HUNDREDTHS = np.linspace(0.01, 0.99, 99)
 _UNCERTAIN = 0.25  # a verdict is in doubt while its calibrated chance of being wrong is above this
 
 
@@ -42,27 +42,28 @@ def calibrate(logits: Array, targets: Array, aim: Aim) -> Calibration:
 def _temperature(logits: Array, targets: Array) -> float:
     """Minimise the validation loss over one divisor of the logits (Guo et al. 2017, arXiv:1706.04599)."""
     signed = np.where(targets == 1, logits, -logits).astype(np.float64)
-    fitted = minimize_scalar(lambda log_t: -log_expit(signed / np.exp(log_t)).mean(), bounds=(-3, 3), method="bounded")
+    fitted = minimize_scalar(lambda log_t: -log_expit(signed / np.exp(log_t)).mean(), bounds=(-7, 3), method="bounded")
     return float(np.exp(fitted.x))
 
 
 def _threshold(probabilities: Array, truth: npt.NDArray[np.bool_], aim: Aim) -> float:
-    """Choose among hundredths, on the photos given.
+    """Choose among hundredths, of probability and of photos.
 
     For accuracy it is the one nearest a half whose accuracy is within one standard error of the best (the rule of
     Breiman et al. 1984): a half is right for a calibrated probability, and the very best of few photos follows noise.
     """
-    said = probabilities[:, None] >= _CANDIDATES
+    candidates = np.sort(np.concatenate([_HUNDREDTHS, np.quantile(probabilities, _HUNDREDTHS)]))
+    said = probabilities[:, None] >= candidates
     hits, alarms = (said & truth[:, None]).sum(axis=0), (said & ~truth[:, None]).sum(axis=0)
     if aim.metric == "accuracy":
         accuracy = (hits + (~truth).sum() - alarms) / len(truth)
         best = accuracy.max()
         good = accuracy >= best - np.sqrt(best * (1 - best) / len(truth))
-        chosen = np.where(good, np.abs(_CANDIDATES - 0.5), np.inf).argmin()
+        chosen = np.where(good, np.abs(candidates - 0.5), np.inf).argmin()
     elif aim.metric == "precision":
         precision = hits / np.maximum(hits + alarms, 1)
         reached = precision >= aim.value
         chosen = reached.argmax() if reached.any() else precision.argmax()  # the first leaves most recall
     else:
         chosen = np.flatnonzero(hits >= aim.value * truth.sum())[-1:].sum()  # recall falls as the threshold rises
-    return round(float(_CANDIDATES[chosen]), 3)
+    return round(float(candidates[chosen]), 6)

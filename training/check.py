@@ -29,17 +29,21 @@ class Findings:
         unreadable: files that can't be decoded, with the reason.
         doubles: groups of the same picture under one label; the first of each is the one to keep.
         contradictions: groups of the same picture under both labels.
+        leaks: groups of the same picture among photos to learn from and photos held back, one held back first.
         small, blank: photos that can hardly teach anything.
         left_out: what training does without by default, each with the reason.
+        digests: SHA-256 of each file, hex.
     """
 
     photos: dict[str, int]
     unreadable: dict[Path, str]
     doubles: list[list[Path]]
     contradictions: list[list[Path]]
+    leaks: list[list[Path]]
     small: list[Path]
     blank: list[Path]
     left_out: dict[Path, str]
+    digests: dict[Path, str]
 
     def by_kind(self) -> dict[str, list[Path]]:
         """Return the photos that something speaks against, by what it is."""
@@ -47,6 +51,7 @@ class Findings:
             "can't be read": list(self.unreadable),
             "show the same picture as another of their class": [path for group in self.doubles for path in group[1:]],
             "show the same picture as one of the other class": [path for g in self.contradictions for path in g],
+            "show the same picture as one held back": [path for group in self.leaks for path in group[1:]],
             "are small": self.small,
             "are blank": self.blank,
         }
@@ -58,40 +63,52 @@ class Findings:
             "unreadable": {str(path): reason for path, reason in self.unreadable.items()},
             "doubles": [[str(path) for path in group] for group in self.doubles],
             "contradictions": [[str(path) for path in group] for group in self.contradictions],
+            "leaks": [[str(path) for path in group] for group in self.leaks],
             "small": [str(path) for path in self.small],
             "blank": [str(path) for path in self.blank],
             "left_out": {str(path): reason for path, reason in self.left_out.items()},
         }
 
 
-def check(photos: Photos, cache: Path | None = None) -> Findings:
-    """Look at every photo once, with a progress bar; the cache is as in `look_at`, which says what it raises."""
-    looks = list(tqdm(look_at(photos.paths, cache), "Looking", len(photos), unit=" photos", leave=False, disable=None))
+def check(photos: Photos, held_back: Sequence[Sequence[Path]] = (), cache: Path | None = None) -> Findings:
+    """Look at every photo once, with a progress bar.
+
+    Args:
+        photos: to learn from.
+        held_back: photos that must not be learnt from, those that matter most last: validation, then test.
+        cache: as in `look_at`, which says what it raises.
+    """
+    paths = [*photos.paths, *(path for part in held_back for path in part)]
+    ranks = np.repeat(range(len(held_back) + 1), [len(photos), *map(len, held_back)])
+    looks = list(tqdm(look_at(paths, cache), "Looking", len(paths), unit=" photos", leave=False, disable=None))
     usable = [i for i, look in enumerate(looks) if look.reason is None]
     blank = {i for i in usable if looks[i].spread < BLANK}
-    unreadable = {path: look.reason for path, look in zip(photos.paths, looks, strict=True) if look.reason is not None}
-    doubles, contradictions, left_out = [], [], dict(unreadable)
+    unreadable = {path: look.reason for path, look in zip(paths, looks, strict=True) if look.reason is not None}
+    doubles, contradictions, leaks, left_out = [], [], [], dict(unreadable)
     for group in _groups(looks, usable, blank):
-        paths = [photos.paths[i] for i in group]
-        sides = [[photos.paths[i] for i in group if photos.targets[i] == target] for target in (1, 0)]
-        if all(sides):
-            contradictions.append(paths)
+        kept = max(group, key=lambda i: ranks[i])
+        sides = [[paths[i] for i in group if i < len(photos) and photos.targets[i] == target] for target in (1, 0)]
+        if ranks[kept] > 0:
+            leaking = [paths[i] for i in group if ranks[i] < ranks[kept]]
+            leaks.extend([[paths[kept], *leaking]] if leaking else [])
+            left_out |= dict.fromkeys(leaking, f"It shows the same picture as {paths[kept]}, which is held back.")
+        elif all(sides):
+            contradictions.append([paths[i] for i in group])
             for side, other in (sides, sides[::-1]):
                 left_out |= dict.fromkeys(side, f"It shows the same picture as {other[0]}, of the other class.")
         else:
-            doubles.append(paths)
-            left_out |= dict.fromkeys(paths[1:], f"It shows the same picture as {paths[0]}.")
+            doubles.append([paths[i] for i in group])
+            left_out |= dict.fromkeys(doubles[-1][1:], f"It shows the same picture as {doubles[-1][0]}.")
     return Findings(
-        photos={
-            photos.positive: int(photos.targets.sum()),
-            photos.negative: int((1 - photos.targets).sum()),
-        },
+        photos={photos.positive: int(photos.targets.sum()), photos.negative: int((1 - photos.targets).sum())},
         unreadable=unreadable,
         doubles=doubles,
         contradictions=contradictions,
-        small=[photos.paths[i] for i in usable if looks[i].short_side < SMALL],
-        blank=[photos.paths[i] for i in sorted(blank)],
+        leaks=leaks,
+        small=[paths[i] for i in usable if looks[i].short_side < SMALL],
+        blank=[paths[i] for i in sorted(blank)],
         left_out=left_out,
+        digests={path: look.digest for path, look in zip(paths, looks, strict=True)},
     )
 
 

@@ -25,6 +25,9 @@ from training.job import EPOCHS, SEED, WEIGHTS, Aim, Job
 )
 @click.option("--positive", help="Class to say yes to.  [default: hotdog]")
 @click.option(
+    "--extra", "extras", multiple=True, type=click.Path(path_type=Path), help="Folder with more photos; repeatable."
+)
+@click.option(
     "--test", "tests", multiple=True, type=click.Path(path_type=Path), help="Folder for the final figures; repeatable."
 )
 @click.option("--models", type=click.Path(path_type=Path), help="Registry to add to; SEEFOOD_MODELS, else models.")
@@ -51,15 +54,18 @@ def train(models: Path | None, aim: str, **given: Any) -> None:
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--positive", help="Class to say yes to.  [default: hotdog]")
+@click.option("--extra", "extras", multiple=True, type=click.Path(path_type=Path), help="As for seefood train.")
+@click.option("--test", "tests", multiple=True, type=click.Path(path_type=Path), help="As for seefood train.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-def check(folder: Path, positive: str | None, as_json: bool) -> None:
+def check(folder: Path, as_json: bool, **given: Any) -> None:
     """Look at a training FOLDER: damaged, doubled, contradictory, small and blank photos. Nothing is changed."""
     _require_training()
     from training.check import CACHE, check
-    from training.folders import scan
+    from training.folders import gather
 
     models = Settings.from_env().models
-    findings = check(scan(folder, positive), models / CACHE if os.access(models, os.W_OK) else None)
+    data = gather(folder, **given)
+    findings = check(data.photos, data.held_back(), models / CACHE if os.access(models, os.W_OK) else None)
     if as_json:
         click.echo(json.dumps(findings.as_dict(), indent=2))
         return

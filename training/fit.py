@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchmetrics.classification import BinaryAccuracy, BinaryAUROC
 from torchvision.transforms import v2
 
+from service.errors import SeeFoodError
 from service.photo import RESIZE_POLICY, decode, square
 from training.folders import Photos
 from training.looks import DECODE_AT_LEAST
@@ -83,6 +84,14 @@ class Fit(L.LightningModule):
         loss = binary_cross_entropy_with_logits(self(pixels), _smoothed(targets))
         self.log("loss", loss, prog_bar=True, on_step=False, on_epoch=True)
         return loss
+
+    def on_validation_epoch_start(self) -> None:
+        """Stop a fit that has come to nothing; raises SeeFoodError."""
+        if not all(torch.isfinite(weight).all() for weight in self.network.parameters()):
+            raise SeeFoodError(
+                f"The weights are no longer numbers after epoch {self.current_epoch + 1}; "
+                "start from other weights, or look at the photos with seefood check."
+            )
 
     def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
         """Log loss, accuracy and area under the ROC curve of one batch, averaged over the epoch."""

@@ -40,10 +40,11 @@ class Job:
     """What to train on, from what, and where to put it.
 
     Attributes:
-        folder: has two subfolders of photos, one for each class.
+        folder: has two subfolders of photos, one for each class, or train, val and test with such subfolders.
         weights: where the backbone starts, as `network.build` takes it.
         positive: the class to say yes to; None: `hotdog`.
         models: the registry folder.
+        extras: further folders with one or both of the classes, to learn from.
         tests: folders of labelled photos that nothing but the final figures sees.
         epochs: how often the training photos are seen.
         aim: what the threshold is for.
@@ -54,6 +55,7 @@ class Job:
     models: Path
     weights: str = WEIGHTS
     positive: str | None = None
+    extras: tuple[Path, ...] = ()
     tests: tuple[Path, ...] = ()
     epochs: int = EPOCHS
     aim: Aim = Aim("accuracy")

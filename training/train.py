@@ -37,9 +37,8 @@ def train(job: Job, say: Callable[[str], None]) -> tuple[str, dict[str, Evaluati
     Raises:
         SeeFoodError: something can't be trained on, written to or shipped; no version is written then.
     """
-    photos = folders.scan(job.folder, job.positive)
-    for test in job.tests:
-        folders.labelled(test, photos.positive, photos.negative)
+    data = folders.gather(job.folder, job.positive, job.extras, job.tests)
+    photos = data.photos
     registry.check_writable(job.models)
     seed_everything(job.seed)
     classifier, absent = network.build(job.weights)
@@ -47,11 +46,16 @@ def train(job: Job, say: Callable[[str], None]) -> tuple[str, dict[str, Evaluati
     if partial:
         say(f"Absent from {job.weights}, so learnt from a fresh start: {', '.join(absent)}.")
 
-    left_out = check(photos, job.models / CACHE).left_out
+    findings = check(photos, data.held_back(), job.models / CACHE)
+    left_out = findings.left_out
     for path, reason in left_out.items():
         say(f"Left out: {printable(path)}: {reason}")
     photos = folders.leave_out(photos, left_out)
-    training, validation = folders.split(photos, job.seed)
+    if data.validation is None:
+        training, validation = folders.split(photos, findings.digests, job.seed)
+    else:
+        validation = folders.leave_out(data.validation, left_out, folders.MIN_VALIDATION)
+        training, validation = (folders.shuffled(part, findings.digests, job.seed) for part in (photos, validation))
     say(f"{len(training)} photos to fit and {len(validation)} to validate, {photos.positive} or {photos.negative}.")
 
     created = datetime.now(UTC)
@@ -81,8 +85,8 @@ def train(job: Job, say: Callable[[str], None]) -> tuple[str, dict[str, Evaluati
     )
     steps = {
         "photos": f"{int(photos.targets.sum())} {photos.positive} and {int((1 - photos.targets).sum())} "
-        f"{photos.negative}; {len(validation)} of them validate, {len(left_out)} more were left out"
-        " as unreadable or showing the same picture",
+        f"{photos.negative}; {len(validation)} {'more' if data.validation else 'of them'} validate, "
+        f"{len(left_out)} others were left out as unreadable or showing the same picture",
         "weights": Path(job.weights).name + (f"; absent from it: {', '.join(_modules(absent))}" if partial else ""),
         "best epoch": f"{best.epoch} of {job.epochs}, by ROC AUC on the validation photos",
         **recipe(),
@@ -93,7 +97,7 @@ def train(job: Job, say: Callable[[str], None]) -> tuple[str, dict[str, Evaluati
         "threshold": f"{calibration.threshold}, for the aim {job.aim}",
     }
     with registry.new_version(job.models, version) as draft:
-        evaluations = _publish(draft, classifier, metadata, training, validation, pixels, steps, job.tests, say)
+        evaluations = _publish(draft, classifier, metadata, training, validation, pixels, steps, data.tests, say)
     return version, evaluations
 
 

@@ -77,6 +77,15 @@ def test_a_registry_that_is_not_there_is_a_sentence(folder: Path) -> None:
     assert result.stderr.count("\n") == 1
 
 
+def test_a_full_disk_is_a_sentence(tiny_models: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device", "models/current")
+
+    monkeypatch.setattr("service.cli.open_model", fail)
+    result = _predict(tiny_models, folder)
+    assert (result.exit_code, result.stderr) == (2, "seefood: models/current can't be used: No space left on device.\n")
+
+
 def test_help_lists_every_command() -> None:
     result = CliRunner().invoke(main, ["--help"])
     for command in ("evaluate", "models", "predict", "serve", "train"):

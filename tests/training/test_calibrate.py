@@ -45,6 +45,15 @@ def test_a_best_threshold_that_is_only_noise_is_not_followed() -> None:
     assert calibrate(logits, targets, ACCURACY).threshold == 0.5
 
 
+def test_a_network_that_has_hardly_learnt_still_gets_a_threshold_that_tells() -> None:
+    """All its logits are near each other, and near nothing: neither the temperature nor hundredths alone reach them."""
+    logits, targets = _photos(400)
+    logits = logits / np.float32(1000) + np.float32(0.01)
+    found = calibrate(logits, targets, ACCURACY)
+    said = expit(logits / found.temperature) >= found.threshold
+    assert (said == (targets == 1)).mean() > 0.8
+
+
 def test_perfect_logits_are_no_trouble() -> None:
     targets = np.repeat([0, 1], 30).astype(np.float32)
     found = calibrate((targets - 0.5) * 20, targets, ACCURACY)

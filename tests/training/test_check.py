@@ -59,6 +59,26 @@ def test_one_picture_under_both_labels_is_left_out_twice(folder: Path) -> None:
     }
 
 
+def test_a_photo_that_is_held_back_is_not_learnt_from(folder: Path, tmp_path: Path) -> None:
+    draw_folder(tmp_path / "val", each=0)
+    draw_folder(tmp_path / "test", each=0)
+    learnt = scan(folder)
+    copies = {name: tmp_path / name / "hotdog" / "copy.png" for name in ("val", "test")}
+    for number, name in ((3, "val"), (5, "test"), (7, "val"), (7, "test")):
+        target = copies[name].with_stem(f"copy{number}")
+        Image.open(learnt.paths[number]).save(target)
+    validation, test = (sorted((tmp_path / name).rglob("*.png")) for name in ("val", "test"))
+    findings = check(learnt, [validation, test])
+    assert {path: reason.split()[-5] for path, reason in findings.left_out.items()} == {
+        learnt.paths[3]: f"{validation[0]},",
+        learnt.paths[5]: f"{test[0]},",
+        learnt.paths[7]: f"{test[1]},",
+        validation[1]: f"{test[1]},",
+    }
+    assert sorted(map(len, findings.leaks)) == [2, 2, 3]
+    assert findings.doubles == []
+
+
 def test_damaged_small_and_blank_files_are_found(folder: Path) -> None:
     hotdogs = folder / "hotdog"
     (hotdogs / "text.jpg").write_text("not a photo")

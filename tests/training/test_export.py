@@ -129,6 +129,16 @@ def test_the_int8_gate(int8_scores: list[float], passes: bool) -> None:
             export.check_int8(exact, quantised, targets, 0.5)
 
 
+def test_one_photo_of_few_does_not_fail_the_int8_gate_and_two_do() -> None:
+    targets = np.repeat([1, 0], 20).astype(np.float32)
+    exact = np.where(targets == 1, 0.9, 0.1).astype(np.float32)
+    one, two = exact.copy(), exact.copy()
+    one[0], two[:2] = 0.4, 0.4
+    assert export.check_int8(exact, one, targets, 0.5)["accuracy"] == pytest.approx(1 / 40)
+    with pytest.raises(export.GateError, match=r"int8 file loses 0\.050 of accuracy"):
+        export.check_int8(exact, two, targets, 0.5)
+
+
 def test_metadata_is_in_the_file(int8: Path) -> None:
     export.stamp(int8, METADATA)
     assert Model(int8).metadata == METADATA

@@ -1,5 +1,6 @@
 """A training folder is understood, or refused in one sentence."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from service.errors import SeeFoodError
 from tests.fixtures.drawing import draw_folder
-from training.folders import labelled, leave_out, scan, split
+from training.folders import VALIDATION_FRACTION, Photos, gather, labelled, leave_out, scan, shuffled, split
 
 
 @pytest.fixture
@@ -57,8 +58,8 @@ def test_hidden_and_other_files_do_not_count(folder: Path) -> None:
         ("empty", "must have exactly two subfolders, one for each class; found: none."),
         ("one class", "must have exactly two subfolders, one for each class; found: hotdog."),
         ("three classes", "must have exactly two subfolders, one for each class; found: hotdog, not_hotdog, pizza."),
-        ("no photos", "has 0 photos of hotdog and 0 of not_hotdog; training needs at least 32 of each."),
-        ("few photos", "has 31 photos of hotdog and 33 of not_hotdog; training needs at least 32 of each."),
+        ("no photos", "has 0 photos of hotdog and 0 of not_hotdog; at least 32 of each are needed."),
+        ("few photos", "has 31 photos of hotdog and 33 of not_hotdog; at least 32 of each are needed."),
     ],
 )
 def test_a_folder_that_cannot_be_trained_on_is_a_sentence(folder: Path, change: str, sentence: str) -> None:
@@ -91,18 +92,91 @@ def test_photos_are_left_out(folder: Path) -> None:
 
 def test_too_few_that_remain_are_a_sentence(folder: Path) -> None:
     photos = scan(folder)
-    with pytest.raises(SeeFoodError, match=r"2 photos must be left out, .*000\.jpg the first of them; there remain 31"):
+    with pytest.raises(SeeFoodError, match=r"2 photos must be left out, .*000\.jpg the first; there remain 31"):
         leave_out(photos, dict.fromkeys(photos.paths[:2], "It is broken."))
 
 
-def test_the_split_is_stratified_seeded_and_complete(folder: Path) -> None:
+def _digests(photos: Photos) -> dict[Path, str]:
+    return {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in photos.paths}
+
+
+def test_the_split_is_complete_seeded_and_of_both_classes(folder: Path) -> None:
     photos = scan(folder)
-    training, validation = split(photos, seed=3)
+    digests = _digests(photos)
+    training, validation = split(photos, digests, seed=3)
     assert set(training.paths) | set(validation.paths) == set(photos.paths)
     assert not set(training.paths) & set(validation.paths)
+    for part in (training, validation):
+        assert all(path.parent.name == "hotdog" for path in part.take(np.flatnonzero(part.targets)).paths)
+        assert min(part.targets.sum(), (1 - part.targets).sum()) >= 4
+    assert split(photos, digests, seed=3)[1].paths == validation.paths
+    assert split(photos, digests, seed=4)[1].paths != validation.paths
+
+
+def test_the_split_holds_back_the_stated_share() -> None:
+    names = tuple(Path(f"{number}.jpg") for number in range(4000))
+    photos = Photos(names, np.repeat(np.array([1, 0], np.float32), 2000), "hotdog", "not_hotdog")
+    _, validation = split(photos, {path: path.name for path in names}, seed=0)
+    assert len(validation) / 4000 == pytest.approx(VALIDATION_FRACTION, abs=0.02)
     assert validation.targets.mean() == pytest.approx(0.5, abs=0.05)
-    assert split(photos, seed=3)[1].paths == validation.paths
-    assert split(photos, seed=4)[1].paths != validation.paths
+    assert validation.take(range(100)).targets.mean() == pytest.approx(0.5, abs=0.2), "any first part is a fair sample"
+
+
+def test_a_photo_stays_on_its_side_as_the_folder_grows_and_is_renamed(tmp_path: Path) -> None:
+    def sides(folder: Path) -> dict[str, str]:
+        photos = scan(folder)
+        digests = _digests(photos)
+        parts = zip(("fit", "validate"), split(photos, digests, seed=0), strict=True)
+        return {digests[path]: name for name, part in parts for path in part.paths}
+
+    small = sides(draw_folder(tmp_path / "small", each=100))
+    grown = sides(draw_folder(tmp_path / "renamed", each=140))
+    assert len(grown) == 280
+    assert all(grown[digest] == side for digest, side in small.items())
+
+
+def test_shuffled_photos_stay_with_their_labels(folder: Path) -> None:
+    photos = scan(folder)
+    mixed = shuffled(photos, _digests(photos), seed=0)
+    assert sorted(mixed.paths) == sorted(photos.paths)
+    assert mixed.paths != photos.paths
+    assert [path.parent.name == "hotdog" for path in mixed.paths] == [target == 1 for target in mixed.targets]
+    assert mixed.take(range(30)).targets.mean() == pytest.approx(0.5, abs=0.3)
+
+
+def test_a_folder_that_is_split_already(tmp_path: Path) -> None:
+    for part, each in (("train", 33), ("val", 5), ("test", 3)):
+        draw_folder(tmp_path / part, each=each)
+    data = gather(tmp_path)
+    assert len(data.photos) == 66
+    assert data.validation is not None
+    assert len(data.validation) == 10
+    assert data.tests == (tmp_path / "test",)
+    assert [len(part) for part in data.held_back()] == [10, 6]
+    (tmp_path / "more").mkdir()
+    with pytest.raises(SeeFoodError, match="so may have val and test beside it, but not more"):
+        gather(tmp_path)
+
+
+def test_a_validation_folder_needs_both_classes(tmp_path: Path) -> None:
+    draw_folder(tmp_path / "train", each=33)
+    draw_folder(tmp_path / "val", each=3)
+    with pytest.raises(SeeFoodError, match="val has 3 photos of hotdog and 3 of not_hotdog; at least 4 of each"):
+        gather(tmp_path)
+
+
+def test_extra_photos_are_added_of_one_class_or_both(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "extra" / "not_hotdog").mkdir(parents=True)
+    for path in (folder / "not_hotdog").iterdir():
+        path.rename(tmp_path / "extra" / "not_hotdog" / f"extra-{path.name}")
+    draw_folder(tmp_path / "more", each=32)
+    (folder / "not_hotdog").rmdir()
+    (tmp_path / "more" / "not_hotdog").rename(folder / "not_hotdog")
+    data = gather(folder, extras=[tmp_path / "extra", tmp_path / "more"])
+    assert data.photos.targets.sum() == 33 + 32
+    assert (1 - data.photos.targets).sum() == 32 + 33
+    with pytest.raises(SeeFoodError, match="must have subfolders named hotdog, not_hotdog or both"):
+        gather(folder, extras=[tmp_path])
 
 
 def test_the_digest_follows_content_and_label_alone(folder: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from service.model import current_version, open_model
 from service.scoring import score
 from tests.fixtures.drawing import draw_folder
 from training import export, train
+from training.check import check
 from training.fit import Best
 from training.folders import scan, split
 from training.job import SEED
@@ -31,7 +32,13 @@ def _run(*arguments: str | Path, models: Path) -> Result:
 def test_a_version_is_whole(trained_models: Path) -> None:
     version = trained_models / current_version(trained_models)
     assert {path.name for path in version.iterdir()} == {"card.md", "metrics.json", "model.int8.onnx", "model.onnx"}
-    assert {path.name for path in trained_models.iterdir()} == {".runs", "current", version.name}
+    assert {path.name for path in trained_models.iterdir()} == {
+        ".looks.sqlite",
+        ".runs",
+        "current",
+        "history.jsonl",
+        version.name,
+    }
     metadata = open_model(trained_models).metadata
     assert (metadata.version, metadata.positive_label, metadata.negative_label) == (
         version.name,
@@ -58,7 +65,8 @@ def test_the_weights_that_were_validated_are_the_ones_that_are_shipped(trained_m
     model = open_model(trained_models, precision="float32")
     with (trained_models / ".runs" / model.metadata.version / "metrics.csv").open() as table:
         (validated,) = [float(row["val_loss"]) for row in csv.DictReader(table) if row["val_loss"]]
-    _, validation = split(scan(drawn), SEED)
+    photos = scan(drawn)
+    _, validation = split(photos, check(photos).digests, SEED)
     logits = model.run(train._pixels(validation))[1].mean((1, 2))
     loss = -log_expit(np.where(validation.targets == 1, logits, -logits)).mean()
     assert loss == pytest.approx(validated, rel=0.01)
@@ -106,7 +114,22 @@ def test_a_failed_gate_writes_no_version(gate: str, tmp_path: Path, monkeypatch:
     result = _run("train", folder, "--weights", "none", models=tmp_path / "models")
     assert result.exit_code == 2
     assert result.stderr.splitlines()[-1].endswith("so no version was written.")
-    assert list((tmp_path / "models").iterdir()) == []
+    assert not list((tmp_path / "models").glob("[!.]*"))
+
+
+@pytest.mark.slow
+def test_a_fit_that_comes_to_nothing_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: str) -> tuple[torch.nn.Module, list[str]]:
+        network, absent = build("none")
+        torch.nn.init.constant_(network.head.weight, float("nan"))
+        return network, absent
+
+    monkeypatch.setattr("training.network.build", broken)
+    folder = draw_folder(tmp_path / "photos", each=33)
+    result = _run("train", folder, "--weights", "none", "--epochs", "1", models=tmp_path / "models")
+    assert result.exit_code == 2
+    assert "The weights are no longer numbers after epoch 1" in result.stderr
+    assert not list((tmp_path / "models").glob("[!.]*"))
 
 
 def _no_fit(network: torch.nn.Module, *_: object) -> Best:
