@@ -39,9 +39,11 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def trained_models(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a registry with one version, trained from nothing for one epoch by the command a person types."""
-    models = tmp_path_factory.mktemp("trained") / "models"
+    folder = tmp_path_factory.mktemp("trained")
+    models = folder / "models"
+    test = draw_folder(folder / "data" / "test", each=20, first=1000)
     command = [sys.executable, "-m", "service.cli", "train", str(drawn), "--weights", "none", "--epochs", "1"]
-    subprocess.run([*command, "--models", str(models)], check=True, cwd=ROOT)
+    subprocess.run([*command, "--test", str(test), "--models", str(models)], check=True, cwd=ROOT)
     return models
 
 

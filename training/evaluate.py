@@ -12,7 +12,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from service.errors import SeeFoodError
 from service.model import Model
 from service.scoring import score
-from training.folders import labelled
+from training.folders import Photos, labelled
 
 Array = npt.NDArray[Any]
 
@@ -49,12 +49,16 @@ class Evaluation:
         metrics: by name; those that need a class the folder lacks are absent.
         mistakes: the wrong verdicts, the surest first.
         unreadable: files that were left out, with the reason.
+        targets: 0 or 1, [N], of the photos that were scored.
+        probabilities: P(positive) in [0, 1], [N], of the same.
     """
 
     photos: tuple[int, int]
     metrics: dict[str, Metric]
     mistakes: list[Mistake]
     unreadable: dict[Path, str]
+    targets: Array
+    probabilities: Array
 
     def as_dict(self) -> dict[str, Any]:
         """Return the counts and metrics as JSON can hold them."""
@@ -67,10 +71,15 @@ class Evaluation:
 def evaluate(model: Model, folder: Path) -> Evaluation:
     """Score a folder that has a subfolder for one or both of the model's labels; raises SeeFoodError otherwise."""
     photos = labelled(folder, model.metadata.positive_label, model.metadata.negative_label)
+    return evaluate_photos(model, photos)
+
+
+def evaluate_photos(model: Model, photos: Photos) -> Evaluation:
+    """Score photos of the model's labels; raises SeeFoodError where none of them can be read."""
     answers = [answer for _, answer in score(model, photos.paths)]
     readable = [i for i, answer in enumerate(answers) if not isinstance(answer, str)]
     if not readable:
-        raise SeeFoodError(f"None of the {len(photos)} photos in {folder} can be read; the first: {answers[0]}")
+        raise SeeFoodError(f"None of {len(photos)} photos can be read; {photos.paths[0]}: {answers[0]}")
     targets = photos.targets[readable]
     probabilities = np.array([answers[i] for i in readable], np.float32)
     wrong = (probabilities >= model.metadata.threshold) != (targets == 1)
@@ -80,6 +89,8 @@ def evaluate(model: Model, folder: Path) -> Evaluation:
         metrics=measure(targets, probabilities, model.metadata.threshold),
         mistakes=sorted(mistakes, key=lambda mistake: -abs(mistake.probability - model.metadata.threshold)),
         unreadable={photos.paths[i]: answer for i, answer in enumerate(answers) if isinstance(answer, str)},
+        targets=targets,
+        probabilities=probabilities,
     )
 
 

@@ -1,30 +1,25 @@
 """Folders to model, top to bottom: look, split, fit, calibrate, export, check, evaluate, register."""
 
-import json
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 import torch
 from scipy.special import expit
 
 from service.metadata import Metadata
-from service.model import FILES, Model
-from service.photo import RESIZE_POLICY, Pixels, printable, read_photo
-from training import export, folders, network, registry
+from service.photo import RESIZE_POLICY, Pixels, printable
+from training import folders, network, registry
 from training.calibrate import Array, calibrate
-from training.card import card
 from training.check import CACHE, check
-from training.evaluate import Evaluation, calibration_error, evaluate, measure
+from training.evaluate import Evaluation, calibration_error
 from training.fit import fit, recipe, seed_everything
-from training.folders import Photos
 from training.job import Job
-from training.network import SIZE, Classifier
+from training.network import Classifier
+from training.publish import publish, read_photos
+from training.story import Fitted
 
 GATE_PHOTOS = 2000  # validation photos that calibrate and check; more would only cost memory
-INT8_PHOTOS = 256  # training photos that range the activations
 
 
 def train(job: Job, say: Callable[[str], None]) -> tuple[str, dict[str, Evaluation]]:
@@ -64,8 +59,7 @@ def train(job: Job, say: Callable[[str], None]) -> tuple[str, dict[str, Evaluati
     say(f"Epoch {best.epoch} of {job.epochs} ranks the validation photos best; its weights are {best.checkpoint}.")
 
     validation = validation.take(range(min(len(validation), GATE_PHOTOS)))
-    pixels = _pixels(validation)
-    logits = _logits(classifier, pixels)
+    logits = _logits(classifier, read_photos(validation))
     calibration = calibrate(logits, validation.targets, job.aim)
     classifier.temperature.fill_(calibration.temperature)
     metadata = Metadata(
@@ -96,62 +90,15 @@ def train(job: Job, say: Callable[[str], None]) -> tuple[str, dict[str, Evaluati
         f"{calibration_error(validation.targets, expit(logits / calibration.temperature)):.3f}",
         "threshold": f"{calibration.threshold}, for the aim {job.aim}",
     }
+    fitted = Fitted(
+        classifier, metadata, training, validation, findings, steps, best.checkpoint.with_name("metrics.csv")
+    )
     with registry.new_version(job.models, version) as draft:
-        evaluations = _publish(draft, classifier, metadata, training, validation, pixels, steps, data.tests, say)
-    return version, evaluations
-
-
-def _publish(
-    draft: Path,
-    classifier: Classifier,
-    metadata: Metadata,
-    training: Photos,
-    validation: Photos,
-    pixels: Pixels,
-    steps: Mapping[str, object],
-    tests: tuple[Path, ...],
-    say: Callable[[str], None],
-) -> dict[str, Evaluation]:
-    """Write both files, check them, evaluate the int8 one, and write down what was found."""
-    float32, int8 = draft / FILES["float32"], draft / FILES["int8"]
-    export.export_float32(classifier, float32)
-    missing = max(0, export.PARITY_PHOTOS - len(validation))
-    compared = np.concatenate([pixels, _pixels(training.take(range(missing)))]) if missing else pixels
-    parity = export.check_float32(classifier, float32, compared)
-    export.export_int8(float32, int8, _pixels(training.take(range(min(len(training), INT8_PHOTOS)))))
-    exact, quantised = export.probabilities(float32, pixels), export.probabilities(int8, pixels)
-    lost = export.check_int8(exact, quantised, validation.targets, metadata.threshold)
-    say(f"float32 agrees with PyTorch to {parity:.0e} on {len(compared)} photos; int8 {_change(lost)}.")
-
-    export.stamp(int8, metadata)
-    evaluations = {_name(test): evaluate(Model(int8), test) for test in tests}
-    at_validation = measure(validation.targets, quantised, metadata.threshold)
-    measured = {"validation": {name: vars(metric) for name, metric in at_validation.items()}}
-    measured |= {name: evaluation.as_dict() for name, evaluation in evaluations.items()}
-    metadata = replace(metadata, metrics=measured)
-    for path in (float32, int8):
-        export.stamp(path, metadata)
-    checks = {
-        **at_validation,
-        "float32 against PyTorch": f"at most {parity:.0e} apart in probability, on {len(compared)} photos",
-        "int8 against float32": _change(lost),
-    }
-    (draft / "card.md").write_text(card(metadata, steps, checks, evaluations), encoding="utf-8")
-    (draft / registry.METRICS).write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
-    return evaluations
+        return version, publish(draft, fitted, data.tests, say)
 
 
 def _modules(tensors: list[str]) -> list[str]:
     return list(dict.fromkeys(name.rpartition(".")[0] for name in tensors))
-
-
-def _change(lost: Mapping[str, float]) -> str:
-    return f"changes accuracy by {-lost['accuracy']:+.4f} and ROC AUC by {-lost['roc_auc']:+.4f}"
-
-
-def _pixels(photos: Photos) -> Pixels:
-    """Read photos as the service does: uint8 [N, S, S, 3]."""
-    return np.stack([read_photo(path.read_bytes(), SIZE) for path in photos.paths])
 
 
 def _logits(classifier: Classifier, pixels: Pixels) -> Array:
@@ -160,8 +107,3 @@ def _logits(classifier: Classifier, pixels: Pixels) -> Array:
         return torch.cat(
             [classifier.heatmap(part).mean((1, 2)) for part in torch.split(torch.from_numpy(pixels), 32)]
         ).numpy()
-
-
-def _name(folder: Path) -> str:
-    """Name a test folder by its last two parts: enough to tell test/foods from test/objects, and no home directory."""
-    return "/".join(folder.resolve().parts[-2:])

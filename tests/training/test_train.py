@@ -22,6 +22,7 @@ from training.fit import Best
 from training.folders import scan, split
 from training.job import SEED
 from training.network import build
+from training.publish import read_photos
 
 
 def _run(*arguments: str | Path, models: Path) -> Result:
@@ -31,7 +32,13 @@ def _run(*arguments: str | Path, models: Path) -> Result:
 @pytest.mark.slow
 def test_a_version_is_whole(trained_models: Path) -> None:
     version = trained_models / current_version(trained_models)
-    assert {path.name for path in version.iterdir()} == {"card.md", "metrics.json", "model.int8.onnx", "model.onnx"}
+    assert {path.name for path in version.iterdir()} == {
+        "card.md",
+        "metrics.json",
+        "model.int8.onnx",
+        "model.onnx",
+        "report",
+    }
     assert {path.name for path in trained_models.iterdir()} == {
         ".looks.sqlite",
         ".runs",
@@ -67,7 +74,7 @@ def test_the_weights_that_were_validated_are_the_ones_that_are_shipped(trained_m
         (validated,) = [float(row["val_loss"]) for row in csv.DictReader(table) if row["val_loss"]]
     photos = scan(drawn)
     _, validation = split(photos, check(photos).digests, SEED)
-    logits = model.run(train._pixels(validation))[1].mean((1, 2))
+    logits = model.run(read_photos(validation))[1].mean((1, 2))
     loss = -log_expit(np.where(validation.targets == 1, logits, -logits)).mean()
     assert loss == pytest.approx(validated, rel=0.01)
 
@@ -82,7 +89,7 @@ def test_the_exported_file_answers_as_the_checkpoint_does(trained_models: Path, 
     network.temperature.fill_(model.metadata.temperature)
     photos = scan(drawn).take(range(0, 240, 12))
     with torch.inference_mode():
-        expected = network.eval()(torch.from_numpy(train._pixels(photos)))[0].numpy()
+        expected = network.eval()(torch.from_numpy(read_photos(photos)))[0].numpy()
     answered = np.array([answer for _, answer in score(model, photos.paths)])
     assert np.abs(answered - expected).max() <= export.PARITY_TOLERANCE
 

@@ -1,0 +1,51 @@
+"""What a run has come to, as the steps after the fit hand it on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from service.metadata import Metadata
+from training.check import Findings
+from training.evaluate import Evaluation
+from training.folders import Photos
+from training.network import Classifier
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A network that has been fitted and calibrated, and how that came about.
+
+    Attributes:
+        classifier: in float32, on the CPU.
+        metadata: for its files, the metrics still empty.
+        training: the photos that were learnt from.
+        validation: photos that were held back from it.
+        findings: of the look at all photos.
+        recipe: what was done, each step with its value.
+        curves: the table of metrics by epoch.
+    """
+
+    classifier: Classifier
+    metadata: Metadata
+    training: Photos
+    validation: Photos
+    findings: Findings
+    recipe: Mapping[str, object]
+    curves: Path
+
+
+@dataclass(frozen=True)
+class Story:
+    """A fitted network with what its int8 file measures, for the card and the report.
+
+    Attributes:
+        fitted: the network.
+        checks: metrics on the validation photos, and what the gates found.
+        validation: the verdicts on the validation photos.
+        tests: the verdicts on each test folder, by the folder's name.
+    """
+
+    fitted: Fitted
+    checks: Mapping[str, object]
+    validation: Evaluation
+    tests: Mapping[str, Evaluation]
