@@ -68,6 +68,7 @@ def decisions(evaluation: Evaluation, labels: tuple[str, str], threshold: float)
     recall.plot(hits / truth.sum(), hits / max(said, 1), "o", color=NO, label=f"threshold {threshold:.3g}")
     recall.set(xlabel="recall", ylabel="precision")
     CalibrationDisplay.from_predictions(truth, probabilities, n_bins=10, ax=reliability, color=YES, name="model")
+    reliability.lines[0].set_color(GREY)  # the diagonal is black by default, on any ground
     reliability.set(xlabel=f"P({labels[0]}) as answered", ylabel=f"share that is {labels[0]}")
     for target, label, colour in ((1, labels[0], YES), (0, labels[1], NO)):
         scores.hist(probabilities[truth == target], np.linspace(0, 1, 21), alpha=0.6, color=colour, label=label)
@@ -97,12 +98,11 @@ def worst_mistakes(model: Model, mistakes: Sequence[Mistake], columns: int = 6) 
     figure, axes = _pictures(2 * rows, columns, 10.5, 3.9 * rows)
     pixels = np.stack([_read(mistake.path, model.size) for mistake in shown])
     _, heatmaps = model.run(pixels)
-    strongest = float(np.abs(heatmaps).max())
     for number, (mistake, photo, heatmap) in enumerate(zip(shown, pixels, heatmaps, strict=True)):
         row, column = 2 * (number // columns), number % columns
         axes[row, column].imshow(photo)
         axes[row, column].set_title(f"{mistake.path.parent.name}: {mistake.probability:.2f}", fontsize=8)
-        _overlay(axes[row + 1, column], photo, heatmap, strongest)
+        _overlay(axes[row + 1, column], photo, heatmap)
     return figure
 
 
@@ -113,8 +113,7 @@ def first_kernels(classifier: Classifier) -> Figure:
     columns = 16
     figure, axes = _pictures(-(-count // columns), columns, 8, 0.52 * -(-count // columns))
     for plot, kernel in zip(axes.flat, weights, strict=False):
-        low, high = kernel.min(), kernel.max()
-        plot.imshow(((kernel - low) / (high - low + 1e-9)).transpose(1, 2, 0), interpolation="nearest")
+        plot.imshow((0.5 + kernel / (2 * np.abs(kernel).max() + 1e-3)).transpose(1, 2, 0), interpolation="nearest")
     return figure
 
 
@@ -149,13 +148,19 @@ def _pictures(rows: int, columns: int, width: float, height: float) -> tuple[Fig
     return figure, axes
 
 
-def _overlay(plot: Axes, photo: Pixels, heatmap: npt.NDArray[np.float32], strongest: float) -> None:
-    side = len(photo)
+def _overlay(plot: Axes, photo: Pixels, heatmap: npt.NDArray[np.float32]) -> None:
+    """Lay the evidence over a photo, the stronger the less can be seen through it."""
+    side, strongest = len(photo), np.abs(heatmap).max() + 1e-9
     plot.imshow(photo)
     plot.imshow(
-        heatmap, cmap="RdBu_r", vmin=-strongest, vmax=strongest, alpha=0.55, interpolation="bilinear",
+        heatmap,
+        cmap="bwr",
+        vmin=-strongest,
+        vmax=strongest,
+        alpha=0.75 * np.abs(heatmap) / strongest,
+        interpolation="bilinear",
         extent=(0, side, side, 0),
-    )  # fmt: skip
+    )
 
 
 def _read(path: Path, size: int) -> Pixels:
