@@ -16,6 +16,8 @@ from tests.fixtures.tiny_model import METADATA
 from training import export
 from training.network import SIZE, Classifier, build
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def photos() -> Pixels:
