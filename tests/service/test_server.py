@@ -142,6 +142,16 @@ def test_it_stops_cleanly(tiny_models: Path, stop: signal.Signals) -> None:
             os.kill(worker, 0)
 
 
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("seconds", [0.0, 0.2, 0.5])
+def test_it_stops_cleanly_while_its_workers_start(tiny_models: Path, stop: signal.Signals, seconds: float) -> None:
+    with serving(tiny_models, SEEFOOD_WORKERS="1") as running:
+        running.process.send_signal(signal.SIGTTIN)  # one more worker, please
+        time.sleep(seconds)
+        running.process.send_signal(stop)
+        assert running.process.wait(40) == 0
+
+
 def test_a_killed_worker_is_replaced(tiny_models: Path) -> None:
     with serving(tiny_models, SEEFOOD_WORKERS="1") as running:
         (worker,) = _workers(running)
