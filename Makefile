@@ -17,7 +17,7 @@ train: .venv/.train ## retrain with DATA=folder, e.g. make train DATA=photos ARG
 	@test -n "$(DATA)" || { echo "make train: say which folder, e.g. make train DATA=photos" >&2; exit 2; }
 	@exec $(BIN)/seefood train "$(DATA)" $(ARGS)
 
-test: .venv/.dev ## run every test (installs torch; about ten minutes on two cores)
+test: .venv/.dev ## run every test (installs torch; about half an hour on two cores)
 	$(BIN)/pytest
 
 test-fast: .venv/.dev ## run the tests that take seconds

@@ -12,9 +12,9 @@ from typing import Any, NoReturn
 import click
 import loky
 
-from service.errors import SeeFoodError
+from service.errors import SeeFoodError, in_words
 from service.model import open_model
-from service.photo import find_photos, printable
+from service.photo import find_photos, printable, utf8
 from service.scoring import score
 from service.settings import Settings
 
@@ -43,17 +43,17 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except SeeFoodError as error:
-            fail(str(error))
+            fail(str(error), error.status)
         except OSError as error:
             if isinstance(error, BrokenPipeError):  # click knows that a reader like `head` may leave early
                 raise
-            fail(f"{error.filename or 'A file'} can't be used: {error.strerror}.")
+            fail(in_words(error))
 
 
-def fail(sentence: str) -> NoReturn:
-    """End the program with one sentence on stderr."""
-    click.echo(f"seefood: {sentence}", err=True)
-    sys.exit(_UNUSABLE)
+def fail(sentence: str, status: int = _UNUSABLE) -> NoReturn:
+    """End the program with one sentence on stderr, on one line whatever files it names."""
+    click.echo(f"seefood: {printable(sentence)}", err=True)
+    sys.exit(status)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -114,7 +114,7 @@ def predict(photos: tuple[Path, ...], as_json: bool, model: str) -> None:
             continue
         verdict = opened.verdict(answer)
         if as_json:
-            click.echo(json.dumps({"file": name, **verdict.as_dict(labels[0])}))
+            click.echo(json.dumps({"file": utf8(path), **verdict.as_dict(labels[0])}))
         else:
             label = verdict.label + (_DOUBT if verdict.uncertain else "")
             click.echo(f"{label:{width}}  {answer:{len(chance)}.1%}  {name}")
@@ -129,7 +129,7 @@ def _expand(photos: tuple[Path, ...]) -> Iterator[Path]:
         elif found := find_photos(path):
             yield from found
         else:
-            raise SeeFoodError(f"{printable(path)} has no photos in it.")
+            raise SeeFoodError(f"{path} has no photos in it.")
 
 
 if __name__ == "__main__":

@@ -75,9 +75,14 @@ def square(image: Image.Image, size: int) -> Pixels:
 
 def read_photo(data: bytes, size: int, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS) -> Pixels:
     """Turn the bytes of one photo into a model's input: uint8 [size, size, 3], RGB. Raises as `decode` does."""
-    if len(data) > max_bytes:
-        raise PhotoTooLarge(f"The photo has {len(data):,} bytes; at most {max_bytes:,} are accepted.")
+    _check_bytes(len(data), max_bytes)
     return square(decode(data, at_least=size, max_pixels=max_pixels), size)
+
+
+def read_file(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
+    """Read the bytes of one photo file, and none of a larger one; raises PhotoTooLarge, OSError."""
+    _check_bytes(path.stat().st_size, max_bytes)
+    return path.read_bytes()
 
 
 def find_photos(folder: Path) -> list[Path]:
@@ -91,10 +96,19 @@ def find_photos(folder: Path) -> list[Path]:
     )
 
 
-def printable(path: Path) -> str:
-    """Return a path that prints on one line in any terminal, whatever bytes its name has."""
-    name = os.fsencode(path).decode("utf-8", "backslashreplace")
-    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in name)
+def utf8(path: Path | str) -> str:
+    """Return a path as it is, but for the bytes that are no UTF-8: they are written as backslash, x and two digits."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def printable(path: Path | str) -> str:
+    """Return a path, or a sentence with paths, that prints on one line in any terminal, whatever bytes it has."""
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in utf8(path))
+
+
+def _check_bytes(size: int, max_bytes: int) -> None:
+    if size > max_bytes:
+        raise PhotoTooLarge(f"The photo has {size:,} bytes; at most {max_bytes:,} are accepted.")
 
 
 def _open(data: bytes) -> Image.Image:

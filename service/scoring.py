@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from service.model import Model
-from service.photo import PhotoError, Pixels, read_photo
+from service.photo import PhotoError, Pixels, read_file, read_photo
 
 BATCH_SIZE = 8  # larger ones are no faster on a CPU
 
@@ -27,7 +27,7 @@ def score(model: Model, paths: Iterable[Path]) -> Iterator[tuple[Path, float | s
 
 def _read(path: Path, size: int) -> Pixels | str:
     try:
-        return read_photo(path.read_bytes(), size)
+        return read_photo(read_file(path), size)
     except PhotoError as error:
         return str(error)
     except OSError as error:

@@ -106,7 +106,8 @@ def test_retraining(tmp_path: Path) -> None:
     official.parent.mkdir(parents=True)
     torch.save(torchvision.models.resnet18().state_dict(), official)  # where torchvision looks before it downloads
     environment = _environment(TORCH_HOME=str(tmp_path / "torch"))
-    make_train, list_models = _commands("Retrain with your own folders")
+    make_train, list_models, together = _commands("Retrain with your own folders")
+    assert "--nproc-per-node 2 -m service.cli train" in together, "which test_fit runs"
     subprocess.run(make_train.replace("make ", "make -o .venv/.train ").split(), cwd=clone, env=environment, check=True)
     listed = subprocess.run(list_models.split(), cwd=clone, env=environment, capture_output=True, text=True, check=True)
     assert f"* {(clone / 'models' / 'current').read_text().strip()}" in listed.stdout
@@ -128,7 +129,7 @@ def test_every_setting_is_documented() -> None:
 
 def test_every_option_of_train_is_documented() -> None:
     options = {option for parameter in train.params for option in parameter.opts if option.startswith("--")}
-    assert options == set(re.findall(r"^\| `(--[a-z]+)` \|", README, re.MULTILINE))
+    assert options == set(re.findall(r"^\| `(--[a-z-]+)` \|", README, re.MULTILINE))
 
 
 def test_the_figures_about_training_are_those_of_the_code() -> None:

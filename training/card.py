@@ -2,6 +2,8 @@
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from service.photo import printable
+from training.evaluate import slice_tables
 from training.story import Story
 
 
@@ -11,5 +13,12 @@ def card(story: Story) -> str:
         loader=PackageLoader("training", ""), undefined=StrictUndefined, keep_trailing_newline=True
     )
     return templates.get_template("card.md.jinja").render(
-        metadata=story.fitted.metadata, recipe=story.fitted.recipe, checks=story.checks, tests=story.tests
+        metadata=story.fitted.metadata,
+        recipe=story.fitted.recipe,
+        checks=story.checks,
+        tests=story.tests,
+        fits=story.fits,
+        seeds=story.seeds,
+        slice_tables=slice_tables,
+        printable=printable,
     )

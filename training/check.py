@@ -6,18 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
+from service.photo import printable, utf8
 from training.folders import Photos
+from training.hamming import merge, near
 from training.looks import Look, look_at
 
 CACHE = ".looks.sqlite"  # in the registry folder
 NEAR_BITS = 6  # of 64: two photos whose perceptual hashes differ in no more show the same picture
 SMALL = 64  # px: a short side below this shows a network little
 BLANK = 3.0  # grey levels of 256: a photo that spreads less shows nothing
-_BLOCK = 256  # rows of hashes compared at a time: 200 MB where there are 100,000 photos
 
 
 @dataclass(frozen=True)
@@ -60,13 +59,13 @@ class Findings:
         """Return the findings as JSON can hold them."""
         return {
             "photos": self.photos,
-            "unreadable": {str(path): reason for path, reason in self.unreadable.items()},
-            "doubles": [[str(path) for path in group] for group in self.doubles],
-            "contradictions": [[str(path) for path in group] for group in self.contradictions],
-            "leaks": [[str(path) for path in group] for group in self.leaks],
-            "small": [str(path) for path in self.small],
-            "blank": [str(path) for path in self.blank],
-            "left_out": {str(path): reason for path, reason in self.left_out.items()},
+            "unreadable": {utf8(path): reason for path, reason in self.unreadable.items()},
+            "doubles": [[utf8(path) for path in group] for group in self.doubles],
+            "contradictions": [[utf8(path) for path in group] for group in self.contradictions],
+            "leaks": [[utf8(path) for path in group] for group in self.leaks],
+            "small": [utf8(path) for path in self.small],
+            "blank": [utf8(path) for path in self.blank],
+            "left_out": {utf8(path): reason for path, reason in self.left_out.items()},
         }
 
 
@@ -91,14 +90,14 @@ def check(photos: Photos, held_back: Sequence[Sequence[Path]] = (), cache: Path 
         if ranks[kept] > 0:
             leaking = [paths[i] for i in group if ranks[i] < ranks[kept]]
             leaks.extend([[paths[kept], *leaking]] if leaking else [])
-            left_out |= dict.fromkeys(leaking, f"It shows the same picture as {paths[kept]}, which is held back.")
+            left_out |= dict.fromkeys(leaking, _same_as(paths[kept], ", which is held back"))
         elif all(sides):
             contradictions.append([paths[i] for i in group])
             for side, other in (sides, sides[::-1]):
-                left_out |= dict.fromkeys(side, f"It shows the same picture as {other[0]}, of the other class.")
+                left_out |= dict.fromkeys(side, _same_as(other[0], ", of the other class"))
         else:
             doubles.append([paths[i] for i in group])
-            left_out |= dict.fromkeys(doubles[-1][1:], f"It shows the same picture as {doubles[-1][0]}.")
+            left_out |= dict.fromkeys(doubles[-1][1:], _same_as(doubles[-1][0]))
     return Findings(
         photos={photos.positive: int(photos.targets.sum()), photos.negative: int((1 - photos.targets).sum())},
         unreadable=unreadable,
@@ -112,26 +111,19 @@ def check(photos: Photos, held_back: Sequence[Sequence[Path]] = (), cache: Path 
     )
 
 
+def _same_as(path: Path, remark: str = "") -> str:
+    return f"It shows the same picture as {printable(path)}{remark}."
+
+
 def _groups(looks: Sequence[Look], usable: Sequence[int], blank: set[int]) -> list[list[int]]:
     """Group photos that show the same picture: equal bytes, or near hashes where there is something to see."""
     if not usable:
         return []
-    digests = {digest: number for number, digest in enumerate({looks[i].digest for i in usable})}
-    exact = np.array([digests[looks[i].digest] for i in usable])
-    seen = np.array([int(looks[i].phash, 16) for i in usable], np.uint64)
-    distinct = np.array([i not in blank for i in usable])
-    rows, columns = [], []
-    for start in range(0, len(usable), _BLOCK):
-        part = slice(start, start + _BLOCK)
-        near = np.bitwise_count(seen[part, None] ^ seen[None, start:]) <= NEAR_BITS
-        near &= distinct[part, None] & distinct[None, start:]
-        near |= exact[part, None] == exact[None, start:]
-        row, column = np.nonzero(np.triu(near, 1))
-        rows.append(row + start)
-        columns.append(column + start)
-    row, column = np.concatenate(rows), np.concatenate(columns)
-    graph = csr_array((np.ones(len(row), np.int8), (row, column)), shape=(len(usable), len(usable)))
-    _, labels = connected_components(graph, directed=False)
+    _, same_bytes = np.unique([looks[i].digest for i in usable], return_inverse=True)
+    seen = np.array([place for place, i in enumerate(usable) if i not in blank], np.intp)
+    alike = near(np.array([int(looks[usable[place]].phash, 16) for place in seen], np.uint64), NEAR_BITS)
+    _, first = np.unique(alike, return_index=True)
+    labels = merge(same_bytes, seen[first[alike]], seen)
     order = np.argsort(labels, kind="stable")
     parts = np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
     return sorted([usable[i] for i in part] for part in parts if len(part) > 1)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,11 +16,21 @@ from service.model import current_version, find_model, open_model
 from service.photo import printable
 from service.settings import Settings
 from training import registry
-from training.job import EPOCHS, SEED, WEIGHTS, Aim, Job
+from training.job import BACKBONE, BACKBONE_NAMES, SEED, WEIGHTS, Aim, Job
+from training.recipe import Recipe
+from training.tables import aligned
+from training.versions import tabulate
 
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--backbone",
+    default=BACKBONE,
+    show_default=True,
+    type=click.Choice(BACKBONE_NAMES),
+    help="Network by torchvision's name.",
+)
 @click.option(
     "--weights", default=WEIGHTS, show_default=True, help="imagenet (a download), none, or the path of a state_dict."
 )
@@ -30,18 +41,39 @@ from training.job import EPOCHS, SEED, WEIGHTS, Aim, Job
 @click.option(
     "--test", "tests", multiple=True, type=click.Path(path_type=Path), help="Folder for the final figures; repeatable."
 )
+@click.option("--teacher", type=click.Path(path_type=Path), help="ONNX file to learn from beside the labels.")
+@click.option("--drop-suspects", is_flag=True, help="Fit without the photos that look mislabelled.")
 @click.option("--models", type=click.Path(path_type=Path), help="Registry to add to; SEEFOOD_MODELS, else models.")
-@click.option("--epochs", default=EPOCHS, show_default=True, type=click.IntRange(1), help="Times the photos are seen.")
+@click.option(
+    "--epochs",
+    default=Recipe.epochs,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Times the photos are seen; 0: a linear probe.",
+)
 @click.option("--aim", default="accuracy", show_default=True, help="Of the threshold; or precision=0.99, recall=0.95.")
 @click.option("--seed", default=SEED, show_default=True, type=click.IntRange(0, 2**32 - 1), help="Of all randomness.")
-def train(models: Path | None, aim: str, **given: Any) -> None:
+@click.option(
+    "--seeds",
+    "fits",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Fits, each with the next seed; the best is kept.",
+)
+@click.option("--resume", metavar="RUN", help="Go on with a run that was interrupted.")
+def train(models: Path | None, aim: str, epochs: int, **given: Any) -> None:
     """Fine-tune a network on a FOLDER with two subfolders of photos, and export it."""
     asked = Aim.parse(aim)
     _require_training()
+    from training import ranks
     from training.train import train
 
     models = models or Settings.from_env().models
-    version, evaluations = train(Job(models=models, aim=asked, **given), say=lambda line: click.echo(line, err=True))
+    job = Job(models=models, aim=asked, recipe=Recipe(epochs=epochs), **given)
+    version, evaluations = train(job, say=lambda line: click.echo(line, err=True))
+    if not ranks.leads():
+        return
     for name, evaluation in evaluations.items():
         click.echo(f"\n{name}: {sum(evaluation.photos)} photos")
         _print_metrics(evaluation.metrics)
@@ -85,7 +117,7 @@ def check(folder: Path, as_json: bool, **given: Any) -> None:
 def evaluate(folder: Path, model: str, as_json: bool) -> None:
     """Measure a model on a FOLDER with subfolders named by its labels, through the code that serves."""
     _require_training()
-    from training.evaluate import evaluate
+    from training.evaluate import evaluate, slice_tables
 
     settings = Settings.from_env()
     opened = open_model(
@@ -93,7 +125,7 @@ def evaluate(folder: Path, model: str, as_json: bool) -> None:
     )
     evaluation = evaluate(opened, folder)
     for path, reason in evaluation.unreadable.items():
-        click.echo(f"Left out: {path}: {reason}", err=True)
+        click.echo(f"Left out: {printable(path)}: {reason}", err=True)
     if as_json:
         click.echo(json.dumps({"version": opened.metadata.version, **evaluation.as_dict()}, indent=2))
         return
@@ -101,6 +133,8 @@ def evaluate(folder: Path, model: str, as_json: bool) -> None:
     labels = opened.metadata.positive_label, opened.metadata.negative_label
     click.echo(f"{opened.path}: {positive} {labels[0]} and {negative} {labels[1]} photos of {folder}")
     _print_metrics(evaluation.metrics)
+    for rows in slice_tables(evaluation.slices).values():
+        click.echo(f"\n{aligned([tuple(cell.upper() for cell in rows[0]), *rows[1:]], right=[1])}")
 
 
 @click.command()
@@ -108,24 +142,13 @@ def evaluate(folder: Path, model: str, as_json: bool) -> None:
 def inspect(model: str) -> None:
     """Show a MODEL (a version or an ONNX file; none: the current one) layer by layer."""
     _require_training()
-    from training.layers import layers
+    from training.layers import HEADING, layers
 
     settings = Settings.from_env()
     path = find_model(settings.models, model or settings.model, "float32")
     found = layers(path)
-    width = max(len(layer.name) for layer in found)
-    click.echo(f"{path}\n")
-    click.echo(
-        f"{'LAYER':{width}}  {'KIND':15} KERNEL STRIDE PADDING DILATION {'OUTPUT':>14} {'SEES':>5} {'PARAMETERS':>11} "
-        "FULLY CONNECTED"
-    )
-    for layer in found:
-        output = " x ".join(map(str, layer.output))
-        instead = f"{layer.fully_connected:,}" if layer.fully_connected else "-"
-        click.echo(
-            f"{layer.name:{width}}  {layer.kind:15} {layer.kernel:6} {layer.stride:6} {layer.padding:7} "
-            f"{layer.dilation:8} {output:>14} {layer.receptive_field:5} {layer.parameters:11,} {instead:>15}"
-        )
+    heading = tuple(name.upper() for name in HEADING)
+    click.echo(f"{path}\n\n{aligned([heading, *(layer.cells() for layer in found)], right=range(2, len(heading)))}")
     total, dense = sum(layer.parameters for layer in found), sum(layer.fully_connected for layer in found)
     click.echo(
         f"\n{total:,} parameters; layers that are fully connected instead would have {dense:,}, "
@@ -186,11 +209,8 @@ def _list_versions() -> None:
     found = registry.versions(folder)
     if not found:
         raise SeeFoodError(f"There is no version in {folder}; make one with seefood train FOLDER.")
-    click.echo(f"  {'VERSION':17} {'ACCURACY':>8} {'ROC AUC':>8}  (validation photos)")
-    for version in found:
-        scores = version.metrics["validation"]
-        star = "*" if version.current else " "
-        click.echo(f"{star} {version.name:17} {scores['accuracy']['value']:8.3f} {scores['roc_auc']['value']:8.3f}")
+    columns = shutil.get_terminal_size(fallback=(120, 24)).columns
+    click.echo(f"{tabulate(folder, found, columns)}\n\nFigures are those on the validation photos.")
 
 
 def _print_metrics(metrics: Mapping[str, object]) -> None:

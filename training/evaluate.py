@@ -1,5 +1,6 @@
 """Metrics with 95% intervals, through the code path that serves."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,12 @@ from service.errors import SeeFoodError
 from service.model import Model
 from service.scoring import score
 from training.folders import Photos, labelled
+from training.slices import slices
+from training.tables import Row
 
 Array = npt.NDArray[Any]
 
+_SHARES = ("accuracy", "recall", "false_positive_rate")  # of a slice
 _RESAMPLES = 1000
 _BINS = 10
 
@@ -41,6 +45,23 @@ class Mistake:
 
 
 @dataclass(frozen=True)
+class Slice:
+    """A part of the photos with something in common.
+
+    Attributes:
+        by: what they have in common: `source` or `kind`.
+        name: which source, or which kind.
+        photos: how many of the positive and of the negative class were scored.
+        metrics: accuracy, recall and false positive rate; those that need a class the slice lacks are absent.
+    """
+
+    by: str
+    name: str
+    photos: tuple[int, int]
+    metrics: dict[str, Metric]
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """What one model makes of one folder.
 
@@ -51,6 +72,8 @@ class Evaluation:
         unreadable: files that were left out, with the reason.
         targets: 0 or 1, [N], of the photos that were scored.
         probabilities: P(positive) in [0, 1], [N], of the same.
+        slices: parts of the same, the least accurate first.
+        paths: the files of the same.
     """
 
     photos: tuple[int, int]
@@ -59,13 +82,29 @@ class Evaluation:
     unreadable: dict[Path, str]
     targets: Array
     probabilities: Array
+    slices: tuple[Slice, ...] = ()
+    paths: tuple[Path, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the counts and metrics as JSON can hold them."""
-        return {
-            "photos": {"positive": self.photos[0], "negative": self.photos[1]},
-            **{name: asdict(metric) for name, metric in self.metrics.items()},
-        }
+        """Return the counts and metrics as JSON can hold them, those of slices by what they share and by name."""
+        parts: dict[str, dict[str, Any]] = {}
+        for part in self.slices:
+            parts.setdefault(part.by, {})[part.name] = _as_dict(part.photos, part.metrics)
+        return _as_dict(self.photos, self.metrics) | ({"slices": parts} if parts else {})
+
+
+def slice_tables(slices: Sequence[Slice]) -> dict[str, list[Row]]:
+    """Return a table of slices for each thing that they share, its heading first; a share that none has is left out."""
+    tables = {}
+    for by in sorted({part.by for part in slices}, reverse=True):
+        parts = [part for part in slices if part.by == by]
+        shares = [name for name in _SHARES if any(name in part.metrics for part in parts)]
+        heading = (by, "photos", *(name.replace("_", " ") for name in shares))
+        rows = [
+            (part.name, str(sum(part.photos)), *(str(part.metrics.get(name, "-")) for name in shares)) for part in parts
+        ]
+        tables[by] = [heading, *rows]
+    return tables
 
 
 def evaluate(model: Model, folder: Path) -> Evaluation:
@@ -80,17 +119,20 @@ def evaluate_photos(model: Model, photos: Photos) -> Evaluation:
     readable = [i for i, answer in enumerate(answers) if not isinstance(answer, str)]
     if not readable:
         raise SeeFoodError(f"None of {len(photos)} photos can be read; {photos.paths[0]}: {answers[0]}")
-    targets = photos.targets[readable]
+    scored = photos.take(readable)
+    targets = scored.targets
     probabilities = np.array([answers[i] for i in readable], np.float32)
     wrong = (probabilities >= model.metadata.threshold) != (targets == 1)
-    mistakes = [Mistake(photos.paths[readable[i]], float(probabilities[i])) for i in np.flatnonzero(wrong)]
+    mistakes = [Mistake(scored.paths[i], float(probabilities[i])) for i in np.flatnonzero(wrong)]
     return Evaluation(
-        photos=(int(targets.sum()), int((1 - targets).sum())),
+        photos=_counts(targets),
         metrics=measure(targets, probabilities, model.metadata.threshold),
         mistakes=sorted(mistakes, key=lambda mistake: -abs(mistake.probability - model.metadata.threshold)),
         unreadable={photos.paths[i]: answer for i, answer in enumerate(answers) if isinstance(answer, str)},
         targets=targets,
         probabilities=probabilities,
+        slices=_by_slice(scored, probabilities, model.metadata.threshold),
+        paths=scored.paths,
     )
 
 
@@ -101,13 +143,7 @@ def measure(targets: Array, probabilities: Array, threshold: float) -> dict[str,
     is no proof of 0. What combines the classes has a percentile bootstrap's, resampled within each class.
     """
     truth, said = targets == 1, probabilities >= threshold
-    shares = {
-        "accuracy": truth == said,
-        "precision": truth[said],
-        "recall": said[truth],
-        "false_positive_rate": said[~truth],
-    }
-    metrics = {name: _share(hits) for name, hits in shares.items() if len(hits)}
+    metrics = _shares({"accuracy": truth == said, "precision": truth[said], **_of_one_class(truth, said)})
     if truth.all() or not truth.any():
         metrics.pop("precision", None)  # of one class alone it is 0 or 1, whatever the model does
     else:
@@ -120,6 +156,33 @@ def calibration_error(targets: Array, probabilities: Array) -> float:
     bins = np.minimum((probabilities * _BINS).astype(int), _BINS - 1)
     gaps = np.bincount(bins, targets - probabilities, _BINS)
     return float(np.abs(gaps).sum() / len(targets))
+
+
+def _by_slice(photos: Photos, probabilities: Array, threshold: float) -> tuple[Slice, ...]:
+    measured = []
+    for by, parts in slices(photos).items():
+        for name, part in parts.items():
+            truth, said = photos.targets[part] == 1, probabilities[part] >= threshold
+            metrics = _shares({"accuracy": truth == said, **_of_one_class(truth, said)})
+            measured.append(Slice(by, name, _counts(photos.targets[part]), metrics))
+    return tuple(sorted(measured, key=lambda part: part.metrics["accuracy"].value))
+
+
+def _of_one_class(truth: Array, said: Array) -> dict[str, Array]:
+    return {"recall": said[truth], "false_positive_rate": said[~truth]}
+
+
+def _counts(targets: Array) -> tuple[int, int]:
+    return int(targets.sum()), int((1 - targets).sum())
+
+
+def _as_dict(photos: tuple[int, int], metrics: Mapping[str, Metric]) -> dict[str, Any]:
+    counts = {"positive": photos[0], "negative": photos[1]}
+    return {"photos": counts, **{name: asdict(metric) for name, metric in metrics.items()}}
+
+
+def _shares(hits: Mapping[str, Array]) -> dict[str, Metric]:
+    return {name: _share(each) for name, each in hits.items() if len(each)}
 
 
 def _share(hits: Array) -> Metric:

@@ -16,7 +16,7 @@ from sklearn.metrics import roc_auc_score
 from service.errors import SeeFoodError
 from service.metadata import Metadata
 from service.photo import Pixels
-from training.network import SIZE, Classifier
+from training.network import Classifier
 
 Floats = npt.NDArray[np.float32]
 
@@ -37,7 +37,7 @@ def export_float32(network: Classifier, path: Path) -> None:
     network = network.eval().to("cpu", torch.float32)
     program = torch.onnx.export(
         network,
-        (torch.zeros(2, SIZE, SIZE, 3, dtype=torch.uint8),),
+        (torch.zeros(2, network.size, network.size, 3, dtype=torch.uint8),),
         input_names=["pixels"],
         output_names=["probability", "heatmap"],
         dynamic_shapes={"pixels": {0: torch.export.Dim("N")}},
@@ -55,8 +55,9 @@ def export_float32(network: Classifier, path: Path) -> None:
 def export_int8(float32: Path, path: Path, photos: Pixels) -> None:
     """Quantise a float32 file: static QDQ, weights int8 per channel, activations uint8 ranged on uint8 [N, S, S, 3].
 
-    The scaling before the first convolution and the head behind the last stay float32: they cost nothing, and the
-    head's one output is the verdict.
+    The first convolution's errors reach every other layer, and the head's one output is the verdict: both stay float32,
+    for little time. Weights have 7 bits, because CPUs without VNNI add two products of 8 bits in 16, which overflow;
+    so a model answers the same on either kind.
     """
     with tempfile.TemporaryDirectory() as scratch:
         prepared = Path(scratch) / "prepared.onnx"
@@ -68,8 +69,9 @@ def export_int8(float32: Path, path: Path, photos: Pixels) -> None:
             _Reader(photos),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=["Conv", "Add", "MaxPool"],
-            nodes_to_exclude=convolutions[-1:],
+            nodes_to_exclude=[convolutions[0], convolutions[-1]],
             per_channel=True,
+            reduce_range=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
         )
@@ -111,7 +113,7 @@ def check_int8(float32: Floats, int8: Floats, targets: Floats, threshold: float)
         threshold: in [0, 1], where a probability becomes the positive label.
 
     Raises:
-        GateError: it costs more than INT8_ACCURACY_LOSS (or one photo, if that is more) or INT8_AUC_LOSS.
+        GateError: it costs more than INT8_ACCURACY_LOSS (or one photo, if that is more) or INT8_AUC_LOSS (or one pair).
     """
     if not np.isfinite(int8).all():
         raise GateError("The int8 file answers with probabilities that are no numbers, so no version was written.")
@@ -119,8 +121,10 @@ def check_int8(float32: Floats, int8: Floats, targets: Floats, threshold: float)
     accuracy = [float(((p >= threshold) == truth).mean()) for p in (float32, int8)]
     auc = [float(roc_auc_score(truth, p)) for p in (float32, int8)]
     lost = {"accuracy": accuracy[0] - accuracy[1], "roc_auc": auc[0] - auc[1]}
-    one_photo = 1 / len(targets)  # of fewer than 100 photos a single one is more than a point, and no evidence
-    if lost["accuracy"] > max(INT8_ACCURACY_LOSS, one_photo) + _ROUNDING or lost["roc_auc"] > INT8_AUC_LOSS + _ROUNDING:
+    # Of few photos a single one is more than a point, two that change places more than the area allowed: no evidence.
+    one_photo, one_pair = 1 / len(targets), 1 / (truth.sum() * (~truth).sum())
+    allowed = max(INT8_ACCURACY_LOSS, one_photo) + _ROUNDING, max(INT8_AUC_LOSS, one_pair) + _ROUNDING
+    if lost["accuracy"] > allowed[0] or lost["roc_auc"] > allowed[1]:
         raise GateError(
             f"The int8 file loses {lost['accuracy']:.3f} of accuracy and {lost['roc_auc']:.4f} of ROC AUC on "
             f"{len(targets)} validation photos; at most {INT8_ACCURACY_LOSS} and {INT8_AUC_LOSS} are allowed, "

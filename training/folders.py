@@ -99,6 +99,7 @@ def gather(folder: Path, positive: str | None = None, extras: Sequence[Path] = (
         raise SeeFoodError(
             f"{folder} has a folder train, and so may have val and test beside it, but not {min(unknown)}."
         )
+    _require_distinct(parts["train"], (*extras, *tests, *(parts[name] for name in ("val", "test") if name in parts)))
     photos = scan(parts["train"], positive)
     for extra in extras:
         photos = photos.plus(labelled(extra, photos.positive, photos.negative))
@@ -121,6 +122,8 @@ def scan(folder: Path, positive: str | None = None) -> Photos:
         found = ", ".join(path.name for path in classes) or "none"
         raise SeeFoodError(f"{folder} must have exactly two subfolders, one for each class; found: {found}.")
     names = [path.name for path in classes]
+    if odd := next((path for path in classes if not path.name.isprintable()), None):
+        raise SeeFoodError(f"{odd} can't be the name of a class, as it can't be printed; rename the folder.")
     positive = _positive(folder, names, positive)
     negative = next(name for name in names if name != positive)
     photos = _photos(folder, positive, negative)
@@ -192,6 +195,15 @@ def _require(at_least: int, photos: Photos, what: str) -> None:
             f"{what} {positive} photos of {photos.positive} and {negative} of {photos.negative}; "
             f"at least {at_least} of each are needed."
         )
+
+
+def _require_distinct(folder: Path, others: Iterable[Path]) -> None:
+    """Refuse a folder that is given twice: whatever was learnt from can't be measured on."""
+    met = {folder.resolve()}
+    for other in others:
+        if other.resolve() in met:
+            raise SeeFoodError(f"{other} is given twice; name different folders to learn from and to test on.")
+        met.add(other.resolve())
 
 
 def _positive(folder: Path, names: list[str], asked: str | None) -> str:

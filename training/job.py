@@ -1,12 +1,14 @@
 """What a training run is asked to do, with its defaults; knows nothing of torch, so that help is quick."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from service.errors import SeeFoodError
+from training.recipe import Recipe
 
 WEIGHTS = "imagenet"
-EPOCHS = 14
+BACKBONE = "resnet18"
+BACKBONE_NAMES = ("resnet18", "resnet34", "resnet50", "densenet121", "googlenet", "inception_v3")
 SEED = 0
 
 
@@ -41,22 +43,32 @@ class Job:
 
     Attributes:
         folder: has two subfolders of photos, one for each class, or train, val and test with such subfolders.
-        weights: where the backbone starts, as `network.build` takes it.
-        positive: the class to say yes to; None: `hotdog`.
         models: the registry folder.
+        backbone: torchvision's name of the network, a key of `backbones.BACKBONES`.
+        weights: where the backbone starts, as `backbones.build_body` takes it.
+        positive: the class to say yes to; None: `hotdog`.
         extras: further folders with one or both of the classes, to learn from.
         tests: folders of labelled photos that nothing but the final figures sees.
-        epochs: how often the training photos are seen.
+        teacher: an ONNX file to learn from beside the labels.
+        drop_suspects: whether to fit without the photos that look mislabelled.
+        recipe: how to fit.
         aim: what the threshold is for.
-        seed: of the split and of everything random in the fit, in [0, 2^32).
+        seed: of the split and of everything random in the first fit, in [0, 2^32).
+        fits: how often to fit, each time with the next seed; the best on the validation photos is kept.
+        resume: a run that was interrupted, to go on with; None: a new one.
     """
 
     folder: Path
     models: Path
+    backbone: str = BACKBONE
     weights: str = WEIGHTS
     positive: str | None = None
     extras: tuple[Path, ...] = ()
     tests: tuple[Path, ...] = ()
-    epochs: int = EPOCHS
+    teacher: Path | None = None
+    drop_suspects: bool = False
+    recipe: Recipe = field(default_factory=Recipe)
     aim: Aim = Aim("accuracy")
     seed: int = SEED
+    fits: int = 1
+    resume: str | None = None

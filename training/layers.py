@@ -1,5 +1,6 @@
 """A network layer by layer, read off its ONNX file: what each layer looks at, and what it costs."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -11,9 +12,24 @@ from google.protobuf.message import DecodeError
 from service.errors import SeeFoodError
 
 Shape = tuple[int, ...]
+Pair = tuple[int, int]
 
+HEADING = (
+    "layer",
+    "kind",
+    "kernel",
+    "stride",
+    "padding",
+    "dilation",
+    "output",
+    "sees",
+    "parameters",
+    "fully connected",
+)
+_LEARNT = ("Conv", "BatchNormalization")  # their second and third input are what was learnt
 _KINDS = {
     "Conv": "convolution",
+    "BatchNormalization": "batch norm",
     "MaxPool": "max pooling",
     "AveragePool": "average pooling",
     "GlobalAveragePool": "average",
@@ -23,29 +39,43 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class Layer:
-    """One convolution, pooling or average.
+    """One convolution, pooling, average, or batch norm that the export could not fold into a convolution.
 
     Attributes:
         name: where it stands in the network, as far as the file tells.
-        kind: convolution, max pooling, average pooling, or average (over all that is left).
-        kernel, stride, padding, dilation: along one side, in pixels of the layer's input.
+        kind: convolution, batch norm, max pooling, average pooling, or average (over all that is left).
+        kernel, stride, padding, dilation: down and across, in pixels of the layer's input.
         output: channels, height and width.
-        receptive_field: side of the square of the photo that one output sees, in pixels; padding counts, so that it can
+        receptive_field: of what one output sees of the photo, the longer side in pixels; padding counts, so that it can
             be larger than the photo (Araujo et al. 2019, doi:10.23915/distill.00021).
         parameters: weights and biases, those of a batch norm folded in.
-        fully_connected: weights and biases of a layer from every input to every output instead; 0 for a pooling.
+        fully_connected: weights and biases of a layer from every input to every output instead; 0 for any but a
+            convolution.
     """
 
     name: str
     kind: str
-    kernel: int
-    stride: int
-    padding: int
-    dilation: int
+    kernel: Pair
+    stride: Pair
+    padding: Pair
+    dilation: Pair
     output: Shape
     receptive_field: int
     parameters: int
     fully_connected: int
+
+    def cells(self) -> tuple[str, ...]:
+        """Return the layer as text, one cell for each name in HEADING; one number where both sides are equal."""
+        windows = (self.kernel, self.stride, self.padding, self.dilation)
+        return (
+            self.name,
+            self.kind,
+            *(str(down) if down == across else f"{down} x {across}" for down, across in windows),
+            " x ".join(map(str, self.output)),
+            str(self.receptive_field),
+            f"{self.parameters:,}",
+            f"{self.fully_connected:,}" if self.fully_connected else "-",
+        )
 
 
 def layers(path: Path) -> list[Layer]:
@@ -58,7 +88,8 @@ def layers(path: Path) -> list[Layer]:
         raise SeeFoodError(f"{path} can't be read as an ONNX file: {error}.") from error
     shapes = {value.name: _shape(value) for value in (*graph.value_info, *graph.input, *graph.output)}
     weights = {tensor.name: (tensor.name, tuple(tensor.dims)) for tensor in graph.initializer}
-    seen = {graph.input[0].name: (1, 1)}  # of each tensor: its receptive field, and the step between two of its places
+    start = ((1, 1), (1, 1))  # down and across: the receptive field, and the step between two neighbouring places
+    seen = {graph.input[0].name: start}  # of each tensor
     found = []
     for node in graph.node:
         source = node.input[0]
@@ -67,12 +98,16 @@ def layers(path: Path) -> list[Layer]:
         inputs = [seen[name] for name in node.input if name in seen]
         if not inputs:
             continue
-        field, step = max(inputs)
+        reach = max(inputs)
         if node.op_type in _KINDS:
             before, after = shapes[source][1:], shapes[node.output[0]][1:]
-            learnt = [weights[name] for name in node.input[1:] if name in weights] if node.op_type == "Conv" else []
+            learnt = [weights[name] for name in node.input[1:3] if name in weights] if node.op_type in _LEARNT else []
             kernel, stride, padding, dilation = _window(node, learnt[0][1] if learnt else before)
-            field += (kernel - 1) * dilation * step
+            fields, steps = reach
+            reach = (
+                _pair(fields[i] + (kernel[i] - 1) * dilation[i] * steps[i] for i in (0, 1)),
+                _pair(steps[i] * stride[i] for i in (0, 1)),
+            )
             found.append(
                 Layer(
                     learnt[0][0].rpartition(".")[0].removeprefix("features.") if learnt else node.op_type.lower(),
@@ -82,13 +117,12 @@ def layers(path: Path) -> list[Layer]:
                     padding,
                     dilation,
                     after if len(after) == 3 else (1, 1, 1),
-                    field,
+                    max(reach[0]),
                     sum(prod(shape) for _, shape in learnt),
-                    (prod(before) + 1) * prod(after) if learnt else 0,
+                    (prod(before) + 1) * prod(after) if node.op_type == "Conv" else 0,
                 )
             )
-            step *= stride
-        seen |= dict.fromkeys(node.output, (field, step))
+        seen |= dict.fromkeys(node.output, reach)
     return found
 
 
@@ -96,8 +130,17 @@ def _shape(value: onnx.ValueInfoProto) -> Shape:
     return tuple(dimension.dim_value for dimension in value.type.tensor_type.shape.dim)
 
 
-def _window(node: onnx.NodeProto, shape: Shape) -> tuple[int, int, int, int]:
+def _window(node: onnx.NodeProto, shape: Shape) -> tuple[Pair, Pair, Pair, Pair]:
     """Return kernel, stride, padding and dilation; a kernel that is not named is as large as the weight, or as all."""
     named: dict[str, Any] = {option.name: onnx.helper.get_attribute_value(option) for option in node.attribute}
-    options = {"kernel_shape": [shape[-1]], "strides": [1], "pads": [0], "dilations": [1]} | named
-    return options["kernel_shape"][0], options["strides"][0], options["pads"][0], options["dilations"][0]
+    whole = (1, 1) if node.op_type == "BatchNormalization" else shape[-2:]
+    options = {"kernel_shape": whole, "strides": (1, 1), "pads": (0, 0), "dilations": (1, 1)} | named
+    kernel, stride, padding, dilation = (
+        _pair(options[name][:2]) for name in ("kernel_shape", "strides", "pads", "dilations")
+    )
+    return kernel, stride, padding, dilation
+
+
+def _pair(values: Iterable[int]) -> Pair:
+    down, across = values
+    return down, across

@@ -5,19 +5,20 @@ import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 
 import imagehash
+import loky
 import numpy as np
 
 from service.errors import SeeFoodError
-from service.photo import PhotoError, decode
+from service.photo import PhotoError, decode, read_file
 
 DECODE_AT_LEAST = 256  # px: enough for a perceptual hash, and for random crops to choose from
-_TABLE = "looks_1"  # counts up when a Look, or the way it is made, changes
+_TABLE = "looks_2"  # counts up when a Look, or the way it is made, changes
 _AT_A_TIME = 256
 
 
@@ -50,7 +51,7 @@ def look_at(paths: Sequence[Path], cache: Path | None = None) -> Iterator[Look]:
     Raises:
         SeeFoodError: the cache is damaged or can't be written to.
     """
-    with closing(_open(cache)) as store, ThreadPoolExecutor() as pool:
+    with _in_words(cache), closing(_open(cache)) as store, ThreadPoolExecutor(loky.cpu_count()) as pool:
         remaining = iter(paths)
         while chunk := list(islice(remaining, _AT_A_TIME)):
             digests = list(pool.map(_digest, chunk))
@@ -62,13 +63,20 @@ def look_at(paths: Sequence[Path], cache: Path | None = None) -> Iterator[Look]:
             yield from (at[i] if i in at else looks[digest] for i, digest in enumerate(digests))
 
 
-def _open(cache: Path | None) -> sqlite3.Connection:
+@contextmanager
+def _in_words(cache: Path | None) -> Iterator[None]:
     try:
-        store = sqlite3.connect(cache or ":memory:")
-        with store:
-            store.execute(f"CREATE TABLE IF NOT EXISTS {_TABLE} (digest TEXT PRIMARY KEY, look TEXT)")
+        yield
     except sqlite3.Error as error:
-        raise SeeFoodError(f"The cache {cache} can't be used ({error}); delete it.") from error
+        full = error.sqlite_errorcode in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE)
+        remedy = "make room on its disk" if full else "delete it"
+        raise SeeFoodError(f"The cache {cache} can't be used ({error}); {remedy}.") from error
+
+
+def _open(cache: Path | None) -> sqlite3.Connection:
+    store = sqlite3.connect(cache or ":memory:")
+    with store:
+        store.execute(f"CREATE TABLE IF NOT EXISTS {_TABLE} (digest TEXT PRIMARY KEY, look TEXT)")
     return store
 
 
@@ -94,10 +102,11 @@ def _digest(path: Path) -> str:
 
 def _look(path: Path, digest: str) -> Look:
     try:
-        image = decode(path.read_bytes(), at_least=DECODE_AT_LEAST)
+        image = decode(read_file(path), at_least=DECODE_AT_LEAST)
     except PhotoError as error:
         return Look(digest, str(error))
     except OSError as error:
         return Look("", f"The file can't be read: {error.strerror}.")
-    spread = float(np.asarray(image.convert("L")).std())
-    return Look(digest, None, min(image.size), round(spread, 2), str(imagehash.phash(image)))
+    grey = image.convert("L")  # once: the hash wants it too
+    spread = float(np.asarray(grey).std())
+    return Look(digest, None, min(grey.size), round(spread, 2), str(imagehash.phash(grey)))

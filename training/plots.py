@@ -1,7 +1,6 @@
-"""The pictures of a report, each one figure; axes are grey on nothing, so that they show on light and on dark pages."""
+"""The charts of a report, each one figure of the width of a phone; grey on nothing, for light and for dark pages."""
 
 import csv
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +10,21 @@ import numpy.typing as npt
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from sklearn.calibration import CalibrationDisplay
 from sklearn.metrics import ConfusionMatrixDisplay, PrecisionRecallDisplay, RocCurveDisplay
+from torch import Tensor, nn
 
-from service.model import Model
 from service.photo import Pixels, read_photo
-from training.evaluate import Evaluation, Mistake
+from training.evaluate import Evaluation
 from training.folders import Photos
 from training.network import Classifier
 
-YES, NO, GREY = "#2f9e57", "#c0392b", "#8a8a8a"
+YES, NO, GREY = "#2f9e57", "#c0392b", "#808080"
+_WIDTH = 5.0  # inches: on a screen of 360 px, letters of 11 points are 10 px high
 _STYLE: Any = {
-    "figure.dpi": 110,
-    "font.size": 9,
+    "figure.dpi": 150,
+    "font.size": 11,
     "savefig.transparent": True,
     **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), GREY),
     "axes.facecolor": "none",
@@ -35,133 +36,128 @@ _STYLE: Any = {
 mpl.rcParams.update(_STYLE)
 
 
-def learning_curves(table: Path) -> Figure:
-    """Draw loss, and accuracy and area under the ROC curve on the validation photos, by epoch."""
+def learning_curves(table: Path | None) -> dict[str, Figure]:
+    """Draw the loss, and the metrics on the validation photos, by epoch; nothing where no table was kept."""
+    if table is None:
+        return {}
     with table.open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    figure, ((left, right),) = _charts(1, 2, 8, 3)
-    for axes, names in ((left, ("loss", "val_loss")), (right, ("val_accuracy", "val_auc"))):
+    figures = {}
+    for title, names in (("loss", ("loss", "val_loss")), ("validation", ("val_accuracy", "val_auc"))):
+        figures[title], axes = _chart()
         for name, colour in zip(names, (GREY, YES), strict=True):
             points = [(int(row["epoch"]) + 1, float(row[name])) for row in rows if row.get(name)]
-            axes.plot(*zip(*points, strict=True), "o-", markersize=3, color=colour, label=name.replace("_", " "))
+            if points:
+                axes.plot(*zip(*points, strict=True), "o-", markersize=4, color=colour, label=name.replace("_", " "))
+                axes.legend()
         axes.set_xlabel("epoch")
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.legend()
-    return figure
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return figures
 
 
-def decisions(evaluation: Evaluation, labels: tuple[str, str], threshold: float) -> Figure:
-    """Draw confusion matrix, ROC and precision-recall curve with the chosen point, reliability, and the scores."""
+def decisions(evaluation: Evaluation, labels: tuple[str, str], threshold: float) -> dict[str, Figure]:
+    """Draw the scores and, of both classes, confusion matrix, ROC and precision-recall curve, and reliability."""
     truth, probabilities = evaluation.targets, evaluation.probabilities
-    figure, axes = _charts(2, 3, 10.5, 6.6)
-    (matrix, roc, recall), (reliability, scores, nothing) = axes
+    figures = {"scores": _scores(truth, probabilities, labels, threshold)}
+    if min(evaluation.photos) == 0:
+        return figures
+    figures["confusion"], matrix = _chart()
     verdicts = probabilities >= threshold
     ConfusionMatrixDisplay.from_predictions(
         truth, verdicts, display_labels=[labels[1], labels[0]], ax=matrix, colorbar=False, cmap="Greens"
     )
     matrix.set(xlabel="verdict", ylabel="label")
+    matrix.tick_params(axis="y", labelrotation=90)  # long names would leave the matrix no room
+    for tick in matrix.get_yticklabels():
+        tick.set_verticalalignment("center")
+
     said, hits, alarms = verdicts.sum(), (verdicts & (truth == 1)).sum(), (verdicts & (truth == 0)).sum()
-    RocCurveDisplay.from_predictions(truth, probabilities, ax=roc, curve_kwargs={"color": YES})
-    roc.plot(alarms / (truth == 0).sum(), hits / truth.sum(), "o", color=NO, label=f"threshold {threshold:.3g}")
-    roc.set(xlabel="false positive rate", ylabel="recall")
-    PrecisionRecallDisplay.from_predictions(truth, probabilities, ax=recall, curve_kwargs={"color": YES})
-    recall.plot(hits / truth.sum(), hits / max(said, 1), "o", color=NO, label=f"threshold {threshold:.3g}")
-    recall.set(xlabel="recall", ylabel="precision")
+    chosen: Any = {"color": NO, "label": f"threshold {threshold:.3g}"}
+    figures["roc"], roc = _chart()
+    RocCurveDisplay.from_predictions(truth, probabilities, ax=roc, name="model", curve_kwargs={"color": YES})
+    roc.plot(alarms / (truth == 0).sum(), hits / truth.sum(), "o", **chosen)
+    roc.set(xlabel="false positive rate", ylabel="recall", aspect="auto")
+
+    figures["precision-recall"], recall = _chart()
+    PrecisionRecallDisplay.from_predictions(truth, probabilities, ax=recall, name="model", curve_kwargs={"color": YES})
+    recall.plot(hits / truth.sum(), hits / max(said, 1), "o", **chosen)
+    recall.set(xlabel="recall", ylabel="precision", aspect="auto")
+
+    figures["reliability"], reliability = _chart()
     CalibrationDisplay.from_predictions(truth, probabilities, n_bins=10, ax=reliability, color=YES, name="model")
     reliability.lines[0].set_color(GREY)  # the diagonal is black by default, on any ground
     reliability.set(xlabel=f"P({labels[0]}) as answered", ylabel=f"share that is {labels[0]}")
+    for axes in (roc, recall, reliability):
+        axes.legend(fontsize=10)
+    return figures
+
+
+def _scores(truth: npt.NDArray[Any], scores: npt.NDArray[Any], labels: tuple[str, str], threshold: float) -> Figure:
+    figure, axes = _chart()
     for target, label, colour in ((1, labels[0], YES), (0, labels[1], NO)):
-        scores.hist(probabilities[truth == target], np.linspace(0, 1, 21), alpha=0.6, color=colour, label=label)
-    scores.axvline(threshold, color=GREY, linestyle=":")
-    scores.set(xlabel=f"P({labels[0]})", ylabel="photos")
-    for plot in (roc, recall, reliability, scores):
-        plot.legend(fontsize=7)
-    nothing.axis("off")
+        if (truth == target).any():
+            axes.hist(scores[truth == target], bins=20, range=(0, 1), alpha=0.6, color=colour, label=label)
+    axes.axvline(threshold, color=GREY, linestyle=":", label=f"threshold {threshold:.3g}")
+    axes.set(xlabel=f"P({labels[0]})", ylabel="photos")
+    axes.legend(fontsize=10)
     return figure
 
 
-def samples(photos: Photos, size: int, each: int = 8) -> Figure:
-    """Show some photos of both classes as the network sees them."""
-    figure, axes = _pictures(2, each, 10.5, 3)
-    for row, target, label in zip(axes, (1, 0), (photos.positive, photos.negative), strict=True):
-        chosen = np.flatnonzero(photos.targets == target)[:each]
-        for plot, index in zip(row, chosen, strict=False):
-            plot.imshow(_read(photos.paths[index], size))
-        row[0].set_title(label, loc="left")
+def samples(photos: Photos, size: int, rows: int = 2, columns: int = 4) -> Figure:
+    """Show some photos of each class that there is, from all over the folder, as the network sees them."""
+    classes = {
+        label: np.flatnonzero(photos.targets == target)
+        for target, label in ((1, photos.positive), (0, photos.negative))
+        if (photos.targets == target).any()
+    }
+    figure, axes = _pictures(rows * len(classes), columns, 1.25)
+    for number, (label, found) in enumerate(classes.items()):
+        spread = np.linspace(0, len(found) - 1, min(rows * columns, len(found))).astype(int)
+        plots = axes[rows * number : rows * (number + 1)]
+        plots[0, 0].set_title(label, loc="left")
+        for plot, index in zip(plots.flat, found[spread], strict=False):
+            plot.imshow(read_photo(photos.paths[index].read_bytes(), size))
     return figure
 
 
-def worst_mistakes(model: Model, mistakes: Sequence[Mistake], columns: int = 6) -> Figure:
-    """Show the surest wrong verdicts, each with its class activation map below: red speaks for the positive label."""
-    shown = mistakes[: 2 * columns]
-    rows = -(-len(shown) // columns)
-    figure, axes = _pictures(2 * rows, columns, 10.5, 3.9 * rows)
-    pixels = np.stack([_read(mistake.path, model.size) for mistake in shown])
-    _, heatmaps = model.run(pixels)
-    for number, (mistake, photo, heatmap) in enumerate(zip(shown, pixels, heatmaps, strict=True)):
-        row, column = 2 * (number // columns), number % columns
-        axes[row, column].imshow(photo)
-        axes[row, column].set_title(f"{mistake.path.parent.name}: {mistake.probability:.2f}", fontsize=8)
-        _overlay(axes[row + 1, column], photo, heatmap)
-    return figure
-
-
-def first_kernels(classifier: Classifier) -> Figure:
+def first_kernels(classifier: Classifier, columns: int = 8) -> Figure:
     """Show the kernels of the first convolution: edges, colours and their directions."""
-    weights = next(classifier.features.parameters()).detach().float().numpy()
-    count = len(weights)
-    columns = 16
-    figure, axes = _pictures(-(-count // columns), columns, 8, 0.52 * -(-count // columns))
+    first = next(module for module in classifier.features.modules() if isinstance(module, nn.Conv2d))
+    weights = first.weight.detach().float().numpy()
+    figure, axes = _pictures(-(-len(weights) // columns), columns, _WIDTH / columns)
     for plot, kernel in zip(axes.flat, weights, strict=False):
         plot.imshow((0.5 + kernel / (2 * np.abs(kernel).max() + 1e-3)).transpose(1, 2, 0), interpolation="nearest")
     return figure
 
 
-def feature_maps(classifier: Classifier, pixels: Pixels, channels: int = 8) -> Figure:
-    """Show one photo, uint8 [S, S, 3], on its way through the stages: the strongest channels after each of them."""
-    stages: list[tuple[str, npt.NDArray[np.float32]]] = []
+def feature_maps(classifier: Classifier, pixels: Pixels, channels: int = 5) -> Figure:
+    """Show one photo, uint8 [S, S, 3], on its way: the strongest channels of the last stage of each grid size."""
+    stages: dict[tuple[int, ...], tuple[str, Tensor]] = {}
     with torch.inference_mode():
-        maps = (torch.tensor(pixels[None]).permute(0, 3, 1, 2).float() - classifier.mean) / classifier.std
+        maps = classifier.images(torch.tensor(pixels[None]))
         for name, stage in classifier.features.named_children():
             maps = stage(maps)
-            if name == "relu" or name.startswith("layer"):
-                stages.append(("conv1" if name == "relu" else name, maps[0].numpy()))
-    figure, axes = _pictures(len(stages), channels + 1, 10.5, 1.25 * len(stages))
-    for row, (name, activations) in zip(axes, stages, strict=True):
+            stages[tuple(maps.shape[2:])] = name, maps[0]
+    figure, axes = _pictures(len(stages), channels + 1, 1.05)
+    for row, (name, tensor) in zip(axes, stages.values(), strict=True):
+        activations = tensor.numpy()
         row[0].imshow(pixels)
-        row[0].set_title(f"{name}: {' x '.join(map(str, activations.shape))}", loc="left", fontsize=8)
+        row[0].set_title(f"{name}: {' x '.join(map(str, activations.shape))}", loc="left")
         strongest = activations.mean(axis=(1, 2)).argsort()[::-1][:channels]
         for plot, channel in zip(row[1:], strongest, strict=False):
             plot.imshow(activations[channel], cmap="magma", interpolation="nearest")
     return figure
 
 
-def _charts(rows: int, columns: int, width: float, height: float) -> tuple[Figure, Any]:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.subplots(rows, columns, squeeze=False)
+def _chart() -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(_WIDTH, 0.75 * _WIDTH), layout="constrained")
+    return figure, figure.subplots()
 
 
-def _pictures(rows: int, columns: int, width: float, height: float) -> tuple[Figure, Any]:
-    figure, axes = _charts(rows, columns, width, height)
+def _pictures(rows: int, columns: int, height: float) -> tuple[Figure, npt.NDArray[Any]]:
+    """Make rows of pictures without axes, each row so many inches high."""
+    figure = Figure(figsize=(_WIDTH, height * rows), layout="constrained")
+    axes: npt.NDArray[Any] = figure.subplots(rows, columns, squeeze=False)
     for plot in axes.flat:
         plot.axis("off")
     return figure, axes
-
-
-def _overlay(plot: Axes, photo: Pixels, heatmap: npt.NDArray[np.float32]) -> None:
-    """Lay the evidence over a photo, the stronger the less can be seen through it."""
-    side, strongest = len(photo), np.abs(heatmap).max() + 1e-9
-    plot.imshow(photo)
-    plot.imshow(
-        heatmap,
-        cmap="bwr",
-        vmin=-strongest,
-        vmax=strongest,
-        alpha=0.75 * np.abs(heatmap) / strongest,
-        interpolation="bilinear",
-        extent=(0, side, side, 0),
-    )
-
-
-def _read(path: Path, size: int) -> Pixels:
-    return read_photo(path.read_bytes(), size)

@@ -1,71 +1,127 @@
-"""A fitted network becomes the files of a version: exported, checked, evaluated, written about."""
+"""Fitted networks become a version: each exported, checked and evaluated, and the best of them written about."""
 
+import csv
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from service.model import FILES, Model
-from service.photo import Pixels, read_photo
-from training import export
+from service.photo import Pixels, read_photo, utf8
+from training import export, suspects
 from training.card import card
 from training.evaluate import Evaluation, evaluate, evaluate_photos
 from training.folders import Photos
-from training.network import SIZE
+from training.prepare import Prepared
 from training.registry import METRICS
 from training.report import write_report
 from training.story import Fitted, Story
 
 INT8_PHOTOS = 256  # training photos that range the activations
+PHOTOS = "photos.csv"
+FINDINGS = "findings.json"
 
 
-def publish(draft: Path, fitted: Fitted, tests: tuple[Path, ...], say: Callable[[str], None]) -> dict[str, Evaluation]:
-    """Fill the folder of a version, and return what its int8 file makes of the test folders, by their names.
+@dataclass(frozen=True)
+class Measured:
+    """A fitted network with its two ONNX files in a folder, and what they measure."""
+
+    folder: Path
+    story: Story
+
+
+def measure(folder: Path, fitted: Fitted, tests: tuple[Path, ...], say: Callable[[str], None]) -> Measured:
+    """Export a fitted network into a folder, pass the gates, and score the validation photos and test folders.
 
     Raises:
         SeeFoodError: a gate does not pass, or a test folder can't be scored.
     """
-    float32, int8 = draft / FILES["float32"], draft / FILES["int8"]
+    folder.mkdir(parents=True, exist_ok=True)
+    float32, int8 = folder / FILES["float32"], folder / FILES["int8"]
+    size = fitted.classifier.size
     export.export_float32(fitted.classifier, float32)
-    export.export_int8(float32, int8, read_photos(_first(fitted.training, INT8_PHOTOS)))
+    export.export_int8(float32, int8, read_photos(_first(fitted.training, INT8_PHOTOS), size))
     gates = _pass_gates(fitted, float32, int8)
     for gate, result in gates.items():
         say(f"{gate}: {result}.")
-
     export.stamp(int8, fitted.metadata)
     validation = evaluate_photos(Model(int8), fitted.validation)
-    evaluations = {_name(folder): evaluate(Model(int8), folder) for folder in tests}
-    measured = {name: evaluation.as_dict() for name, evaluation in {"validation": validation, **evaluations}.items()}
-    metadata = replace(fitted.metadata, metrics=measured)
-    for path in (float32, int8):
-        export.stamp(path, metadata)
+    evaluations = {_name(test): evaluate(Model(int8), test) for test in tests}
+    return Measured(folder, Story(fitted, {**validation.metrics, **gates}, validation, evaluations))
 
-    story = Story(fitted, {**validation.metrics, **gates}, validation, evaluations)
-    (draft / METRICS).write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
+
+def publish(draft: Path, measured: Sequence[Measured], prepared: Prepared) -> Mapping[str, Evaluation]:
+    """Fill the folder of a version with the fit that ranks the validation photos best; return its test figures."""
+    best = max(measured, key=lambda each: each.story.validation.metrics["roc_auc"].value)
+    story = replace(best.story, seeds=_over_fits(measured), fits=len(measured))
+    figures = {"validation": story.validation, **story.tests}
+    metrics = {name: evaluation.as_dict() for name, evaluation in figures.items()}
+    if story.seeds:
+        metrics["fits"] = {
+            name: {"mean": mean, "deviation": deviation} for name, (mean, deviation) in story.seeds.items()
+        }
+    for name in FILES.values():
+        export.stamp(best.folder / name, replace(story.fitted.metadata, metrics=metrics))
+        (best.folder / name).replace(draft / name)
+    (draft / METRICS).write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     (draft / "card.md").write_text(card(story), encoding="utf-8")
-    write_report(draft / "report", Model(int8), story)
-    return evaluations
+    _write_photos(draft / PHOTOS, prepared)
+    findings = prepared.findings.as_dict() | {"suspects": suspects.as_json(prepared.suspects or ())}
+    (draft / FINDINGS).write_text(json.dumps(findings, indent=2) + "\n", encoding="utf-8")
+    write_report(draft / "report", Model(draft / FILES["int8"]), story)
+    return story.tests
 
 
-def read_photos(photos: Photos) -> Pixels:
-    """Read photos as the service does: uint8 [N, S, S, 3]."""
-    return np.stack([read_photo(path.read_bytes(), SIZE) for path in photos.paths])
+def read_photos(photos: Photos, size: int) -> Pixels:
+    """Read photos as the service does: uint8 [N, size, size, 3]."""
+    return np.stack([read_photo(path.read_bytes(), size) for path in photos.paths])
+
+
+def _over_fits(measured: Sequence[Measured]) -> dict[str, tuple[float, float]]:
+    """Return mean and standard deviation over fits of each figure; none for a single fit."""
+    if len(measured) == 1:
+        return {}
+    values: dict[str, list[float]] = {}
+    for each in measured:
+        for name, evaluation in {"validation": each.story.validation, **each.story.tests}.items():
+            for metric, value in evaluation.metrics.items():
+                values.setdefault(f"{name}: {metric}", []).append(value.value)
+    return {name: (statistics.mean(found), statistics.stdev(found)) for name, found in values.items()}
 
 
 def _pass_gates(fitted: Fitted, float32: Path, int8: Path) -> Mapping[str, str]:
-    pixels = read_photos(fitted.validation)
+    size = fitted.classifier.size
+    pixels = read_photos(fitted.validation, size)
     compared = pixels
     if missing := max(0, export.PARITY_PHOTOS - len(pixels)):
-        compared = np.concatenate([pixels, read_photos(_first(fitted.training, missing))])
+        compared = np.concatenate([pixels, read_photos(_first(fitted.training, missing), size)])
     parity = export.check_float32(fitted.classifier, float32, compared)
     answers = export.probabilities(float32, pixels), export.probabilities(int8, pixels)
     lost = export.check_int8(*answers, fitted.validation.targets, fitted.metadata.threshold)
+    accuracy, auc = (f"{0 - lost[name]:+.4f}" for name in ("accuracy", "roc_auc"))  # 0 - 0.0 is no -0.0
     return {
         "float32 against PyTorch": f"at most {parity:.0e} apart in probability, on {len(compared)} photos",
-        "int8 against float32": f"accuracy changes by {-lost['accuracy']:+.4f} and ROC AUC by {-lost['roc_auc']:+.4f}",
+        "int8 against float32": f"accuracy changes by {accuracy} and ROC AUC by {auc}",
     }
+
+
+def _write_photos(path: Path, prepared: Prepared) -> None:
+    """Record which photo, by its content, was on which side; names are left out, since photos move."""
+    parts = {"fit": prepared.training, "validate": prepared.validation}
+    with path.open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(["sha256", "label", "split"])
+        for split, photos in parts.items():
+            names = photos.negative, photos.positive
+            table.writerows(
+                sorted(
+                    (prepared.findings.digests[photo], names[int(target)], split)
+                    for photo, target in zip(photos.paths, photos.targets, strict=True)
+                )
+            )
 
 
 def _first(photos: Photos, count: int) -> Photos:
@@ -74,4 +130,4 @@ def _first(photos: Photos, count: int) -> Photos:
 
 def _name(folder: Path) -> str:
     """Name a test folder by its last two parts: enough to tell test/foods from test/objects, and no home directory."""
-    return "/".join(folder.resolve().parts[-2:])
+    return utf8(Path(*folder.resolve().parts[-2:]))

@@ -1,4 +1,4 @@
-"""The report of a version: one HTML file that opens anywhere, and its pictures as PNG files beside it."""
+"""The report of a version: one HTML file that opens anywhere, and its charts as PNG files beside it."""
 
 import base64
 import io
@@ -9,8 +9,14 @@ from matplotlib.figure import Figure
 
 from service.model import Model
 from service.photo import printable, read_photo
-from training import plots
+from training import plots, thumbnails
+from training.evaluate import slice_tables
+from training.folders import Photos
+from training.layers import HEADING, layers
 from training.story import Story
+
+MISTAKES = 12  # shown of each test folder
+SUSPECTS = 24
 
 
 def write_report(folder: Path, model: Model, story: Story) -> None:
@@ -18,29 +24,55 @@ def write_report(folder: Path, model: Model, story: Story) -> None:
     folder.mkdir()
     fitted, metadata = story.fitted, model.metadata
     labels = metadata.positive_label, metadata.negative_label
+    found = layers(model.path)
+    first = read_photo(fitted.training.paths[0].read_bytes(), model.size)
     figures = {
-        "samples": plots.samples(fitted.training, model.size),
+        "samples": {
+            "training": plots.samples(fitted.training, model.size),
+            **{
+                name: plots.samples(Photos(evaluation.paths, evaluation.targets, *labels), model.size)
+                for name, evaluation in story.tests.items()
+            },
+        },
         "curves": plots.learning_curves(fitted.curves),
         "validation": plots.decisions(story.validation, labels, metadata.threshold),
-        "kernels": plots.first_kernels(fitted.classifier),
-        "maps": plots.feature_maps(fitted.classifier, read_photo(fitted.training.paths[0].read_bytes(), model.size)),
+        "inside": {
+            "kernels": plots.first_kernels(fitted.classifier),
+            "maps": plots.feature_maps(fitted.classifier, first),
+        },
+        **{
+            f"test {name}": plots.decisions(evaluation, labels, metadata.threshold)
+            for name, evaluation in story.tests.items()
+        },
     }
-    for name, evaluation in story.tests.items():
-        if min(evaluation.photos) > 0:
-            figures[name] = plots.decisions(evaluation, labels, metadata.threshold)
-        if evaluation.mistakes:
-            figures[f"{name} mistakes"] = plots.worst_mistakes(model, evaluation.mistakes)
-    pictures = {name: _png(figure) for name, figure in figures.items()}
-    for name, picture in pictures.items():
-        (folder / f"{name.replace('/', '-').replace(' ', '-')}.png").write_bytes(picture)
+    pictures = {part: {name: _png(figure) for name, figure in those.items()} for part, those in figures.items()}
+    for part, those in pictures.items():
+        for name, picture in those.items():
+            (folder / f"{part}-{name}.png".replace("/", "-").replace(" ", "-")).write_bytes(picture)
     templates = Environment(loader=PackageLoader("training", ""), undefined=StrictUndefined, autoescape=True)
     page = templates.get_template("report.html.jinja").render(
         metadata=metadata,
         findings=fitted.findings,
+        groups=thumbnails.of_groups(fitted.findings),
+        suspects=fitted.suspects,
+        suspected=thumbnails.of_suspects(fitted.suspects[:SUSPECTS]),
         recipe=fitted.recipe,
         checks=story.checks,
+        fits=story.fits,
+        seeds=[(name, f"{mean:.3f}", f"{deviation:.3f}") for name, (mean, deviation) in story.seeds.items()],
         tests=story.tests,
-        pictures={name: base64.b64encode(picture).decode() for name, picture in pictures.items()},
+        slice_tables=slice_tables,
+        mistakes={
+            name: thumbnails.of_mistakes(model, evaluation.mistakes[:MISTAKES])
+            for name, evaluation in story.tests.items()
+        },
+        heading=HEADING,
+        layers=[layer.cells() for layer in found],
+        parameters=sum(layer.parameters for layer in found),
+        pictures={
+            part: {name: f"data:image/png;base64,{base64.b64encode(png).decode()}" for name, png in those.items()}
+            for part, those in pictures.items()
+        },
         printable=printable,
     )
     (folder / "index.html").write_text(page, encoding="utf-8")

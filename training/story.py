@@ -1,7 +1,7 @@
 """What a run has come to, as the steps after the fit hand it on."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from service.metadata import Metadata
@@ -9,6 +9,7 @@ from training.check import Findings
 from training.evaluate import Evaluation
 from training.folders import Photos
 from training.network import Classifier
+from training.suspects import Suspect
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,8 @@ class Fitted:
         validation: photos that were held back from it.
         findings: of the look at all photos.
         recipe: what was done, each step with its value.
-        curves: the table of metrics by epoch.
+        curves: the table of metrics by epoch; None for a linear probe.
+        suspects: photos to learn from whose label looks wrong, the most suspicious first.
     """
 
     classifier: Classifier
@@ -31,7 +33,8 @@ class Fitted:
     validation: Photos
     findings: Findings
     recipe: Mapping[str, object]
-    curves: Path
+    curves: Path | None
+    suspects: tuple[Suspect, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -43,9 +46,13 @@ class Story:
         checks: metrics on the validation photos, and what the gates found.
         validation: the verdicts on the validation photos.
         tests: the verdicts on each test folder, by the folder's name.
+        seeds: mean and standard deviation of each metric over all fits; empty for one fit.
+        fits: how many times the network was fitted, each with a seed of its own.
     """
 
     fitted: Fitted
     checks: Mapping[str, object]
     validation: Evaluation
     tests: Mapping[str, Evaluation]
+    seeds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    fits: int = 1

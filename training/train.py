@@ -1,109 +1,147 @@
 """Folders to model, top to bottom: look, split, fit, calibrate, export, check, evaluate, register."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+import lightning as L
+import numpy as np
 import torch
 from scipy.special import expit
 
+from service.errors import SeeFoodError
 from service.metadata import Metadata
-from service.photo import RESIZE_POLICY, Pixels, printable
-from training import folders, network, registry
+from service.photo import RESIZE_POLICY
+from training import folders, network, ranks, registry
 from training.calibrate import Array, calibrate
-from training.check import CACHE, check
+from training.dataset import validation_loader
 from training.evaluate import Evaluation, calibration_error
-from training.fit import fit, recipe, seed_everything
+from training.fit import Best, Interrupted, fit, keep_memory
+from training.folders import Photos
 from training.job import Job
 from training.network import Classifier
-from training.publish import publish, read_photos
+from training.prepare import Prepared, prepare
+from training.probe import probe_head
+from training.publish import Measured, measure, publish
+from training.steps import starts_as_probe, steps
 from training.story import Fitted
 
 GATE_PHOTOS = 2000  # validation photos that calibrate and check; more would only cost memory
+RUNS = ".runs"  # in the registry folder: the checkpoints
 
 
-def train(job: Job, say: Callable[[str], None]) -> tuple[str, dict[str, Evaluation]]:
+def train(job: Job, say: Callable[[str], None]) -> tuple[str, Mapping[str, Evaluation]]:
     """Train and register a version; return its name and what it makes of the test folders.
+
+    Started by torchrun, every process calls this; the leading one speaks, writes and exports.
 
     Args:
         job: what to do.
         say: takes each line of progress.
 
     Raises:
+        Interrupted: by Ctrl-C; the message says how to go on.
         SeeFoodError: something can't be trained on, written to or shipped; no version is written then.
     """
+    keep_memory()
+    ranks.join()
+    say = say if ranks.leads() else _silent
     data = folders.gather(job.folder, job.positive, job.extras, job.tests)
-    photos = data.photos
     registry.check_writable(job.models)
-    seed_everything(job.seed)
-    classifier, absent = network.build(job.weights)
-    partial = bool(absent) and job.weights != "none"
-    if partial:
-        say(f"Absent from {job.weights}, so learnt from a fresh start: {', '.join(absent)}.")
-
-    findings = check(photos, data.held_back(), job.models / CACHE)
-    left_out = findings.left_out
-    for path, reason in left_out.items():
-        say(f"Left out: {printable(path)}: {reason}")
-    photos = folders.leave_out(photos, left_out)
-    if data.validation is None:
-        training, validation = folders.split(photos, findings.digests, job.seed)
-    else:
-        validation = folders.leave_out(data.validation, left_out, folders.MIN_VALIDATION)
-        training, validation = (folders.shuffled(part, findings.digests, job.seed) for part in (photos, validation))
-    say(f"{len(training)} photos to fit and {len(validation)} to validate, {photos.positive} or {photos.negative}.")
-
     created = datetime.now(UTC)
-    version = created.strftime("%Y%m%d-%H%M%S")
-    best = fit(classifier, absent, training, validation, job.models / ".runs" / version, job.epochs)
-    say(f"Epoch {best.epoch} of {job.epochs} ranks the validation photos best; its weights are {best.checkpoint}.")
+    version = ranks.agree(job.resume or created.strftime("%Y%m%d-%H%M%S"))
+    run = job.models / RUNS / version
+    if job.resume and not run.is_dir():
+        raise SeeFoodError(f"There is no run {job.resume} to resume in {run.parent}.")
+    if job.resume and (job.models / version).exists():
+        raise SeeFoodError(f"The run {job.resume} is over; its version is {job.models / version}.")
+    try:
+        classifier, absent = _start(job, job.seed)
+        run.mkdir(parents=True, exist_ok=True)
+        partial = bool(absent) and job.weights != "none"
+        if partial:
+            say(f"Absent from {job.weights}, so learnt from a fresh start: {', '.join(_modules(absent))}.")
+        prepared = prepare(job, data, classifier, say)
+        measured = [_fit_one(job, number, run, prepared, version, created, say) for number in range(job.fits)]
+        if not ranks.leads():
+            return version, {}
+        with registry.new_version(job.models, version) as draft:
+            return version, publish(draft, [each for each in measured if each], prepared)
+    except (Interrupted, KeyboardInterrupt) as error:
+        raise Interrupted(f"{error or 'Interrupted.'} Go on with the same command and --resume {version}.") from error
 
+
+def _fit_one(
+    job: Job, number: int, run: Path, prepared: Prepared, version: str, created: datetime, say: Callable[[str], None]
+) -> Measured | None:
+    """Fit, calibrate, export and measure one network; None in a process that does not lead."""
+    classifier, absent = _start(job, job.seed + number)
+    training, validation = prepared.training, prepared.validation
+    folder = run / f"fit-{number}"
+    if prepared.features is not None and starts_as_probe(job.recipe, prepared, absent):
+        probe_head(classifier, prepared.features, training.targets)
+    best = Best(0)
+    if job.recipe.epochs:
+        targets = torch.from_numpy(prepared.targets.astype(np.float32))
+        best = fit(classifier, absent, training, targets, validation, folder, job.recipe, job.seed + number, say)
+        say(f"Epoch {best.epoch} of {job.recipe.epochs} ranks the validation photos best; it is {best.checkpoint}.")
+    if not ranks.leads():
+        return None
+    classifier.eval()
     validation = validation.take(range(min(len(validation), GATE_PHOTOS)))
-    logits = _logits(classifier, read_photos(validation))
+    logits = _logits(classifier, validation)
     calibration = calibrate(logits, validation.targets, job.aim)
     classifier.temperature.fill_(calibration.temperature)
     metadata = Metadata(
-        name=photos.positive,
+        name=training.positive,
         version=version,
-        positive_label=photos.positive,
-        negative_label=photos.negative,
+        positive_label=training.positive,
+        negative_label=training.negative,
         threshold=calibration.threshold,
         uncertain_low=calibration.uncertain_low,
         uncertain_high=calibration.uncertain_high,
         temperature=calibration.temperature,
-        backbone=network.BACKBONE,
+        backbone=job.backbone,
         resize=RESIZE_POLICY,
-        photos_digest=photos.digest(),
+        photos_digest=training.plus(prepared.validation).digest(),
         metrics={},
         created=created.isoformat(timespec="seconds"),
     )
-    steps = {
-        "photos": f"{int(photos.targets.sum())} {photos.positive} and {int((1 - photos.targets).sum())} "
-        f"{photos.negative}; {len(validation)} {'more' if data.validation else 'of them'} validate, "
-        f"{len(left_out)} others were left out as unreadable or showing the same picture",
-        "weights": Path(job.weights).name + (f"; absent from it: {', '.join(_modules(absent))}" if partial else ""),
-        "best epoch": f"{best.epoch} of {job.epochs}, by ROC AUC on the validation photos",
-        **recipe(),
-        "seed": job.seed,
+    before, after = (calibration_error(validation.targets, expit(logits / by)) for by in (1, calibration.temperature))
+    done = steps(job, prepared, _modules(absent), best.epoch, job.seed + number) | {
         "calibration": f"temperature {calibration.temperature:.3f}, which takes the calibration error on the "
-        f"validation photos from {calibration_error(validation.targets, expit(logits)):.3f} to "
-        f"{calibration_error(validation.targets, expit(logits / calibration.temperature)):.3f}",
+        f"validation photos from {before:.3f} to {after:.3f}",
         "threshold": f"{calibration.threshold}, for the aim {job.aim}",
     }
     fitted = Fitted(
-        classifier, metadata, training, validation, findings, steps, best.checkpoint.with_name("metrics.csv")
+        classifier,
+        metadata,
+        training,
+        validation,
+        prepared.findings,
+        done,
+        best.curves,
+        prepared.suspects or (),
     )
-    with registry.new_version(job.models, version) as draft:
-        return version, publish(draft, fitted, data.tests, say)
+    return measure(folder, fitted, prepared.data.tests, say)
+
+
+def _start(job: Job, seed: int) -> tuple[Classifier, list[str]]:
+    """Build the network as its weights and the seed leave it."""
+    L.seed_everything(seed, workers=True, verbose=False)
+    return network.build(job.weights, job.backbone)
 
 
 def _modules(tensors: list[str]) -> list[str]:
     return list(dict.fromkeys(name.rpartition(".")[0] for name in tensors))
 
 
-def _logits(classifier: Classifier, pixels: Pixels) -> Array:
+def _logits(classifier: Classifier, photos: Photos) -> Array:
     """Return float32 [N] logits before temperature."""
     with torch.inference_mode():
-        return torch.cat(
-            [classifier.heatmap(part).mean((1, 2)) for part in torch.split(torch.from_numpy(pixels), 32)]
-        ).numpy()
+        loader = validation_loader(photos, classifier.size)
+        return torch.cat([classifier.heatmap(pixels).mean((1, 2)) for pixels, _ in loader]).numpy()
+
+
+def _silent(_: str) -> None:
+    """Say nothing: another process does."""

@@ -1,5 +1,6 @@
 """What the command line prints and with which status it ends."""
 
+import errno
 import json
 import os
 import socket
@@ -68,6 +69,11 @@ def test_a_name_of_strange_bytes_prints_on_one_line(tiny_models: Path, folder: P
     strange.write_bytes((folder / "red.png").read_bytes())
     result = _predict(tiny_models, strange)
     assert result.stdout.splitlines()[1] == f"hotdog                    100.0%  {folder}/new\\nline \\xff.png"
+    as_json = _predict(tiny_models, "--json", strange)
+    assert json.loads(as_json.stdout)["file"] == f"{folder}/new\nline \\xff.png"
+    missing = _predict(tiny_models, strange.with_suffix(".jpg"), "--model", "\n\udcff")
+    assert missing.stderr.startswith(f"seefood: There is no model file {tiny_models}/\\n\\xff/model.int8.onnx;")
+    assert missing.stderr.count("\n") == 1
 
 
 def test_a_registry_that_is_not_there_is_a_sentence(folder: Path) -> None:
@@ -77,13 +83,34 @@ def test_a_registry_that_is_not_there_is_a_sentence(folder: Path) -> None:
     assert result.stderr.count("\n") == 1
 
 
-def test_a_full_disk_is_a_sentence(tiny_models: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device", "models/current"),
+            "models/current can't be used: No space left on device; make room on that disk.",
+        ),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "made", None, "models/best.ckpt"),
+            "models/best.ckpt can't be used: No space left on device; make room on that disk.",
+        ),
+        (
+            OSError(errno.EROFS, "Read-only file system", b"models/new\nline \xff"),
+            "models/new\\nline \\xff can't be used: Read-only file system; name a folder that can be written to.",
+        ),
+        (OSError(errno.EIO, "Input/output error"), "A file can't be used: Input/output error."),
+        (OSError("Caught in worker 0.\nOSError: gone"), "A file can't be used: OSError: gone."),
+    ],
+)
+def test_what_the_system_refuses_is_a_sentence(
+    error: OSError, sentence: str, tiny_models: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device", "models/current")
+        raise error
 
     monkeypatch.setattr("service.cli.open_model", fail)
     result = _predict(tiny_models, folder)
-    assert (result.exit_code, result.stderr) == (2, "seefood: models/current can't be used: No space left on device.\n")
+    assert (result.exit_code, result.stderr) == (2, f"seefood: {sentence}\n")
 
 
 def test_help_lists_every_command() -> None:

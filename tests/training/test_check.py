@@ -95,14 +95,6 @@ def test_damaged_small_and_blank_files_are_found(folder: Path) -> None:
     assert set(findings.left_out) == set(findings.unreadable)
 
 
-def test_groups_are_found_across_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("training.check._BLOCK", 7)
-    folder = draw_folder(tmp_path / "photos", each=33)
-    for name in ("a.jpg", "z.jpg"):
-        (folder / "hotdog" / name).write_bytes((folder / "hotdog" / "016.jpg").read_bytes())
-    assert [[path.name for path in group] for group in check(scan(folder)).doubles] == [["016.jpg", "a.jpg", "z.jpg"]]
-
-
 def test_looking_changes_nothing(folder: Path) -> None:
     before = {path: path.read_bytes() for path in folder.rglob("*.jpg")}
     check(scan(folder))

@@ -1,15 +1,23 @@
 """Metrics are what a hand would count, through the serving path."""
 
+import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from click.testing import CliRunner, Result
+from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
+from service.cli import main
 from service.errors import SeeFoodError
 from service.model import open_model
 from tests.fixtures.drawing import encode
-from training.evaluate import calibration_error, evaluate, measure
+from tests.fixtures.tiny_model import METADATA, write_tiny_model
+from training.evaluate import calibration_error, evaluate, measure, slice_tables
 
 
 def test_metrics_by_hand() -> None:
@@ -78,3 +86,104 @@ def test_a_folder_of_unreadable_photos_is_a_sentence(tiny_models: Path, tmp_path
     (tmp_path / "hotdog" / "a.jpg").write_bytes(b"broken")
     with pytest.raises(SeeFoodError, match=r"None of 1 photos can be read; .*a\.jpg"):
         evaluate(open_model(tiny_models), tmp_path)
+
+
+def _paint(folder: Path, colours: dict[str, str]) -> None:
+    """Fill files, by their path, with one colour each."""
+    for name, colour in colours.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(encode(Image.new("RGB", (20, 20), colour), "PNG"))
+
+
+def _evaluate(models: Path, *arguments: object) -> Result:
+    return CliRunner().invoke(main, ["evaluate", *map(str, arguments)], env={"SEEFOOD_MODELS": str(models)})
+
+
+@pytest.fixture
+def kinds(tmp_path: Path) -> Path:
+    """Return a folder where the model is right about 9 of 10 grilled, 5 of 10 raw, and all of 12 others."""
+    folder = tmp_path / "kinds"
+    _paint(folder, {f"hotdog/grilled-{i}.png": "red" if i < 9 else "blue" for i in range(10)})
+    _paint(folder, {f"hotdog/raw-{i}.png": "red" if i < 5 else "blue" for i in range(10)})
+    _paint(folder, {f"not_hotdog/{i}.png": "blue" for i in range(12)})
+    return folder
+
+
+def test_slices_have_shares_of_their_own_the_least_accurate_first(tiny_models: Path, kinds: Path) -> None:
+    (kinds / "hotdog" / "raw-10.png").write_bytes(b"broken")  # what can't be read must not shift the others
+    evaluation = evaluate(open_model(tiny_models), kinds)
+    assert [(part.by, part.name, part.photos) for part in evaluation.slices] == [
+        ("kind", "raw", (10, 0)),
+        ("kind", "grilled", (10, 0)),
+    ]
+    raw = evaluation.slices[0].metrics
+    assert set(raw) == {"accuracy", "recall"}
+    assert str(raw["recall"]) == "0.500 (0.237 - 0.763)", "Wilson's interval of 5 in 10"
+    shown = evaluation.as_dict()["slices"]["kind"]
+    assert shown["grilled"]["photos"] == {"positive": 10, "negative": 0}
+    assert shown["grilled"]["accuracy"]["value"] == pytest.approx(0.9)
+    assert shown["raw"]["recall"]["low"] == pytest.approx(0.2366, abs=1e-4)
+
+
+def test_a_slice_of_both_classes_has_both_shares(tiny_models: Path, tmp_path: Path) -> None:
+    _paint(tmp_path, {f"hotdog/a-{i}.png": "red" for i in range(5)} | {"hotdog/b.png": "red"})
+    _paint(tmp_path, {f"not_hotdog/a-{i}.png": "red" if i else "blue" for i in range(5)})
+    (part,) = evaluate(open_model(tiny_models), tmp_path).slices
+    assert part.photos == (5, 5)
+    values = {name: metric.value for name, metric in part.metrics.items()}
+    assert values == pytest.approx({"accuracy": 0.6, "recall": 1, "false_positive_rate": 0.8})
+
+
+def test_a_table_leaves_out_what_no_slice_has(tiny_models: Path, kinds: Path) -> None:
+    (rows,) = slice_tables(evaluate(open_model(tiny_models), kinds).slices).values()
+    assert rows[0] == ("kind", "photos", "accuracy", "recall")
+    assert rows[1][:2] == ("raw", "10")
+    assert slice_tables([]) == {}
+
+
+def test_the_command_prints_slices(tiny_models: Path, kinds: Path) -> None:
+    result = _evaluate(tiny_models, kinds)
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.splitlines()[-3:] == [
+        "KIND     PHOTOS  ACCURACY               RECALL",
+        "raw          10  0.500 (0.237 - 0.763)  0.500 (0.237 - 0.763)",
+        "grilled      10  0.900 (0.596 - 0.982)  0.900 (0.596 - 0.982)",
+    ]
+    as_json = json.loads(_evaluate(tiny_models, kinds, "--json").stdout)
+    assert list(as_json["slices"]["kind"]) == ["raw", "grilled"]
+    assert as_json["version"] == "tiny"
+
+
+@pytest.mark.parametrize(
+    ("label", "counts"), [("hotdog", "3 hotdog and 0 not_hotdog"), ("not_hotdog", "0 hotdog and 2 not_hotdog")]
+)
+def test_the_command_takes_a_folder_of_one_class(tiny_models: Path, folder: Path, label: str, counts: str) -> None:
+    shutil.rmtree(folder / ({"hotdog", "not_hotdog"} - {label}).pop())
+    result = _evaluate(tiny_models, folder)
+    assert result.exit_code == 0, result.stderr
+    assert counts in result.stdout
+    assert ("recall" in result.stdout, "false positive rate" in result.stdout) == (label == "hotdog", label != "hotdog")
+
+
+def test_the_command_takes_the_path_of_a_file(folder: Path, tmp_path: Path) -> None:
+    path = write_tiny_model(tmp_path / "any.onnx", replace(METADATA, version="other").to_properties())
+    result = _evaluate(tmp_path / "no-registry", folder, "--model", path, "--json")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["version"] == "other"
+    assert json.loads(result.stdout)["accuracy"]["value"] == pytest.approx(3 / 5)
+
+
+def test_a_file_that_is_no_seefood_model_is_a_sentence(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "bare.onnx"
+    pixels = helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["N", 8, 8, 3])
+    probability = helper.make_tensor_value_info("probability", TensorProto.FLOAT, ["N"])
+    nodes = [
+        helper.make_node("Cast", ["pixels"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["float", "all"], ["probability"], keepdims=0),
+    ]
+    over = numpy_helper.from_array(np.array([1, 2, 3]), "all")
+    graph = helper.make_graph(nodes, "bare", [pixels], [probability], [over])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
+    result = _evaluate(tmp_path / "no-registry", folder, "--model", path)
+    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+    assert f"{path} is not a seefood model: " in result.stderr

@@ -50,39 +50,6 @@ def test_hidden_and_other_files_do_not_count(folder: Path) -> None:
     assert len(scan(folder)) == 66
 
 
-@pytest.mark.parametrize(
-    ("change", "sentence"),
-    [
-        ("missing", "can't be read as a folder: No such file or directory."),
-        ("file", "can't be read as a folder: Not a directory."),
-        ("empty", "must have exactly two subfolders, one for each class; found: none."),
-        ("one class", "must have exactly two subfolders, one for each class; found: hotdog."),
-        ("three classes", "must have exactly two subfolders, one for each class; found: hotdog, not_hotdog, pizza."),
-        ("no photos", "has 0 photos of hotdog and 0 of not_hotdog; at least 32 of each are needed."),
-        ("few photos", "has 31 photos of hotdog and 33 of not_hotdog; at least 32 of each are needed."),
-    ],
-)
-def test_a_folder_that_cannot_be_trained_on_is_a_sentence(folder: Path, change: str, sentence: str) -> None:
-    if change == "missing":
-        folder = folder / "nowhere"
-    elif change == "file":
-        folder = folder / "hotdog" / "000.jpg"
-    elif change == "three classes":
-        (folder / "pizza").mkdir()
-    else:
-        unwanted = {"empty": "**/*", "one class": "not_*", "no photos": "*/*.jpg", "few photos": "hotdog/00[01].jpg"}
-        for path in sorted(folder.glob(unwanted[change]), reverse=True):
-            if path.is_dir():
-                for inner in path.iterdir():
-                    inner.unlink()
-                path.rmdir()
-            else:
-                path.unlink()
-    with pytest.raises(SeeFoodError) as caught:
-        scan(folder)
-    assert str(caught.value) == f"{folder} {sentence}"
-
-
 def test_photos_are_left_out(folder: Path) -> None:
     photos = scan(folder)
     kept = leave_out(photos, {photos.paths[0]: "It is broken."})
@@ -156,6 +123,13 @@ def test_a_folder_that_is_split_already(tmp_path: Path) -> None:
     (tmp_path / "more").mkdir()
     with pytest.raises(SeeFoodError, match="so may have val and test beside it, but not more"):
         gather(tmp_path)
+
+
+@pytest.mark.parametrize("given", ["extras", "tests"])
+def test_a_folder_is_given_once(folder: Path, given: str) -> None:
+    again = folder / "hotdog" / ".."
+    with pytest.raises(SeeFoodError, match=r"photos/hotdog/\.\. is given twice; name different folders"):
+        gather(folder, **{given: [again]})  # type: ignore[arg-type]
 
 
 def test_a_validation_folder_needs_both_classes(tmp_path: Path) -> None:

@@ -9,10 +9,10 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from service.cli import main
-from service.model import current_version
+from service.model import current_version, open_model
 from tests.fixtures.drawing import encode
 from tests.fixtures.tiny_model import METADATA, write_tiny_model, write_tiny_registry
-from training.gate import Comparison
+from training.gate import Comparison, compare
 
 
 @pytest.fixture
@@ -87,3 +87,18 @@ def test_other_labels_cannot_be_compared(models: Path, photos: Path) -> None:
 )
 def test_only_a_difference_beyond_chance_counts(gained: int, lost: int, worse: bool) -> None:
     assert Comparison(500, gained, lost).worse is worse
+
+
+def test_the_chance_is_that_of_a_fair_coin() -> None:
+    assert Comparison(500, 0, 5).p_worse == pytest.approx(1 / 32)
+    assert Comparison(500, 1, 2).p_worse == pytest.approx(4 / 8)
+    assert Comparison(500, 0, 0).p_worse == 1
+
+
+def test_all_folders_count_and_unreadable_photos_do_not(models: Path, photos: Path, tmp_path: Path) -> None:
+    (photos / "hotdog" / "broken.jpg").write_bytes(b"broken")
+    (tmp_path / "more" / "hotdog").mkdir(parents=True)
+    (tmp_path / "more" / "hotdog" / "1.png").write_bytes(encode(Image.new("RGB", (20, 20), "red"), "PNG"))
+    sighted, blind = open_model(models), open_model(models, "blind")
+    assert compare(sighted, blind, [photos, tmp_path / "more"]) == Comparison(photos=17, gained=0, lost=9)
+    assert compare(blind, sighted, [photos]) == Comparison(photos=16, gained=8, lost=0)

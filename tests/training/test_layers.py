@@ -1,16 +1,20 @@
 """The table of layers is what a textbook says of ResNet-18."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 import torch
 from click.testing import CliRunner
+from onnx import TensorProto, helper, numpy_helper
 
 from service.cli import main
 from service.errors import SeeFoodError
 from tests.fixtures.tiny_model import write_tiny_model
 from training import export
-from training.layers import Layer, layers
+from training.layers import HEADING, Layer, layers
 from training.network import build
 
 
@@ -28,8 +32,10 @@ def resnet(tmp_path_factory: pytest.TempPathFactory) -> list[Layer]:
 def test_the_first_layers_of_resnet18(resnet: list[Layer]) -> None:
     pixels, outputs = 224 * 224 * 3, 64 * 112 * 112
     weights = 7 * 7 * 3 * 64 + 64
-    assert resnet[0] == Layer("conv1", "convolution", 7, 2, 3, 1, (64, 112, 112), 7, weights, (pixels + 1) * outputs)
-    assert resnet[1] == Layer("maxpool", "max pooling", 3, 2, 1, 1, (64, 56, 56), 11, 0, 0)
+    assert resnet[0] == Layer(
+        "conv1", "convolution", (7, 7), (2, 2), (3, 3), (1, 1), (64, 112, 112), 7, weights, (pixels + 1) * outputs
+    )
+    assert resnet[1] == Layer("maxpool", "max pooling", (3, 3), (2, 2), (1, 1), (1, 1), (64, 56, 56), 11, 0, 0)
 
 
 def test_the_whole_of_resnet18(resnet: list[Layer]) -> None:
@@ -39,9 +45,53 @@ def test_the_whole_of_resnet18(resnet: list[Layer]) -> None:
     by_name = {layer.name: layer for layer in resnet}
     assert by_name["layer4.1.conv2"].receptive_field == 435  # of ResNet-18, Araujo et al. 2019
     assert by_name["layer4.1.conv2"].output == (512, 7, 7)
-    assert by_name["layer3.0.downsample.0"].kernel == 1
+    assert by_name["layer3.0.downsample.0"].kernel == (1, 1)
     assert resnet[-1].kind == "average"
     assert resnet[-1].output == (1, 1, 1)
+
+
+def test_a_layer_as_text() -> None:
+    flat = Layer("mixed", "convolution", (1, 7), (1, 1), (0, 3), (1, 1), (192, 17, 17), 351, 1234, 5678)
+    assert flat.cells() == (
+        "mixed",
+        "convolution",
+        "1 x 7",
+        "1",
+        "0 x 3",
+        "1",
+        "192 x 17 x 17",
+        "351",
+        "1,234",
+        "5,678",
+    )
+    assert len(flat.cells()) == len(HEADING)
+    assert replace(flat, fully_connected=0).cells()[-1] == "-"
+
+
+def test_kernels_that_are_not_square_and_norms_that_stay(tmp_path: Path) -> None:
+    """As in Inception: 1 x 7 sees further across, 7 x 1 further down; as in DenseNet: pooled before it is normed."""
+    nodes = [
+        helper.make_node("Conv", ["x", "features.a.weight"], ["a"], kernel_shape=[1, 7], pads=[0, 3, 0, 3]),
+        helper.make_node("Conv", ["a", "features.b.weight"], ["b"], kernel_shape=[3, 1], strides=[2, 1]),
+        helper.make_node("MaxPool", ["b"], ["c"], kernel_shape=[2, 2]),
+        helper.make_node("BatchNormalization", ["c", "norm.weight", "norm.bias", "mean", "variance"], ["y"]),
+    ]
+    shapes: dict[str, tuple[int, ...]] = {"features.a.weight": (4, 3, 1, 7), "features.b.weight": (5, 4, 3, 1)}
+    shapes |= dict.fromkeys(("norm.weight", "norm.bias", "mean", "variance"), (5,))
+    graph = helper.make_graph(
+        nodes,
+        "flat",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3, 21, 20])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.ones(shape, np.float32), name) for name, shape in shapes.items()],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), tmp_path / "a.onnx")
+    a, b, pool, norm = layers(tmp_path / "a.onnx")
+    assert (a.name, a.kernel, a.padding, a.output, a.receptive_field) == ("a", (1, 7), (0, 3), (4, 21, 20), 7)
+    assert (b.kernel, b.stride, b.output, b.receptive_field) == ((3, 1), (2, 1), (5, 10, 20), 7)
+    assert (pool.output, pool.receptive_field, pool.parameters) == ((5, 9, 19), 8, 0), "down it is 3 + 1 x 2"
+    assert (norm.name, norm.kind, norm.kernel, norm.receptive_field) == ("norm", "batch norm", (1, 1), 8)
+    assert (norm.parameters, norm.fully_connected) == (10, 0)
 
 
 def test_the_command_prints_a_table(tiny_models: Path) -> None:

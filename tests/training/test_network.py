@@ -9,7 +9,8 @@ import torchvision
 from torch import Tensor, nn
 
 from service.errors import SeeFoodError
-from training.network import SIZE, build
+from training.backbones import BACKBONES, in_classifier
+from training.network import build, fresh_parameters
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ def test_preprocessing_is_that_of_the_official_weights() -> None:
     official = torchvision.models.ResNet18_Weights.DEFAULT.transforms()
     assert (network.mean.flatten() / 255).tolist() == pytest.approx(official.mean)
     assert (network.std.flatten() / 255).tolist() == pytest.approx(official.std)
-    assert official.crop_size == [SIZE]
+    assert official.crop_size == [network.size]
 
 
 def test_full_weights_are_loaded_and_nothing_is_absent(official: dict[str, Tensor], tmp_path: Path) -> None:
@@ -138,3 +139,48 @@ def test_official_weights_out_of_reach_are_a_sentence(tmp_path: Path, monkeypatc
         build("imagenet")
     assert "--weights PATH" in str(caught.value)
     assert "--weights none" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_every_backbone_has_torchvisions_stages_and_its_own_size(name: str) -> None:
+    """The stages, run one after the other, are torchvision's network up to its pooling, in the same order."""
+    network, absent = build("none", name)
+    official = torchvision.models.get_model_weights(name).DEFAULT.transforms()
+    reference = torchvision.models.get_model(name, weights=None, **BACKBONES[name].options).eval()
+    own = network.state_dict()
+    with torch.no_grad():
+        for tensor, value in reference.state_dict().items():
+            if in_classifier(name, tensor) in own and own[in_classifier(name, tensor)].shape == value.shape:
+                value.copy_(own[in_classifier(name, tensor)])
+    images = torch.rand(1, 3, 160, 160) if name != "inception_v3" else torch.rand(1, 3, 299, 299)
+    last: list[Tensor] = []
+    (reference.classifier if name == "densenet121" else reference.fc).register_forward_hook(
+        lambda _, given, __: last.append(given[0])
+    )
+    with torch.inference_mode():
+        reference(images)
+        torch.testing.assert_close(network.eval().features(images).mean((2, 3)), last[0])
+    assert network.size == {"inception_v3": 299}.get(name, 224)
+    assert network.size == official.crop_size[0] or name == "resnet50"  # whose second weights were cropped wider
+    assert not any(tensor.startswith(("fc.", "classifier.")) for tensor in absent)
+
+
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+def test_auxiliary_exits_learn(name: str) -> None:
+    network, _ = build("none", name)
+    exits = network.train().exits(torch.zeros(2, 299, 299, 3, dtype=torch.uint8))
+    assert [logits.shape for logits in exits] == [(2,)] * (1 + len(BACKBONES[name].auxiliary))
+    sum(logits.sum() for logits in exits).backward()  # type: ignore[union-attr]
+    assert all(weight.grad is not None for weight in network.auxiliary.parameters())
+    assert any(name.startswith("auxiliary.") for name in fresh_parameters(network, []))
+
+
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+def test_networks_made_for_other_channels_see_them_as_torchvision_shows_them(name: str) -> None:
+    """Torchvision's weights of these two expect channels in [-1, 1], which its transform_input makes of ImageNet's."""
+    network, _ = build("none", name)
+    pixels = torch.randint(0, 256, (1, 8, 8, 3), dtype=torch.uint8)
+    transform = torchvision.models.get_model(name, weights=None, transform_input=True, init_weights=False)
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    imagenet = ((pixels / 255 - mean) / std).permute(0, 3, 1, 2)
+    torch.testing.assert_close(network.images(pixels), transform._transform_input(imagenet), atol=1e-5, rtol=0)

@@ -1,18 +1,21 @@
 """Versions appear whole or not at all, and the current one is switched in one step."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from service.errors import SeeFoodError
-from service.model import current_version
+from service.model import current_version, find_model
 from training.registry import HISTORY, METRICS, check_writable, new_version, promote, rollback, versions
+
+FIGURES = '{"validation": {"accuracy": {"value": 0.9}, "roc_auc": {"value": 0.95}}}'
 
 
 def _add(models: Path, name: str) -> None:
     with new_version(models, name) as draft:
-        (draft / METRICS).write_text("{}")
+        (draft / METRICS).write_text(FIGURES)
 
 
 def test_the_first_version_is_current_and_later_ones_wait(tmp_path: Path) -> None:
@@ -47,9 +50,10 @@ def test_a_crash_before_the_switch_leaves_the_old_version(tmp_path: Path, monkey
         raise OSError("the power went")
 
     monkeypatch.setattr(Path, "replace", crash)
-    with pytest.raises(OSError, match="the power went"):
+    with pytest.raises(SeeFoodError, match="can't be used: the power went"):
         promote(tmp_path, "2", "better")
     assert current_version(tmp_path) == "1"
+    assert not list(tmp_path.glob(".*")), "what was not renamed is removed"
 
 
 @pytest.mark.parametrize("error", [SeeFoodError("gate"), KeyboardInterrupt()])
@@ -71,11 +75,59 @@ def test_a_registry_of_nothing(tmp_path: Path) -> None:
     assert versions(tmp_path) == []
 
 
-def test_damaged_metrics_are_a_sentence(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "damage",
+    [b"{", b"", b"[]", b"{}", b"\xff", b'{"validation": {"accuracy": {"value": "high"}}}', b'{"validation": 1}'],
+)
+def test_damaged_metrics_are_a_sentence(tmp_path: Path, damage: bytes) -> None:
     _add(tmp_path, "1")
-    (tmp_path / "1" / METRICS).write_text("{")
-    with pytest.raises(SeeFoodError, match="can't be read"):
+    _add(tmp_path, "2")
+    (tmp_path / "2" / METRICS).write_bytes(damage)
+    with pytest.raises(SeeFoodError, match=r"2/metrics\.json can't be read: .*; restore that file, or remove"):
         versions(tmp_path)
+    promote(tmp_path, "2", "its figures are not what is served")
+    assert current_version(tmp_path) == "2"
+
+
+@pytest.mark.parametrize("damage", ["{", "[]\n", '{"version": "1"}\n', "7\n"])
+def test_a_damaged_history_is_a_sentence(tmp_path: Path, damage: str) -> None:
+    _add(tmp_path, "1")
+    _add(tmp_path, "2")
+    (tmp_path / HISTORY).write_text(damage)
+    for attempt in (rollback, lambda models: promote(models, "2", "better")):
+        with pytest.raises(SeeFoodError, match=r"history\.jsonl can't be read: .*; mend it, or remove it\."):
+            attempt(tmp_path)
+    assert current_version(tmp_path) == "1"
+
+
+def test_a_promotion_that_never_came_is_not_rolled_back_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("1", "2", "3"):
+        _add(tmp_path, name)
+    promote(tmp_path, "2", "better")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("training.registry._replace", _only_history)
+        promote(tmp_path, "3", "better still")
+    assert current_version(tmp_path) == "2"
+    assert rollback(tmp_path) == "1"
+
+
+def _only_history(path: Path, text: str) -> None:
+    if path.name != HISTORY:
+        raise KeyboardInterrupt
+    path.write_text(text)
+
+
+def test_the_current_version_may_be_gone(tmp_path: Path) -> None:
+    _add(tmp_path, "1")
+    _add(tmp_path, "2")
+    shutil.rmtree(tmp_path / "1")
+    assert [(version.name, version.current) for version in versions(tmp_path)] == [("2", False)]
+    with pytest.raises(SeeFoodError, match=r"There is no model file .*/1/model\.onnx; `seefood models` lists"):
+        find_model(tmp_path, "", "float32")
+    _add(tmp_path, "3")
+    assert current_version(tmp_path) == "1", "nothing but a person decides what is served instead"
+    promote(tmp_path, "3", "the other one is gone")
+    assert current_version(tmp_path) == "3"
 
 
 def test_a_folder_is_made_where_there_is_none(tmp_path: Path) -> None:
@@ -86,5 +138,5 @@ def test_a_folder_is_made_where_there_is_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize("output", ["a-file/models", "/proc/models"])
 def test_an_output_that_cannot_be_written_is_a_sentence(tmp_path: Path, output: str) -> None:
     (tmp_path / "a-file").touch()
-    with pytest.raises(SeeFoodError, match="can't be written to: "):
+    with pytest.raises(SeeFoodError, match=r"The output folder .*/models can't be used: "):
         check_writable(tmp_path / output)

@@ -1,40 +1,163 @@
-"""The report of a trained version, opened in a real browser."""
+"""The report and the card of a version; the report is opened in a real browser."""
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import pytest
 
-from service.model import current_version
+from service.model import FILES, Model, current_version
 from tests.fixtures.browser import open_browser
+from tests.fixtures.drawing import draw_folder
+from tests.fixtures.tiny_model import METADATA, write_tiny_model
+from training.card import card
+from training.check import check
+from training.evaluate import evaluate, evaluate_photos
+from training.folders import labelled
+from training.network import build
+from training.report import SUSPECTS, write_report
+from training.story import Fitted, Story
+from training.suspects import Suspect
 
-pytestmark = pytest.mark.slow
+_CHARTS = {"scores", "confusion", "roc", "precision-recall", "reliability"}
+_HEADINGS = [
+    "The photos",
+    "The fit",
+    "Photos held back for validation",
+    "Test: data/test",
+    "Inside the network",
+]
 
 
 @pytest.fixture(scope="module")
-def report(trained_models: Path) -> Path:
-    return trained_models / current_version(trained_models) / "report"
+def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    metadata = replace(METADATA, threshold=0.9999).to_properties()  # so that it is wrong about every hotdog
+    return Model(write_tiny_model(tmp_path_factory.mktemp("model") / FILES["int8"], metadata))
 
 
-def test_it_is_one_file_that_needs_no_other(report: Path) -> None:
-    page = (report / "index.html").read_text()
-    assert not re.findall(r"""(?:src|href)=["'](?!data:image/png;base64,)""", page)
-    assert not re.findall(r"url\(|@import|<script", page)
+@pytest.fixture(scope="module")
+def story(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Story:
+    """Return what a run of three fits would tell that found doubles and suspects."""
+    folder = tmp_path_factory.mktemp("story")
+    photos = labelled(draw_folder(folder / "photos", each=20), "hotdog", "not_hotdog")
+    shutil.copy(photos.paths[0], folder / "photos" / "hotdog" / "copy.jpg")
+    test = draw_folder(folder / "test", each=12, first=100)
+    for path in sorted((test / "not_hotdog").iterdir()):
+        path.rename(path.with_name(f"pizza-{path.name}"))
+    (folder / "metrics.csv").write_text("epoch,loss,val_loss,val_accuracy,val_auc\n0,0.7,0.6,0.8,0.9\n")
+    classifier, _ = build("none")
+    suspects = tuple(Suspect(path, "hotdog", 0.01 * i) for i, path in enumerate((photos.paths * 2)[: SUSPECTS + 1]))
+    fitted = Fitted(
+        classifier=classifier.eval(),
+        metadata=model.metadata,
+        training=photos,
+        validation=photos,
+        findings=check(labelled(folder / "photos", "hotdog", "not_hotdog")),
+        recipe={"loss": "binary cross-entropy"},
+        curves=folder / "metrics.csv",
+        suspects=suspects,
+    )
+    validation = evaluate_photos(model, photos)
+    tests = {"data/test": evaluate(model, test)}
+    return Story(fitted, validation.metrics, validation, tests, {"roc_auc": (0.98765, 0.00321)}, fits=3)
+
+
+def _write(folder: Path, model: Model, story: Story) -> str:
+    write_report(folder, model, story)
+    return (folder / "index.html").read_text()
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory, model: Model, story: Story) -> Path:
+    folder = tmp_path_factory.mktemp("written") / "report"
+    _write(folder, model, story)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(report: Path) -> str:
+    return (report / "index.html").read_text()
+
+
+def _needs_no_other_file(page: str) -> bool:
+    return not re.findall(r"""(?:src|href)=["'](?!data:image/(?:png|jpeg);base64,)|url\(|@import|<script""", page)
+
+
+def test_it_is_one_file_and_its_charts_stand_beside_it(report: Path, page: str) -> None:
+    assert _needs_no_other_file(page)
     assert {path.name for path in report.glob("*.png")} == {
-        "curves.png",
-        "data-test-mistakes.png",
-        "data-test.png",
-        "kernels.png",
-        "maps.png",
-        "samples.png",
-        "validation.png",
-    } - ({"data-test-mistakes.png"} if "No verdict is wrong." in page else set())
+        *(f"{part}-{name}.png" for part in ("validation", "test-data-test") for name in _CHARTS),
+        *(f"samples-{name}.png" for name in ("training", "data-test")),
+        *(f"inside-{name}.png" for name in ("kernels", "maps")),
+        *(f"curves-{name}.png" for name in ("loss", "validation")),
+    }
 
 
+def test_both_kinds_of_samples_are_shown(page: str) -> None:
+    assert "To learn from, as the network sees them" in page
+    assert "To test on: data/test" in page
+
+
+def test_suspects_are_shown_and_all_are_listed(page: str) -> None:
+    shown = page.split("<h2>Photos that look mislabelled</h2>")[1].split("<h2>")[0]
+    assert shown.count("<img") == SUSPECTS
+    assert shown.count("<li>") == SUSPECTS + 1
+    assert "hotdog: 0.03<br>hotdog/003.jpg" in shown
+
+
+def test_doubles_are_shown_side_by_side(page: str) -> None:
+    shown = page.split("Pictures that are there more than once")[1].split("<h2>")[0]
+    assert re.findall(r"<figcaption>(.*?)<br>(.*?)</figcaption>", shown) == [
+        ("stays in", "hotdog/000.jpg"),
+        ("left out", "hotdog/copy.jpg"),
+    ]
+
+
+def test_slices_fits_and_layers_are_tables(page: str) -> None:
+    assert "By kind, the least accurate first" in page
+    assert '<th scope="row">pizza</th><td>12</td><td>1.000 (' in page
+    assert "Over 3 fits" in page
+    assert '<th scope="row">roc auc</th><td>0.988</td><td>0.003</td>' in page
+    assert '<th scope="row">averagepool</th><td>average pooling</td><td>32</td>' in page
+
+
+def test_what_there_is_not_is_left_out(tmp_path: Path, model: Model, story: Story) -> None:
+    probe = replace(story.fitted, curves=None, suspects=())
+    page = _write(tmp_path / "report", model, replace(story, fitted=probe, tests={}, seeds={}, fits=1))
+    for absent in ("look mislabelled", "Loss by epoch", "fits</h3>", "Test: "):
+        assert absent not in page
+    assert not list((tmp_path / "report").glob("curves*"))
+
+
+def test_names_are_no_markup(tmp_path: Path, model: Model, story: Story) -> None:
+    page = _write(tmp_path / "report", model, replace(story, tests={"<b>/x": story.tests["data/test"]}))
+    assert "<b>" not in page
+    assert "Test: &lt;b&gt;/x" in page
+
+
+def test_the_card_has_slices_and_fits(story: Story) -> None:
+    text = card(story)
+    assert "By kind, the least accurate first:\n\n| kind | photos | accuracy | false positive rate |\n" in text
+    assert "|---|---|---|---|\n| pizza | 12 | 1.000 (" in text
+    assert "### Over 3 fits\n" in text
+    assert "| roc_auc | 0.988 ± 0.003 |" in text
+    one = card(replace(story, seeds={}, fits=1, tests={}))
+    assert "fits\n" not in one
+    assert not re.search(r"\n\n\n", text), "one empty line is enough"
+
+
+def test_a_slice_named_with_a_bar_stays_in_its_column(story: Story) -> None:
+    evaluation = story.tests["data/test"]
+    (part,) = evaluation.slices
+    odd = replace(evaluation, slices=(replace(part, name="a|b"),))
+    assert "| a\\|b | 12 |" in card(replace(story, tests={"data/test": odd}))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1200])
+@pytest.mark.parametrize("width", [360, 1280])
 def test_it_is_read_on_any_screen(report: Path, tmp_path: Path, scheme: Literal["light", "dark"], width: int) -> None:
     alone = shutil.copy(report / "index.html", tmp_path / "report.html")
     with open_browser() as browser:
@@ -42,16 +165,20 @@ def test_it_is_read_on_any_screen(report: Path, tmp_path: Path, scheme: Literal[
         page.goto(f"file://{alone}")
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing is wider than the screen"
         assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
+        charts = page.locator(".charts img").evaluate_all("images => images.map(image => image.clientWidth)")
+        assert min(charts) >= 300, "letters in charts can be read"
         headings = page.locator("h2").all_inner_texts()
-        assert headings == [
-            "The photos",
-            "The fit",
-            "Photos held back for validation",
-            "Test: data/test",
-            "Inside the network",
-        ]
+        assert headings == [_HEADINGS[0], "Photos that look mislabelled", *_HEADINGS[1:]]
         ground, ink = (
             [int(number) for number in re.findall(r"\d+", page.evaluate(f"getComputedStyle(document.body).{name}"))]
             for name in ("backgroundColor", "color")
         )
         assert abs(sum(ground) - sum(ink)) > 400, "the text stands out"
+
+
+@pytest.mark.slow
+def test_training_writes_it(trained_models: Path) -> None:
+    page = (trained_models / current_version(trained_models) / "report" / "index.html").read_text()
+    assert _needs_no_other_file(page)
+    headings = re.findall(r"<h2>(.*?)</h2>", page)
+    assert [heading for heading in headings if "mislabelled" not in heading] == _HEADINGS

@@ -1,0 +1,331 @@
+"""Whatever is wrong with photos, folders, weights or disks ends in a sentence, and leaves the registry as it was."""
+
+import json
+import math
+import os
+import struct
+import subprocess
+import sys
+import time
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+from click.testing import CliRunner, Result
+
+from service.cli import main
+from service.model import current_version, open_model
+from tests.conftest import ROOT
+from tests.fixtures.disk import Disk, disk, read_only
+from tests.fixtures.drawing import draw, draw_folder, encode
+from tests.fixtures.tiny_model import write_tiny_registry
+from training.looks import look_at
+from training.registry import METRICS
+
+__all__ = ["disk", "read_only"]
+
+NEW_LINE, NO_UTF8 = b"new\nline.jpg", b"no \xff\xfe utf-8.jpg"
+HUGE = 30_000
+
+
+def _run(*arguments: str | Path, models: Path) -> Result:
+    environment = {"SEEFOOD_MODELS": str(models)}
+    return CliRunner().invoke(main, [*map(str, arguments)], env=environment, catch_exceptions=False)
+
+
+def _command(folder: Path, models: Path, *more: str | Path) -> list[str]:
+    command = [sys.executable, "-m", "service.cli", "train", folder, "--weights", "none", "--epochs", "1", *more]
+    return [*map(str, command), "--models", str(models)]
+
+
+def _sentence(status: int, stderr: str) -> str:
+    """Return the sentence that a command ended with, after any progress."""
+    last = stderr.replace("\r", "\n").splitlines()[-1]
+    assert (status, last[:9], last[-1]) == (2, "seefood: ", "."), stderr
+    assert "Traceback" not in stderr
+    return last.removeprefix("seefood: ")
+
+
+def _versions(models: Path) -> list[str]:
+    return sorted(path.parent.name for path in models.glob(f"*/{METRICS}"))
+
+
+def _huge_png() -> bytes:
+    """Return a whole, white, black-and-white PNG of HUGE x HUGE pixels: 110 kB that decode to 900 MB."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows, row = zlib.compressobj(), b"\0" + b"\xff" * (HUGE // 8)
+    data = b"".join([*(rows.compress(row) for _ in range(HUGE)), rows.flush()])
+    header = struct.pack(">IIBBBBB", HUGE, HUGE, 1, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+def _named(folder: Path, name: bytes) -> Path:
+    return Path(os.fsdecode(os.fsencode(folder) + b"/" + name))
+
+
+@pytest.fixture
+def odd(tmp_path: Path) -> Path:
+    """Return a training folder with nearly every kind of thing that may stand in one."""
+    folder = draw_folder(tmp_path / "photos", each=36)
+    hotdogs = folder / "hotdog"
+    whole = (hotdogs / "000.jpg").read_bytes()
+    (hotdogs / "text.jpg").write_text("not a photo")
+    (hotdogs / "truncated.jpg").write_bytes(whole[: len(whole) // 2])
+    (hotdogs / "empty.jpg").touch()
+    (hotdogs / "huge.png").write_bytes(_huge_png())
+    with (hotdogs / "heavy.jpg").open("wb") as heavy:
+        heavy.truncate(20_000_001)
+    for name, seed in ((NEW_LINE, 500), (NO_UTF8, 501)):
+        _named(hotdogs, name).write_bytes(encode(draw("hotdog", seed)))
+        _named(hotdogs, b"z copy of " + name).write_bytes(_named(hotdogs, name).read_bytes())
+    for path in (hotdogs / "nested/deeper/502.jpg", hotdogs / ".hidden.jpg", hotdogs / ".hidden/photo.jpg"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode(draw("hotdog", 502)))
+    (hotdogs / "folder.jpg").mkdir()
+    (hotdogs / "dangling.jpg").symlink_to("nowhere.jpg")
+    (hotdogs / "loop.jpg").symlink_to("loop.jpg")
+    os.mkfifo(hotdogs / "pipe.jpg")
+    return folder
+
+
+def _reasons(folder: Path) -> dict[str, str]:
+    """Return what must be left out of the odd folder, and why, with names as UTF-8 can hold them."""
+    hotdogs = folder / "hotdog"
+    same = f"It shows the same picture as {hotdogs}/"
+    return {
+        f"{hotdogs}/empty.jpg": "The photo is empty (0 bytes).",
+        f"{hotdogs}/heavy.jpg": "The photo has 20,000,001 bytes; at most 20,000,000 are accepted.",
+        f"{hotdogs}/huge.png": "The photo has 30000 x 30000 pixels; at most 100,000,000 are accepted.",
+        f"{hotdogs}/text.jpg": "The bytes are not a photo, or the photo's header is damaged.",
+        f"{hotdogs}/truncated.jpg": "The JPEG photo is damaged or truncated and can't be decoded.",
+        f"{hotdogs}/z copy of new\nline.jpg": f"{same}new\\nline.jpg.",
+        f"{hotdogs}/z copy of no \\xff\\xfe utf-8.jpg": f"{same}no \\xff\\xfe utf-8.jpg.",
+    }
+
+
+def test_odd_files_are_named_and_left_out(odd: Path, tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    models.mkdir()  # so that the looks are remembered
+    for _ in range(2):
+        result = _run("check", odd, "--json", models=models)
+        assert result.exit_code == 0
+        found = json.loads(result.stdout.encode())  # strictly UTF-8
+        assert found["left_out"] == _reasons(odd)
+        assert found["photos"] == {"hotdog": 36 + 5 + 4 + 1, "not_hotdog": 36}
+    table = _run("check", odd, models=models).stdout.splitlines()
+    for path, reason in _reasons(odd).items():
+        assert f"        {path}: {reason}".replace("\n", "\\n") in table
+
+
+def test_a_huge_picture_is_not_decoded(tmp_path: Path) -> None:
+    (tmp_path / "huge.png").write_bytes(_huge_png())
+    assert (tmp_path / "huge.png").stat().st_size < 200_000
+    start = time.monotonic()
+    (look,) = look_at([tmp_path / "huge.png"])
+    assert time.monotonic() - start < 0.5, "decoding takes seconds, and 900 MB"
+    assert look.reason == "The photo has 30000 x 30000 pixels; at most 100,000,000 are accepted."
+
+
+@pytest.mark.slow
+def test_odd_files_do_not_stop_training(odd: Path, tmp_path: Path) -> None:
+    test = draw_folder(tmp_path / "test", each=3, first=2000)
+    for label in ("hotdog", "not_hotdog"):  # under both labels, so that one of them is a mistake
+        _named(test / label, NEW_LINE).write_bytes(encode(draw("hotdog", 3000)))
+        _named(test / label, NO_UTF8).write_bytes(encode(draw("not_hotdog", 3001)))
+        _named(test / label, b"pipe | <b>.jpg").write_bytes(encode(draw("hotdog", 3002)))
+    (test / "hotdog" / "text.jpg").write_text("not a photo")
+    models = tmp_path / "models"
+    result = subprocess.run(
+        _command(odd, models, "--test", test), capture_output=True, text=True, encoding="utf-8", cwd=ROOT, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    lines = result.stderr.splitlines()
+    for path, reason in _reasons(odd).items():
+        assert f"Left out: {path}: {reason}".replace("\n", "\\n") in lines
+    version = models / current_version(models)
+    page, card = ((version / name).read_text(encoding="utf-8") for name in ("report/index.html", "card.md"))
+    for text in (page, card):
+        assert "\nline.jpg" not in text
+    assert "no \\xff\\xfe utf-8.jpg" in page
+    assert "new\\nline.jpg" in card
+    assert all(line.count("|") - line.count("\\|") == 3 for line in card.splitlines() if ".jpg" in line)
+    assert open_model(models).metadata.metrics["validation"]["accuracy"]["value"] >= 0
+
+
+@pytest.mark.parametrize("command", ["check", "train"])
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("missing", "can't be read as a folder: No such file or directory."),
+        ("file", "can't be read as a folder: Not a directory."),
+        ("empty", "must have exactly two subfolders, one for each class; found: none."),
+        ("one class", "must have exactly two subfolders, one for each class; found: hotdog."),
+        ("three classes", "must have exactly two subfolders, one for each class; found: hotdog, not_hotdog, pizza."),
+        ("no photos", "has 0 photos of hotdog and 0 of not_hotdog; at least 32 of each are needed."),
+        ("few photos", "has 31 photos of hotdog and 32 of not_hotdog; at least 32 of each are needed."),
+        ("tested on", "is given twice; name different folders to learn from and to test on."),
+        (
+            "odd class",
+            "/not\\n\\xff can't be the name of a class, as it can't be printed; rename the folder.",
+        ),
+    ],
+)
+def test_a_folder_that_cannot_be_trained_on(command: str, change: str, sentence: str, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    empty = change in ("missing", "empty", "no photos")
+    if change not in ("missing", "empty"):
+        draw_folder(folder, each=0 if empty else 32)
+    elif change == "empty":
+        folder.mkdir()
+    more: list[str | Path] = []
+    if change == "file":
+        folder = folder / "hotdog" / "000.jpg"
+    elif change == "one class":
+        (folder / "not_hotdog").rename(tmp_path / "elsewhere")
+    elif change == "three classes":
+        (folder / "pizza").mkdir()
+    elif change == "few photos":
+        (folder / "hotdog" / "007.jpg").rename(folder / "hotdog" / ".007.jpg")
+    elif change == "tested on":
+        more = ["--test", folder]
+    elif change == "odd class":
+        (folder / "not_hotdog").rename(_named(folder, b"not\n\xff"))
+    result = _run(command, folder, *more, models=tmp_path / "models")
+    joint = "" if change == "odd class" else " "
+    assert _sentence(result.exit_code, result.stderr) == f"{folder}{joint}{sentence}"
+    assert (result.stdout, result.stderr.count("\n")) == ("", 1)
+    assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize("command", ["check", "train"])
+def test_too_few_photos_that_can_be_read(command: str, tmp_path: Path) -> None:
+    folder = draw_folder(tmp_path / "photos", each=32)
+    (folder / "hotdog" / "000.jpg").write_text("not a photo")
+    result = _run(command, folder, *(["--weights", "none"] if command == "train" else []), models=tmp_path / "models")
+    if command == "check":  # it only looks
+        assert (result.exit_code, result.stderr) == (0, "")
+        return
+    assert "/hotdog/000.jpg the first; there remain 31 photos of hotdog" in _sentence(result.exit_code, result.stderr)
+    assert _versions(tmp_path / "models") == []
+
+
+def _train_quickly(folder: Path, models: Path) -> str:
+    result = _run("train", folder, "--weights", "none", models=models)
+    assert result.stderr.count("\n") == 1, "it ends before anything is computed"
+    return _sentence(result.exit_code, result.stderr)
+
+
+def test_a_read_only_output(read_only: Path, tmp_path: Path) -> None:
+    folder = draw_folder(tmp_path / "photos", each=32)
+    expected = "can't be used: Read-only file system; name a folder that can be written to."
+    assert _train_quickly(folder, read_only).endswith(expected)
+    assert _train_quickly(folder, read_only / "models") == f"The output folder {read_only}/models {expected}"
+    assert _run("check", folder, models=read_only).exit_code == 0, "looking needs nowhere to write"
+
+
+def test_an_output_that_is_a_file(tmp_path: Path) -> None:
+    folder = draw_folder(tmp_path / "photos", each=32)
+    file = tmp_path / "models"
+    file.write_text("mine")
+    assert _train_quickly(folder, file).startswith(f"The output folder {file} can't be used: File exists; name a")
+    assert _train_quickly(folder, file / "models").endswith(
+        "/models can't be used: Not a directory; name a folder that can be written to."
+    )
+    assert file.read_text() == "mine"
+
+
+# By what is being written: what shows that it is about to be, and how many bytes of the disk are left.
+FULL: dict[str, tuple[str | None, int]] = {
+    "cache": (None, 8192),
+    "checkpoint": (".runs/*", 1_000_000),
+    "export": (".2*-*", 1_000_000),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", FULL)
+def test_a_full_disk(stage: str, disk: Disk, tmp_path: Path) -> None:
+    folder = draw_folder(tmp_path / "photos", each=33)
+    models = write_tiny_registry(disk.folder / "models")
+    before = {path.name for path in models.glob("[!.]*")}
+    sign, spare = FULL[stage]
+    with (tmp_path / "stderr").open("w+") as stderr:
+        process = subprocess.Popen(_command(folder, models), cwd=ROOT, stderr=stderr, stdout=subprocess.DEVNULL)
+        try:
+            _until(lambda: sign is None or any(models.glob(sign)) or process.poll() is not None)
+            assert process.poll() is None, (tmp_path / "stderr").read_text()
+            disk.fill(process.pid, spare)
+            status = process.wait(300)
+        finally:
+            process.kill()
+        sentence = _sentence(status, (tmp_path / "stderr").read_text())
+    if disk.mounted:  # a limit holds for temporary files too, which are elsewhere
+        assert str(disk.folder) in sentence, "it says which disk"
+        assert "; make room on " in sentence, "it says what to do"
+    assert {path.name for path in models.glob("[!.]*")} == before
+    assert list(models.glob(".2*")) == [], "no draft is left to fill the disk further"
+    assert open_model(models).metadata.version
+    assert _run("models", models=models).stdout.splitlines()[1].startswith("* tiny ")
+
+
+def _until(reached: Callable[[], bool]) -> None:
+    end = time.monotonic() + 300
+    while not reached():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("tensor", "value"), [("layer1.0.conv1.weight", math.inf), ("bn1.running_mean", math.nan), ("conv1.weight", 3e38)]
+)
+def test_weights_that_make_the_loss_no_number(tensor: str, value: float, tmp_path: Path) -> None:
+    weights = torchvision.models.resnet18().state_dict()
+    weights[tensor].fill_(value)
+    torch.save(weights, tmp_path / "broken.pth")
+    folder = draw_folder(tmp_path / "photos", each=33)
+    models = write_tiny_registry(tmp_path / "models")
+    result = subprocess.run(
+        _command(folder, models, "--weights", tmp_path / "broken.pth"),
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+    )
+    sentence = _sentence(result.returncode, result.stderr)
+    assert "number" in sentence
+    assert "weights" in sentence
+    if not math.isfinite(value):
+        assert str(tmp_path / "broken.pth") in sentence, "it names the file"
+    assert _versions(models) == ["tiny"]
+    assert current_version(models) == "tiny"
+
+
+def test_a_current_version_that_is_gone(tmp_path: Path) -> None:
+    models = write_tiny_registry(tmp_path / "models")
+    (models / "current").write_text("gone\n")
+    photo = tmp_path / "photo.jpg"
+    photo.write_bytes(encode(draw("hotdog", 1)))
+    sentence = f"There is no model file {models}/gone/model.int8.onnx; `seefood models` lists the versions in {models}."
+    for command in (["predict", photo], ["serve"], ["models", "promote", "tiny", "--test", tmp_path]):
+        result = _run(*command, models=models)
+        assert _sentence(result.exit_code, result.stderr) == sentence
+    assert "tiny" in _run("models", models=models).stdout
+    assert _run("models", "promote", "tiny", "--force", models=models).exit_code == 0
+    assert _run("predict", photo, models=models).exit_code == 0
+
+
+@pytest.mark.parametrize("damage", ["{", "[]", '{"validation": {"accuracy": 1}}'])
+def test_damaged_metrics(damage: str, tmp_path: Path) -> None:
+    models = write_tiny_registry(tmp_path / "models")
+    (models / "tiny" / METRICS).write_text(damage)
+    result = _run("models", models=models)
+    sentence = _sentence(result.exit_code, result.stderr)
+    assert sentence.startswith(f"The figures {models}/tiny/metrics.json can't be read: ")
+    assert sentence.endswith("; restore that file, or remove the version's folder.")

@@ -1,0 +1,79 @@
+"""Other photos, other classes, no code touched: checked, trained, evaluated, promoted and served."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+
+from service.model import current_version
+from tests.conftest import ROOT
+from tests.fixtures.server import serving
+
+WEIGHTS = ROOT.parent / "shared" / "weights" / "resnet18-imagenet-partial.pth"
+
+
+@pytest.fixture(scope="module")
+def task(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of foods and objects, split into train and test."""
+    if not WEIGHTS.exists():
+        pytest.skip(f"no ImageNet weights at {WEIGHTS}")
+    folder = tmp_path_factory.mktemp("task") / "photos"
+    for part, count in (("train", 80), ("test", 40)):
+        for label, source in (("food", "foods"), ("object", "objects")):
+            found = sorted((photos / "hard_negatives" / part / source).rglob("*.jpg"))
+            (folder / part / label).mkdir(parents=True)
+            for path in found[:: len(found) // count][:count]:
+                shutil.copy(path, folder / part / label / path.name)
+    return folder
+
+
+def _seefood(models: Path, *arguments: str | Path) -> str:
+    command = [sys.executable, "-m", "service.cli", *map(str, arguments)]
+    done = subprocess.run(
+        command, env={"SEEFOOD_MODELS": str(models), "PATH": ""}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def weights(task: Path) -> Path:
+    """Return ImageNet weights of every layer: what the file lacks starts as the identity."""
+    network = torchvision.models.resnet18(zero_init_residual=True)
+    network.load_state_dict(torch.load(WEIGHTS, weights_only=True), strict=False)
+    torch.save(network.state_dict(), task.parent / "weights.pth")
+    return task.parent / "weights.pth"
+
+
+@pytest.mark.slow
+def test_foods_and_objects(task: Path, weights: Path, tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    models.mkdir()
+    assert "80 photos of food" in _seefood(models, "check", task, "--positive", "food")
+
+    started = ("train", task, "--positive", "food", "--weights", weights)
+    assert "task0/photos" not in _seefood(models, *started, "--epochs", "0")
+    probe = current_version(models)
+    assert (models / probe / "photos.csv").read_text().count("\n") == 161
+    figures = json.loads(_seefood(models, "evaluate", task / "test", "--json"))
+    assert figures["roc_auc"]["low"] > 0.9, "a linear probe tells foods from objects"
+
+    _seefood(models, *started, "--epochs", "1", "--aim", "precision=0.95", "--seeds", "2", "--drop-suspects")
+    (candidate,) = {path.parent.name for path in models.glob("[!.]*/card.md")} - {probe}
+    card = (models / candidate / "card.md").read_text()
+    assert "left out of the fit" in card
+    assert "Over 2 fits" in card
+    assert "precision=0.95" in card
+    assert current_version(models) == probe, "a candidate waits"
+    assert f"{candidate} is current" in _seefood(models, "models", "promote", candidate, "--test", task / "test")
+
+    photo = next((task / "test" / "food").glob("*.jpg"))
+    with serving(models) as server:
+        (prediction,) = server.post_photos(photo.read_bytes()).json()["predictions"]
+    assert set(prediction) == {"label", "food", "probability", "uncertain", "filename"}
+    assert prediction["food"] is True

@@ -1,0 +1,50 @@
+"""How a network is fitted: each choice on one line with its reason; docs/recipe.md has what each was measured at."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Augmentation = Literal["none", "crop", "trivial"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The choices of one fit.
+
+    Attributes:
+        epochs: how often the training photos are seen; 0: the linear probe alone.
+        probe: whether the head of a wholly pretrained network starts as a linear probe of its features, not at zero.
+        batch_size: photos a step, over all processes.
+        train_size, last_size: side of the training squares in pixels, at first and for the last third of the epochs;
+            None: the backbone's own choice.
+        learning_rate: of the head and of tensors that start from nothing.
+        last_share, first_share: of that rate, for the last and the first pretrained stage; geometric in between.
+        weight_decay: of AdamW.
+        warm_up: share of all steps over which the rates rise before they fall along a cosine.
+        label_smoothing: how far targets move from 0 and 1 towards a half, times two.
+        averaged_epochs: the weights kept are an exponential average over about so many epochs; 0: the last ones.
+        augmentation: what is done to a training photo.
+        class_weights: whether both classes weigh the same, however many photos they have.
+        teacher_share: of the target, where there is a teacher; the label is the rest.
+        auxiliary_share: what an auxiliary exit's loss adds, relative to that of the head.
+    """
+
+    epochs: int = 6
+    probe: bool = True  # features are not pulled towards a head that knows nothing yet (arXiv:2202.10054)
+    batch_size: int = 32
+    train_size: int | None = None  # small squares are quick,
+    last_size: int | None = None  # larger ones then fit the network to what it is served (arXiv:1906.06423)
+    learning_rate: float = 1e-3
+    last_share: float = 0.1  # pretrained stages know a lot already,
+    first_share: float = 0.1  # the first ones edges and colours that any photo has
+    weight_decay: float = 0.05
+    warm_up: float = 0.1
+    label_smoothing: float = 0.1  # a label of a scraped photo is wrong now and then (arXiv:1512.00567)
+    averaged_epochs: float = 1.0
+    augmentation: Augmentation = "trivial"  # arXiv:2103.10158, after random crops and mirroring
+    class_weights: bool = False
+    teacher_share: float = 0.5
+    auxiliary_share: float = 0.3  # arXiv:1409.4842
+
+    def large_epochs(self) -> int:
+        """Return how many epochs, the last ones, see the larger squares."""
+        return round(self.epochs / 3)

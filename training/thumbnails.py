@@ -1,0 +1,97 @@
+"""Photos of a report: small JPEGs inside the page, some with what speaks for and against the positive label."""
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from service.model import Model
+from service.photo import Pixels, printable, read_photo
+from training.check import Findings
+from training.evaluate import Mistake
+from training.suspects import Suspect
+
+SIDE = 160  # px
+GROUPS = 12
+_EACH = 6  # of one group
+_QUALITY = 80  # of JPEG
+_FOR, _AGAINST = np.array([214, 32, 32]), np.array([24, 82, 214])  # red and blue, RGB
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """A photo to show.
+
+    Attributes:
+        pictures: `data:` addresses, side by side.
+        words: what is said of it first.
+        name: its folder and file.
+    """
+
+    pictures: tuple[str, ...]
+    words: str
+    name: str
+
+
+def of_suspects(suspects: Sequence[Suspect]) -> list[Thumbnail]:
+    """Show photos that look mislabelled, with their label and how well it fits."""
+    return [_thumbnail(each.path, f"{each.label}: {each.quality:.2f}") for each in suspects]
+
+
+def of_groups(findings: Findings) -> list[tuple[str, list[Thumbnail]]]:
+    """Show the first groups of photos with the same picture, the worst kind first, each with what is wrong."""
+    kinds = {
+        "One picture under both labels": findings.contradictions,
+        "One picture to learn from and held back": findings.leaks,
+        "One picture more than once": findings.doubles,
+    }
+    groups = [(kind, group) for kind, found in kinds.items() for group in found][:GROUPS]
+    words = {True: "left out", False: "stays in"}
+    return [
+        (kind, [_thumbnail(path, words[path in findings.left_out]) for path in group[:_EACH]]) for kind, group in groups
+    ]
+
+
+def of_mistakes(model: Model, mistakes: Sequence[Mistake]) -> list[Thumbnail]:
+    """Show wrong verdicts, each beside its class activation map: red speaks for the positive label, blue against it."""
+    if not mistakes:
+        return []
+    _, heatmaps = model.run(np.stack([read_photo(mistake.path.read_bytes(), model.size) for mistake in mistakes]))
+    shown = []
+    for mistake, heatmap in zip(mistakes, heatmaps, strict=True):
+        photo = _read(mistake.path)
+        words = f"{mistake.path.parent.name}, answered {mistake.probability:.3f}"
+        pictures = _encode(photo), _encode(overlay(photo, heatmap))
+        shown.append(Thumbnail(pictures, words, _name(mistake.path)))
+    return shown
+
+
+def overlay(photo: Pixels, heatmap: npt.NDArray[np.float32]) -> Pixels:
+    """Lay evidence, float32 [h, w], over a photo, uint8 [S, S, 3]: the stronger, the less can be seen through it."""
+    strength = np.array(Image.fromarray(heatmap).resize(photo.shape[1::-1], Image.Resampling.BILINEAR))[..., None]
+    opacity = 0.75 * np.abs(strength) / (np.abs(heatmap).max() + 1e-9)
+    mixed: npt.NDArray[np.float64] = photo * (1 - opacity) + np.where(strength > 0, _FOR, _AGAINST) * opacity
+    return mixed.round().astype(np.uint8)
+
+
+def _thumbnail(path: Path, words: str) -> Thumbnail:
+    return Thumbnail((_encode(_read(path)),), words, _name(path))
+
+
+def _read(path: Path) -> Pixels:
+    return read_photo(path.read_bytes(), SIDE)
+
+
+def _name(path: Path) -> str:
+    return printable(Path(path.parent.name, path.name))
+
+
+def _encode(photo: Pixels) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(photo).save(buffer, "JPEG", quality=_QUALITY)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
