@@ -67,6 +67,9 @@ class Model:
             raise SeeFoodError(f"{path} is not a seefood model: {error}; export it with seefood train.") from error
         if self.metadata.resize != RESIZE_POLICY:
             raise SeeFoodError(f"{path} wants photos resized by '{self.metadata.resize}', not by '{RESIZE_POLICY}'.")
+        missing = {"probability", "heatmap"} - {output.name for output in self._session.get_outputs()}
+        if missing:
+            raise SeeFoodError(f"{path} has no output {min(missing)}; export it with seefood train.")
         self.size: int = self._session.get_inputs()[0].shape[1]
         self.warm = False
 

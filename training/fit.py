@@ -188,7 +188,8 @@ def precision() -> Literal["bf16-mixed", "16-mixed", "32-true"]:
     """Return bfloat16 autocast where the hardware multiplies it natively (twice as fast), else what is next best."""
     if torch.cuda.is_available():
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
-    return "bf16-mixed" if torch.cpu.get_capabilities().get("amx_bf16") else "32-true"
+    native = torch.cpu.get_capabilities()
+    return "bf16-mixed" if native.get("amx_bf16") or native.get("avx512_bf16") else "32-true"
 
 
 def keep_memory() -> None:

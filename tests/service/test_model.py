@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
 
@@ -75,6 +76,12 @@ def test_a_cuda_session_that_falls_back_is_refused_when_asked_for(
     assert "Serving on the CPU." in caplog.text
 
 
+def _without_heatmap(path: Path) -> None:
+    model = onnx.load(path)
+    del model.graph.output[1]
+    onnx.save(model, path)
+
+
 @pytest.mark.parametrize(
     ("break_it", "sentence"),
     [
@@ -86,6 +93,7 @@ def test_a_cuda_session_that_falls_back_is_refused_when_asked_for(
             lambda path: write_tiny_model(path, replace(METADATA, resize="pad").to_properties()),
             "wants photos resized by 'pad', not by 'squash'",
         ),
+        (_without_heatmap, "has no output heatmap; export it with seefood train"),
     ],
 )
 def test_a_wrong_file_is_named(tmp_path: Path, break_it: object, sentence: str) -> None:
