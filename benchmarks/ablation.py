@@ -36,7 +36,7 @@ from training.teacher import ANSWERS, Teacher
 
 SEEDS = (0, 1, 2)
 FIT_PHOTOS, MEASURED_PHOTOS = 500, 300
-BASE = Recipe(epochs=3, train_size=96, last_size=96)
+BASE = Recipe(epochs=6, batch_size=16, train_size=96, last_size=96, probe=False)
 
 Array = npt.NDArray[np.float32]
 
@@ -56,8 +56,10 @@ CHOICES = {
     "the recipe, small": Choice(),
     "half of the target by a teacher": Choice(teacher=True),
     "without suspected photos": Choice(drop_suspects=True),
-    "head starts at zero, not as a linear probe": Choice(replace(BASE, probe=False)),
-    "linear probe alone": Choice(replace(BASE, epochs=0)),
+    "head starts as a linear probe, not at zero": Choice(replace(BASE, probe=True)),
+    "linear probe alone": Choice(replace(BASE, epochs=0, probe=True)),
+    "half the epochs": Choice(replace(BASE, epochs=3)),
+    "batches of 32, not 16": Choice(replace(BASE, batch_size=32)),
     "first stages ten times slower than the last": Choice(replace(BASE, first_share=0.01)),
     "pretrained stages as fast as fresh ones": Choice(replace(BASE, first_share=1.0, last_share=1.0)),
     "last weights, not averaged ones": Choice(replace(BASE, averaged_epochs=0)),

@@ -28,7 +28,7 @@ class Recipe:
         auxiliary_share: what an auxiliary exit's loss adds, relative to that of the head.
     """
 
-    epochs: int = 6
+    epochs: int = 12
     probe: bool = True  # features are not pulled towards a head that knows nothing yet (arXiv:2202.10054)
     batch_size: int = 32
     train_size: int | None = None  # small squares are quick,
