@@ -8,19 +8,26 @@ from pathlib import Path
 import filetype
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+import pi_heif
+from PIL import Image, ImageCms, ImageOps
 
 Pixels = npt.NDArray[np.uint8]
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")  # JPEG brings MPO along: a second picture behind the first
-SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp")
+FORMATS = ("JPEG", "PNG", "WEBP", "HEIF", "AVIF", "GIF", "BMP")  # JPEG brings MPO along: a second picture behind it
+SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".heic", ".heif", ".avif", ".gif", ".bmp")
+NAMES = "JPEG, PNG, WebP, HEIC, AVIF, GIF or BMP"
 MAX_BYTES = 20_000_000
 MAX_PIXELS = 100_000_000
 RESIZE_POLICY = "squash"  # the whole photo on a square: a long hotdog keeps both ends
+_KINDS = ("jpeg", "png", "webp", "heic", "heif", "avif", "gif", "bmp")  # as filetype names them
 _FILTER = Image.Resampling.BILINEAR
 _SPARE = 2.0  # a reduction by a whole factor leaves twice the size asked for, so that the last resize still filters
 
+pi_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit only warns; `decode` raises PhotoTooLarge instead
+
+
+_SRGB = ImageCms.createProfile("sRGB")
 
 
 class PhotoError(Exception):
@@ -44,10 +51,10 @@ class PhotoTooLarge(PhotoError):
 
 
 def decode(data: bytes, *, at_least: int, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Decode one photo to an upright RGB image, alpha on white, at a reduced scale where that is cheaper.
+    """Decode one photo to an upright sRGB image, alpha on white, at a reduced scale where that is cheaper.
 
     Args:
-        data: an encoded JPEG, PNG, WebP, GIF (its first frame) or BMP.
+        data: an encoded photo in one of FORMATS; of several frames the first.
         at_least: neither side is reduced below this many pixels; smaller photos keep their size.
         max_pixels: width x height allowed, checked on the header before any pixel is decoded.
 
@@ -63,7 +70,7 @@ def decode(data: bytes, *, at_least: int, max_pixels: int = MAX_PIXELS) -> Image
     try:
         image.draft("RGB", (at_least, at_least))
         image.load()
-        return _flat(_reduced(_upright(image), at_least))
+        return _flat(_in_srgb(_reduced(_upright(image), at_least)))
     except Exception as error:  # Pillow's decoders raise nearly every built-in type on damaged bytes
         raise UndecodablePhoto(f"The {image.format} photo is damaged or truncated and can't be decoded.") from error
 
@@ -118,9 +125,9 @@ def _open(data: bytes) -> Image.Image:
         return Image.open(io.BytesIO(data), formats=FORMATS)
     except Exception as error:  # as in `decode`
         kind = filetype.guess_mime(data)
-        if kind is None or kind.removeprefix("image/") in ("jpeg", "png", "webp", "gif", "bmp"):
+        if kind is None or kind.removeprefix("image/") in _KINDS:
             raise UndecodablePhoto("The bytes are not a photo, or the photo's header is damaged.") from error
-        raise UnsupportedPhoto(f"Files of type {kind} are not read; send JPEG, PNG, WebP, GIF or BMP.") from error
+        raise UnsupportedPhoto(f"Files of type {kind} are not read; send {NAMES}.") from error
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -135,6 +142,15 @@ def _reduced(image: Image.Image, at_least: int) -> Image.Image:
     if factor < 2 or image.mode not in ("L", "RGB", "RGBA", "CMYK", "YCbCr"):
         return image
     return image.reduce(factor)
+
+
+def _in_srgb(image: Image.Image) -> Image.Image:
+    """Convert from the colour space that a phone or an editor embeds (ICC.1), such as Display P3."""
+    if profile := image.info.get("icc_profile"):
+        with contextlib.suppress(Exception):  # as in `_upright`
+            mode = "RGBA" if image.mode == "RGBA" else "RGB"
+            return ImageCms.profileToProfile(image, io.BytesIO(profile), _SRGB, outputMode=mode) or image
+    return image
 
 
 def _flat(image: Image.Image) -> Image.Image:

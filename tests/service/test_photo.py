@@ -21,6 +21,7 @@ from service.photo import (
     square,
 )
 from tests.fixtures.drawing import draw, encode
+from tests.fixtures.files import ARITHMETIC_JPEG, display_p3
 
 ORIENTATION = 0x0112
 # How a camera held so stores an upright scene (EXIF 2.32, section 4.6.5).
@@ -44,9 +45,31 @@ def _near(data: bytes, colour: tuple[int, ...], tolerance: int = 6) -> bool:
     return max(abs(a - b) for a, b in zip(_colour(data), colour, strict=True)) <= tolerance
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "MPO"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "MPO", "HEIF", "AVIF"])
 def test_each_format_is_read(kind: str) -> None:
     assert _near(encode(Image.new("RGB", (40, 30), RED), kind), RED)
+
+
+def test_progressive_and_arithmetic_jpegs_are_read() -> None:
+    assert _near(encode(Image.new("RGB", (40, 30), RED), progressive=True), RED)
+    assert b"\xff\xc9" in ARITHMETIC_JPEG, "SOF9 of ITU T.81: arithmetic coding"
+    assert _near(ARITHMETIC_JPEG, RED)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF", "HEIF"])
+def test_wide_colours_become_srgb(kind: str) -> None:
+    """The reddest red of a P3 display is beyond sRGB; half of it is not, and must come out as what it looks like."""
+    data = encode(Image.new("RGB", (40, 30), (128, 64, 64)), kind, icc_profile=display_p3())
+    assert _near(data, (136, 60, 62), tolerance=4)
+
+
+def test_colours_with_alpha_or_of_one_channel_keep_what_they_are() -> None:
+    assert _near(encode(Image.new("RGBA", (40, 30), (*RED, 0)), "PNG", icc_profile=display_p3()), WHITE)
+    assert _near(encode(Image.new("L", (40, 30), 90), "PNG", icc_profile=display_p3()), (90, 90, 90))
+
+
+def test_a_damaged_profile_does_not_spoil_good_pixels() -> None:
+    assert _near(encode(Image.new("RGB", (40, 30), RED), icc_profile=display_p3()[:200]), RED)
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "P", "CMYK", "YCbCr", "RGB"])
@@ -83,13 +106,13 @@ def test_the_first_frame_of_an_animation_counts() -> None:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF", "HEIF"])
 def test_orientation_is_honoured(kind: str, orientation: int) -> None:
     upright = draw("hotdog", 1, (96, 64))
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
     stored = upright.transpose(STORED_AS[orientation]) if orientation in STORED_AS else upright
-    data = encode(stored, kind, exif=exif, **({"lossless": True} if kind == "WEBP" else {}))
+    data = encode(stored, kind, exif=exif.tobytes(), **({"lossless": True} if kind == "WEBP" else {}))
     seen = decode(data, at_least=64)
     assert seen.size == upright.size
     assert np.abs(np.asarray(seen, np.int16) - np.asarray(upright, np.int16)).mean() < 6
@@ -160,7 +183,7 @@ def _tiff() -> bytes:
         (lambda: _png_of(50, 50), UndecodablePhoto),
         (lambda: _tiff(), UnsupportedPhoto),
         (lambda: b"%PDF-1.7\n" + b"\0" * 100, UnsupportedPhoto),
-        (lambda: b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 100, UnsupportedPhoto),
+        (lambda: b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 100, UndecodablePhoto),
         (lambda: b"PK\x03\x04" + b"\0" * 100, UnsupportedPhoto),
     ],
 )
@@ -170,7 +193,7 @@ def test_what_is_no_photo_is_a_typed_error(data: Callable[[], bytes], error: typ
     assert str(caught.value).endswith(".")
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "HEIF", "AVIF"])
 @pytest.mark.parametrize("kept", [0.2, 0.5, 0.9])
 def test_truncated_photos_are_undecodable(kind: str, kept: float) -> None:
     whole = encode(draw("hotdog", 1, (320, 240)), kind)
