@@ -1,6 +1,7 @@
 """Bytes in, one upright RGB photo out: every format, limit and resize is decided here, for serving and training."""
 
 import contextlib
+import functools
 import io
 import os
 from pathlib import Path
@@ -27,7 +28,8 @@ pi_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=Fa
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit only warns; `decode` raises PhotoTooLarge instead
 
 
-_SRGB = ImageCms.createProfile("sRGB")
+_SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+_MAX_PROFILE = 1_000_000  # bytes; those of cameras have some hundred, of printers up to a few hundred thousand
 
 
 class PhotoError(Exception):
@@ -146,11 +148,17 @@ def _reduced(image: Image.Image, at_least: int) -> Image.Image:
 
 def _in_srgb(image: Image.Image) -> Image.Image:
     """Convert from the colour space that a phone or an editor embeds (ICC.1), such as Display P3."""
-    if profile := image.info.get("icc_profile"):
+    profile = image.info.get("icc_profile")
+    if profile and len(profile) <= _MAX_PROFILE:
         with contextlib.suppress(Exception):  # as in `_upright`
-            mode = "RGBA" if image.mode == "RGBA" else "RGB"
-            return ImageCms.profileToProfile(image, io.BytesIO(profile), _SRGB, outputMode=mode) or image
+            return _to_srgb(profile, image.mode).apply(image)
     return image
+
+
+@functools.lru_cache(maxsize=8)  # a phone writes the same profile into each of its photos
+def _to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform:
+    wide = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+    return ImageCms.ImageCmsTransform(wide, _SRGB, mode, "RGBA" if mode == "RGBA" else "RGB")
 
 
 def _flat(image: Image.Image) -> Image.Image:

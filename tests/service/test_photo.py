@@ -68,8 +68,9 @@ def test_colours_with_alpha_or_of_one_channel_keep_what_they_are() -> None:
     assert _near(encode(Image.new("L", (40, 30), 90), "PNG", icc_profile=display_p3()), (90, 90, 90))
 
 
-def test_a_damaged_profile_does_not_spoil_good_pixels() -> None:
-    assert _near(encode(Image.new("RGB", (40, 30), RED), icc_profile=display_p3()[:200]), RED)
+@pytest.mark.parametrize("profile", [display_p3()[:200], display_p3() + bytes(1_000_000)], ids=["damaged", "huge"])
+def test_a_profile_that_is_none_does_not_spoil_good_pixels(profile: bytes) -> None:
+    assert _near(encode(Image.new("RGB", (40, 30), RED), icc_profile=profile), RED)
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "P", "CMYK", "YCbCr", "RGB"])
