@@ -11,8 +11,8 @@ import numpy as np
 from flask import Blueprint, current_app, g, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from service.model import Model
-from service.photo import PhotoError, read_photo
+from service.model import Floats, Model
+from service.photo import PhotoError, Pixels, read_photo
 from service.problems import Problem
 from service.settings import Settings
 
@@ -40,15 +40,22 @@ def predict() -> dict[str, Any]:
     uploads = _uploads(settings)
 
     started = time.perf_counter()
-    batch = np.stack([_pixels(upload, model.size, settings) for upload in uploads])
+    photos = [_pixels(upload, model.size, settings) for upload in uploads]
+    problems = [photo for photo in photos if isinstance(photo, Problem)]
+    if len(problems) == len(uploads):
+        raise problems[0]
+    batch = np.stack([photo for photo in photos if not isinstance(photo, Problem)])
     decoded = time.perf_counter()
-    probabilities, _ = model.run(batch)
+    answers = zip(*model.run(batch), strict=True)
     inferred = time.perf_counter()
 
+    wants_heatmap = request.args.get("heatmap") == "true"
     return {
         "predictions": [
-            _prediction(model, float(probability), upload.filename)
-            for probability, upload in zip(probabilities, uploads, strict=True)
+            photo.as_dict() | {"filename": upload.filename}
+            if isinstance(photo, Problem)
+            else _prediction(model, *next(answers), upload.filename, heatmap=wants_heatmap)
+            for photo, upload in zip(photos, uploads, strict=True)
         ],
         "model": {"name": model.metadata.name, "version": model.metadata.version},
         "timing_ms": {"decode": _milliseconds(decoded - started), "inference": _milliseconds(inferred - decoded)},
@@ -63,15 +70,19 @@ def describe() -> dict[str, Any]:
     return model.describe()
 
 
-def _prediction(model: Model, probability: float, filename: str | None) -> dict[str, Any]:
-    return {**model.verdict(probability).as_dict(model.metadata.positive_label), "filename": filename}
+def _prediction(
+    model: Model, probability: np.float32, evidence: Floats, filename: str | None, *, heatmap: bool
+) -> dict[str, Any]:
+    verdict = model.verdict(float(probability)).as_dict(model.metadata.positive_label) | {"filename": filename}
+    return verdict | {"heatmap": [[round(float(cell), 4) for cell in row] for row in evidence]} if heatmap else verdict
 
 
-def _pixels(upload: Upload, size: int, settings: Settings) -> Any:
+def _pixels(upload: Upload, size: int, settings: Settings) -> Pixels | Problem:
+    """Decode one photo; one that can't be used is a problem in its place, so that the others are answered."""
     try:
         return read_photo(upload.data, size, max_bytes=settings.max_bytes, max_pixels=settings.max_pixels)
     except PhotoError as error:
-        raise Problem.of_photo(error, upload.filename) from error
+        return Problem.of_photo(error, upload.filename)
 
 
 def _uploads(settings: Settings) -> list[Upload]:

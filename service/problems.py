@@ -27,6 +27,10 @@ class Problem(Exception):
         super().__init__(detail)
         self.status, self.slug, self.title, self.detail = status, slug, title, detail
 
+    def as_dict(self) -> dict[str, str | int]:
+        """Return the members that RFC 9457 names."""
+        return {"type": _TYPE + self.slug, "title": self.title, "status": self.status, "detail": self.detail}
+
     @classmethod
     def of_photo(cls, error: PhotoError, filename: str | None) -> "Problem":
         """Return the problem that a photo error is, its sentence led by the file's name where there is one."""
@@ -53,13 +57,7 @@ def _name_request(response: Response) -> Response:
 
 
 def _answer(problem: Problem) -> Response:
-    body = {
-        "type": _TYPE + problem.slug,
-        "title": problem.title,
-        "status": problem.status,
-        "detail": problem.detail,
-        "request_id": g.request_id,
-    }
+    body = problem.as_dict() | {"request_id": g.request_id}
     return Response(json.dumps(body), problem.status, content_type="application/problem+json")
 
 

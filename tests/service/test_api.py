@@ -5,6 +5,7 @@ import io
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 from flask.testing import FlaskClient
 from PIL import Image
@@ -126,10 +127,35 @@ def test_a_bad_photo_gets_its_problem(client: FlaskClient, way: str, name: str) 
     _check_problem(answer, status, slug)
 
 
-def test_a_bad_photo_among_several_is_named(client: FlaskClient) -> None:
-    answer = _post(client, (RED, "good.png"), (b"broken", "bad.png"))
+def test_a_bad_photo_among_several_gets_its_problem_in_its_place(client: FlaskClient) -> None:
+    answer = _post(client, (RED, "1.png"), (b"broken", "2.png"), (BLUE, "3.png"))
+    assert answer.status_code == 200
+    first, second, third = answer.get_json()["predictions"]
+    assert (first["filename"], first["hotdog"], third["filename"], third["hotdog"]) == ("1.png", True, "3.png", False)
+    assert second.pop("detail").startswith("2.png: ")
+    assert second == {
+        "type": "urn:problem-type:seefood:undecodable-photo",
+        "title": "The photo can't be decoded",
+        "status": 400,
+        "filename": "2.png",
+    }
+
+
+def test_several_bad_photos_and_no_other_get_the_first_ones_problem(client: FlaskClient) -> None:
+    answer = _post(client, (b"broken", "bad.png"), (b"", "empty.png"))
     _check_problem(answer, 400, "undecodable-photo")
     assert answer.get_json()["detail"].startswith("bad.png: ")
+
+
+def test_the_heatmap_comes_where_it_is_asked_for(client: FlaskClient) -> None:
+    (plain,) = _json(client, json.dumps({"image": base64.b64encode(RED).decode()})).get_json()["predictions"]
+    assert "heatmap" not in plain
+    answer = client.post("/v1/predict?heatmap=true", data=RED, content_type="image/png")
+    (prediction,) = answer.get_json()["predictions"]
+    heatmap = np.array(prediction.pop("heatmap"))
+    assert prediction == plain
+    assert heatmap.shape == (2, 2)
+    assert 1 / (1 + np.exp(-heatmap.mean())) == pytest.approx(prediction["probability"], abs=1e-3)
 
 
 BAD_REQUESTS: dict[str, tuple[dict[str, Any], int, str]] = {
