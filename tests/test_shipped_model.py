@@ -47,7 +47,9 @@ def test_the_readmes_figures_are_the_cards() -> None:
         ("test/objects", "false_positive_rate"),
     ):
         metric = metrics[folder][name]
-        assert f"{metric['value']:.3f} ({metric['low']:.3f} - {metric['high']:.3f})" in readme
+        fits = metrics["fits"][f"{folder}: {name}"]
+        value = f"{metric['value']:.3f} ({metric['low']:.3f} - {metric['high']:.3f})"
+        assert f"| {value} | {fits['mean']:.3f} ± {fits['deviation']:.3f} |" in readme
 
 
 @pytest.mark.slow

@@ -98,7 +98,8 @@ def training_loader(
     small = recipe.train_size or BACKBONES[backbone].train_size
     large = recipe.last_size or BACKBONES[backbone].last_size
     sizes = [small] * (recipe.epochs - recipe.large_epochs()) + [large] * recipe.large_epochs()
-    batch = recipe.batch_size - recipe.batch_size % ranks.world()
+    batch = max(recipe.batch(len(photos)), ranks.world())
+    batch -= batch % ranks.world()
     return DataLoader(
         TrainingSet(photos, targets, recipe.augmentation),
         batch_size=batch // ranks.world(),

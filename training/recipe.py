@@ -13,7 +13,7 @@ class Recipe:
     Attributes:
         epochs: how often the training photos are seen; 0: the linear probe alone.
         probe: whether the head of a wholly pretrained network starts as a linear probe of its features, not at zero.
-        batch_size: photos a step, over all processes.
+        batch_size: photos a step, over all processes; None: 32, and fewer of few photos.
         train_size, last_size: side of the training squares in pixels, at first and for the last third of the epochs;
             None: the backbone's own choice.
         learning_rate: of the head and of tensors that start from nothing.
@@ -30,7 +30,7 @@ class Recipe:
 
     epochs: int = 12
     probe: bool = True  # features are not pulled towards a head that knows nothing yet (arXiv:2202.10054)
-    batch_size: int = 32
+    batch_size: int | None = None
     train_size: int | None = None  # small squares are quick,
     last_size: int | None = None  # larger ones then fit the network to what it is served (arXiv:1906.06423)
     learning_rate: float = 1e-3
@@ -44,6 +44,10 @@ class Recipe:
     class_weights: bool = False
     teacher_share: float = 0.5
     auxiliary_share: float = 0.3  # arXiv:1409.4842
+
+    def batch(self, photos: int) -> int:
+        """Return how many of so many photos make a step: a small folder needs its steps, an epoch at least 32."""
+        return self.batch_size or max(8, min(32, photos // 32))
 
     def large_epochs(self) -> int:
         """Return how many epochs, the last ones, see the larger squares."""

@@ -70,7 +70,7 @@ def _fit_steps(job: Job, prepared: Prepared, absent: list[str], epoch: int) -> d
         + (f", targets {recipe.teacher_share:.0%} by the teacher {job.teacher.name}" if job.teacher else ""),
         "optimiser": f"AdamW, learning rate {rate:g} for fresh tensors and from {rate * recipe.first_share:.2g} (first "
         f"stage) to {rate * recipe.last_share:.2g} (last) for pretrained ones, weight decay {recipe.weight_decay:g}, "
-        f"batches of {recipe.batch_size}",
+        f"batches of {recipe.batch(len(prepared.training))}",
         "schedule": f"warm-up over {recipe.warm_up:.0%} of the steps, then cosine",
         "weights kept": averaged if recipe.averaged_epochs else "those of the last step",
         "augmentation": augmented[recipe.augmentation],

@@ -181,6 +181,11 @@ def test_rates_fall_towards_the_photo(name: str) -> None:
     assert learner._rate("head.weight") == 1.0
 
 
+def test_few_photos_make_small_batches() -> None:
+    assert [Recipe().batch(photos) for photos in (60, 500, 1024, 4000)] == [8, 15, 32, 32]
+    assert Recipe(batch_size=16).batch(4000) == 16
+
+
 def test_class_weights_balance_the_classes() -> None:
     photos = Photos(tuple(map(Path, "abcd")), np.array([1, 0, 0, 0], np.float32), "yes", "no")
     negative, positive = balance(photos, Recipe(class_weights=True))
