@@ -41,10 +41,8 @@ def measure(folder: Path, fitted: Fitted, tests: tuple[Path, ...], say: Callable
     """
     folder.mkdir(parents=True, exist_ok=True)
     float32, int8 = folder / FILES["float32"], folder / FILES["int8"]
-    size = fitted.classifier.size
     export.export_float32(fitted.classifier, float32)
-    export.export_int8(float32, int8, read_photos(_first(fitted.training, INT8_PHOTOS), size))
-    gates = _pass_gates(fitted, float32, int8)
+    gates = _pass_gates(fitted, float32, int8, say)
     for gate, result in gates.items():
         say(f"{gate}: {result}.")
     export.stamp(int8, fitted.metadata)
@@ -92,20 +90,38 @@ def _over_fits(measured: Sequence[Measured]) -> dict[str, tuple[float, float]]:
     return {name: (statistics.mean(found), statistics.stdev(found)) for name, found in values.items()}
 
 
-def _pass_gates(fitted: Fitted, float32: Path, int8: Path) -> Mapping[str, str]:
+def _pass_gates(fitted: Fitted, float32: Path, int8: Path, say: Callable[[str], None]) -> Mapping[str, str]:
+    """Compare the float32 file with the network, and make the int8 file; return what the gates saw."""
     size = fitted.classifier.size
     pixels = read_photos(fitted.validation, size)
     compared = pixels
     if missing := max(0, export.PARITY_PHOTOS - len(pixels)):
         compared = np.concatenate([pixels, read_photos(_first(fitted.training, missing), size)])
     parity = export.check_float32(fitted.classifier, float32, compared)
-    answers = export.probabilities(float32, pixels), export.probabilities(int8, pixels)
-    lost = export.check_int8(*answers, fitted.validation.targets, fitted.metadata.threshold)
+    lost, share = _quantise(fitted, float32, int8, pixels, say)
     accuracy, auc = (f"{0 - lost[name]:+.4f}" for name in ("accuracy", "roc_auc"))  # 0 - 0.0 is no -0.0
+    kept = f", with the last {share:.0%} of the convolutions in float32" if share else ""
     return {
         "float32 against PyTorch": f"at most {parity:.0e} apart in probability, on {len(compared)} photos",
-        "int8 against float32": f"accuracy changes by {accuracy} and ROC AUC by {auc}",
+        "int8 against float32": f"accuracy changes by {accuracy} and ROC AUC by {auc}{kept}",
     }
+
+
+def _quantise(
+    fitted: Fitted, float32: Path, int8: Path, pixels: Pixels, say: Callable[[str], None]
+) -> tuple[dict[str, float], float]:
+    """Write an int8 file that passes its gate; return what it loses, and the share of it that had to stay float32."""
+    calibration = read_photos(_first(fitted.training, INT8_PHOTOS), fitted.classifier.size)
+    exact = export.probabilities(float32, pixels)
+    for share in export.FLOAT32_SHARES:
+        export.export_int8(float32, int8, calibration, share)
+        answers = export.probabilities(int8, pixels)
+        try:
+            return export.check_int8(exact, answers, fitted.validation.targets, fitted.metadata.threshold), share
+        except export.GateError as error:
+            refusal = str(error)
+            say(f"{refusal} So more of it stays float32.")
+    raise export.GateError(f"{refusal.removesuffix('.')}, so no version was written.")
 
 
 def _write_photos(path: Path, prepared: Prepared) -> None:

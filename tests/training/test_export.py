@@ -84,6 +84,21 @@ def test_int8_is_quantised_as_it_is_fast(int8: Path) -> None:
     assert int8.stat().st_size < 12e6
 
 
+@pytest.mark.parametrize(("share", "quantised"), [(0.5, 10), (1, 0)])
+def test_a_share_of_the_convolutions_can_stay_float32(
+    share: float, quantised: int, float32: Path, photos: Pixels, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.int8.onnx"
+    export.export_int8(float32, path, photos, share)
+    graph = onnx.load(path).graph
+    tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    convolutions = [node for node in graph.node if node.op_type == "Conv"]
+    kinds = ["int8" if node.input[1] not in tensors else "float32" for node in convolutions]
+    assert kinds == ["float32", *["int8"] * quantised, *["float32"] * (20 - quantised)]
+    if share == 1:
+        np.testing.assert_allclose(export.probabilities(path, photos), export.probabilities(float32, photos), atol=1e-5)
+
+
 def test_no_path_of_the_machine_is_in_the_file(float32: Path, int8: Path) -> None:
     for path in (float32, int8):
         assert str(Path(export.__file__).parent).encode() not in path.read_bytes()

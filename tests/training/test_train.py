@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from scipy.special import log_expit
 
 from service.cli import main
-from service.model import current_version, open_model
+from service.model import Floats, current_version, open_model
 from service.scoring import score
 from tests.fixtures.drawing import draw_folder
 from training import export, train
@@ -124,6 +124,27 @@ def test_a_failed_gate_writes_no_version(gate: str, tmp_path: Path, monkeypatch:
     assert result.exit_code == 2
     assert result.stderr.splitlines()[-1].endswith("so no version was written.")
     assert not list((tmp_path / "models").glob("[!.]*"))
+
+
+@pytest.mark.slow
+def test_a_network_that_int8_hurts_stays_float32_as_far_as_it_must(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing but a file that answers as float32 does passes a gate that allows no difference."""
+    real, seen = export.check_int8, []
+
+    def strict(exact: Floats, answers: Floats, targets: Floats, threshold: float) -> dict[str, float]:
+        seen.append(float(np.abs(exact - answers).max()))
+        if seen[-1] > 1e-5:
+            raise export.GateError("It differs.")
+        return real(exact, answers, targets, threshold)
+
+    monkeypatch.setattr(export, "check_int8", strict)
+    folder = draw_folder(tmp_path / "photos", each=33)
+    result = _run("train", folder, "--weights", "none", "--epochs", "1", models=tmp_path / "models")
+    assert result.exit_code == 0, (seen, result.stderr)
+    assert len(seen) == len(export.FLOAT32_SHARES)
+    assert "with the last 100% of the convolutions in float32" in result.stderr
 
 
 @pytest.mark.slow
