@@ -3,16 +3,18 @@
 import base64
 import binascii
 import json
-import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-import numpy as np
 from flask import Blueprint, current_app, g, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from service.model import Floats, Model
+from service.batcher import Answer
+from service.model import Model
 from service.photo import PhotoError, Pixels, read_photo
+from service.pipeline import Done, Full, Pipeline
 from service.problems import Problem
 from service.settings import Settings
 
@@ -37,28 +39,34 @@ def predict() -> dict[str, Any]:
     """Answer the photos of one request: photo -> batch -> model -> verdict."""
     settings: Settings = current_app.extensions["settings"]
     model: Model = current_app.extensions["model"]
+    pipeline: Pipeline = current_app.extensions["pipeline"]
+    if pipeline.full:
+        raise Full  # before the photo is received, which costs more than saying no
     uploads = _uploads(settings)
-
-    started = time.perf_counter()
-    photos = [_pixels(upload, model.size, settings) for upload in uploads]
-    problems = [photo for photo in photos if isinstance(photo, Problem)]
+    done = pipeline.answer([_reader(upload, model.size, settings) for upload in uploads], settings.deadline)
+    problems = [
+        Problem.of_photo(one, upload.filename)
+        for one, upload in zip(done, uploads, strict=True)
+        if isinstance(one, PhotoError)
+    ]
     if len(problems) == len(uploads):
         raise problems[0]
-    batch = np.stack([photo for photo in photos if not isinstance(photo, Problem)])
-    decoded = time.perf_counter()
-    answers = zip(*model.run(batch), strict=True)
-    inferred = time.perf_counter()
 
     wants_heatmap = request.args.get("heatmap") == "true"
+    answered = [one for one in done if isinstance(one, Done)]
     return {
         "predictions": [
-            photo.as_dict() | {"filename": upload.filename}
-            if isinstance(photo, Problem)
-            else _prediction(model, *next(answers), upload.filename, heatmap=wants_heatmap)
-            for photo, upload in zip(photos, uploads, strict=True)
+            Problem.of_photo(one, upload.filename).as_dict() | {"filename": upload.filename}
+            if isinstance(one, PhotoError)
+            else _prediction(model, one.answer, upload.filename, heatmap=wants_heatmap)
+            for one, upload in zip(done, uploads, strict=True)
         ],
         "model": {"name": model.metadata.name, "version": model.metadata.version},
-        "timing_ms": {"decode": _milliseconds(decoded - started), "inference": _milliseconds(inferred - decoded)},
+        "timing_ms": {
+            "decode": _milliseconds(max(one.decoded for one in answered)),
+            "queue": _milliseconds(max(one.waited for one in answered)),
+            "inference": _milliseconds(max(one.answer.inferred for one in answered)),
+        },
         "request_id": g.request_id,
     }
 
@@ -70,19 +78,14 @@ def describe() -> dict[str, Any]:
     return model.describe()
 
 
-def _prediction(
-    model: Model, probability: np.float32, evidence: Floats, filename: str | None, *, heatmap: bool
-) -> dict[str, Any]:
-    verdict = model.verdict(float(probability)).as_dict(model.metadata.positive_label) | {"filename": filename}
-    return verdict | {"heatmap": [[round(float(cell), 4) for cell in row] for row in evidence]} if heatmap else verdict
+def _prediction(model: Model, answer: Answer, filename: str | None, *, heatmap: bool) -> dict[str, Any]:
+    verdict = model.verdict(answer.probability).as_dict(model.metadata.positive_label) | {"filename": filename}
+    return verdict | {"heatmap": answer.heatmap.astype(float).round(4).tolist()} if heatmap else verdict
 
 
-def _pixels(upload: Upload, size: int, settings: Settings) -> Pixels | Problem:
-    """Decode one photo; one that can't be used is a problem in its place, so that the others are answered."""
-    try:
-        return read_photo(upload.data, size, max_bytes=settings.max_bytes, max_pixels=settings.max_pixels)
-    except PhotoError as error:
-        return Problem.of_photo(error, upload.filename)
+def _reader(upload: Upload, size: int, settings: Settings) -> Callable[[], Pixels]:
+    limits = {"max_bytes": settings.max_bytes, "max_pixels": settings.max_pixels}
+    return partial(read_photo, upload.data, size, **limits)
 
 
 def _uploads(settings: Settings) -> list[Upload]:

@@ -1,7 +1,9 @@
 """The application: settings, model, routes and error bodies, wired together."""
 
 import sys
+from dataclasses import replace
 
+import loky
 from flask import Flask, Response
 
 from service import problems
@@ -9,8 +11,10 @@ from service.api import api
 from service.errors import SeeFoodError
 from service.model import Model, open_model
 from service.ops import ops
+from service.pipeline import Pipeline
 from service.settings import Settings
 
+LARGEST_BATCH = {"cpu": 8, "cuda": 32}  # by device: on a CPU larger ones are no faster
 _CANT_LOAD = 4  # the exit status on which gunicorn stops the service instead of starting the worker again
 
 
@@ -23,12 +27,12 @@ def create_app(settings: Settings | None = None, model: Model | None = None) -> 
     settings = settings or Settings.from_env()
     if model is None:
         model = open_model(settings.models, settings.model, settings.device, settings.precision)
-        model.warm_up()
+        model.warm_up(LARGEST_BATCH[model.device])
     app = Flask(__name__, static_folder="web", static_url_path="/web")
     # Base64 makes a photo a third larger, and multipart adds a few lines.
     app.config["MAX_CONTENT_LENGTH"] = settings.max_bytes * 4 // 3 + 65536
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    app.extensions |= {"settings": settings, "model": model}
+    app.extensions |= {"settings": settings, "model": model, "pipeline": _pipeline(settings, model)}
     problems.register(app)
     app.register_blueprint(api)
     app.register_blueprint(ops)
@@ -41,10 +45,17 @@ def page(app: Flask) -> Response:
     return app.send_static_file("index.html")
 
 
-def worker() -> Flask:
+def worker(version: str = "") -> Flask:
     """Make the application for gunicorn: what can't be served ends the worker with one sentence on stderr."""
     try:
-        return create_app()
+        settings = Settings.from_env()
+        return create_app(replace(settings, model=version or settings.model))
     except SeeFoodError as error:
         sys.stderr.write(f"seefood: {error}\n")
         sys.exit(_CANT_LOAD)
+
+
+def _pipeline(settings: Settings, model: Model) -> Pipeline:
+    workers = settings.workers or loky.cpu_count()
+    decoders = max(1, loky.cpu_count() // workers)
+    return Pipeline(model, places=settings.queue, decoders=decoders, largest_batch=LARGEST_BATCH[model.device])

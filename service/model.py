@@ -78,9 +78,10 @@ class Model:
         probability, heatmap = self._session.run(["probability", "heatmap"], {"pixels": pixels})
         return probability, heatmap
 
-    def warm_up(self) -> None:
-        """Run one black square, so that the first photo does not pay for what ONNX Runtime sets up lazily."""
-        self.run(np.zeros((1, self.size, self.size, 3), np.uint8))
+    def warm_up(self, largest: int = 1) -> None:
+        """Run black squares in every batch size, so that no photo pays for what ONNX Runtime sets up lazily."""
+        for size in range(1, largest + 1):
+            self.run(np.zeros((size, self.size, self.size, 3), np.uint8))
         self.warm = True
 
     def describe(self) -> dict[str, Any]:

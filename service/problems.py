@@ -8,6 +8,7 @@ from flask import Flask, Response, g, json, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 
 from service.photo import EmptyPhoto, PhotoError, PhotoTooLarge, UndecodablePhoto, UnsupportedPhoto
+from service.pipeline import Full, Late
 
 _TYPE = "urn:problem-type:seefood:"
 _PHOTO_PROBLEMS = {
@@ -43,6 +44,8 @@ def register(app: Flask) -> None:
     app.before_request(_identify)
     app.after_request(_name_request)
     app.register_error_handler(Problem, _answer)
+    app.register_error_handler(Full, _answer_full)
+    app.register_error_handler(Late, _answer_late)
     app.register_error_handler(HTTPException, _answer_http)
     app.register_error_handler(Exception, _answer_unexpected)
 
@@ -59,6 +62,19 @@ def _name_request(response: Response) -> Response:
 def _answer(problem: Problem) -> Response:
     body = problem.as_dict() | {"request_id": g.request_id}
     return Response(json.dumps(body), problem.status, content_type="application/problem+json")
+
+
+def _answer_full(_: Full) -> Response:
+    _drain()
+    detail = "The service is as busy as it may be; send the photo again in a second."
+    response = _answer(Problem(429, "too-many-requests", "Too Many Requests", detail))
+    response.headers["Retry-After"] = "1"
+    return response
+
+
+def _answer_late(_: Late) -> Response:
+    detail = "The photo was not answered in time, because others are before it; send it again later."
+    return _answer(Problem(504, "deadline-passed", "Gateway Timeout", detail))
 
 
 def _answer_http(error: HTTPException) -> Response:

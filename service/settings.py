@@ -28,7 +28,9 @@ class Settings:
     device: str = _setting("auto", "auto, cpu or cuda", choices=DEVICES)
     precision: str = _setting("auto", "int8 or float32; auto: int8 on a CPU, float32 on CUDA", choices=PRECISIONS)
     workers: int = _setting(0, "processes; 0: one for each CPU that is really available", smallest=0)
-    threads: int = _setting(4, "requests that one process reads and decodes at a time", smallest=1)
+    threads: int = _setting(64, "requests that one process receives and answers at a time", smallest=1)
+    queue: int = _setting(32, "photos that one process decodes or keeps waiting; more are refused with 429", smallest=1)
+    deadline: int = _setting(10, "seconds in which a photo that has arrived is answered; else 504", smallest=1)
     max_bytes: int = _setting(MAX_BYTES, "largest photo, in bytes; a whole request may be a third larger", smallest=1)
     max_pixels: int = _setting(MAX_PIXELS, "largest photo, in pixels, checked before decoding", smallest=1)
     max_images: int = _setting(16, "most photos in one request", smallest=1)
@@ -36,13 +38,19 @@ class Settings:
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
         """Read SEEFOOD_* variables; raises SeeFoodError naming the variable that can't be used."""
-        return cls(
+        settings = cls(
             **{
                 setting.name: _parse(variable, environ[variable], setting.type, **_rules(setting.metadata))
                 for setting in fields(cls)
                 if (variable := f"SEEFOOD_{setting.name.upper()}") in environ
             }
         )
+        if settings.queue < settings.max_images:
+            raise SeeFoodError(
+                f"SEEFOOD_QUEUE is {settings.queue}; it must be at least SEEFOOD_MAX_IMAGES, {settings.max_images}, "
+                "or a request of so many photos could never be answered."
+            )
+        return settings
 
 
 def _rules(metadata: Mapping[str, Any]) -> dict[str, Any]:

@@ -32,6 +32,12 @@ def test_every_setting_has_a_variable() -> None:
         ("SEEFOOD_MAX_BYTES", "-1", "SEEFOOD_MAX_BYTES is '-1'; it must be at least 1."),
         ("SEEFOOD_DEVICE", "tpu", "SEEFOOD_DEVICE is 'tpu'; it must be one of auto, cpu, cuda."),
         ("SEEFOOD_PRECISION", "int4", "SEEFOOD_PRECISION is 'int4'; it must be one of auto, int8, float32."),
+        (
+            "SEEFOOD_QUEUE",
+            "15",
+            "SEEFOOD_QUEUE is 15; it must be at least SEEFOOD_MAX_IMAGES, 16, or a request of so many photos could "
+            "never be answered.",
+        ),
     ],
 )
 def test_a_wrong_value_is_named(variable: str, value: str, sentence: str) -> None:
