@@ -1,10 +1,10 @@
 """Photos that come while the model is busy leave together in the next batch; an idle model answers one at once."""
 
+import contextlib
 import queue
-import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,42 +48,34 @@ class Batcher:
     def __init__(self, model: Model, largest: int) -> None:
         self._model = model
         self._largest = largest
-        self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="batcher", daemon=True)
-        self._thread.start()
+        self._waiting: queue.SimpleQueue[_Waiting] = queue.SimpleQueue()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="batcher")
 
     def submit(self, photos: Sequence[Pixels]) -> "list[Future[Answer]]":
         """Queue photos, uint8 [S, S, 3] each; a future that is cancelled in time costs no inference."""
         waiting = [_Waiting(pixels, Future(), time.perf_counter()) for pixels in photos]
         for one in waiting:
             self._waiting.put(one)
+        self._thread.submit(self._run)
         return [one.future for one in waiting]
 
     def close(self) -> None:
         """Answer what waits, then end the thread."""
-        self._waiting.put(None)
-        self._thread.join()
+        self._thread.shutdown()
 
     def _run(self) -> None:
-        going_on = True
-        while going_on:
-            batch, going_on = self._take()
-            batch = [one for one in batch if one.future.set_running_or_notify_cancel()]
+        """Answer all that waits; a later turn may find nothing left to do."""
+        while taken := self._take():
+            batch = [one for one in taken if one.future.set_running_or_notify_cancel()]
             if batch:
                 self._answer(batch)
 
-    def _take(self) -> tuple[list[_Waiting], bool]:
-        """Wait for the first photo alone; return the batch, and whether there will be more."""
+    def _take(self) -> list[_Waiting]:
         batch: list[_Waiting] = []
-        while len(batch) < self._largest:
-            try:
-                one = self._waiting.get(block=not batch)
-            except queue.Empty:
-                break
-            if one is None:
-                return batch, False
-            batch.append(one)
-        return batch, True
+        with contextlib.suppress(queue.Empty):
+            while len(batch) < self._largest:
+                batch.append(self._waiting.get_nowait())
+        return batch
 
     def _answer(self, batch: list[_Waiting]) -> None:
         started = time.perf_counter()

@@ -75,6 +75,8 @@ def serve(**given: str | int | None) -> None:
     open_model(settings.models, settings.model, settings.device, settings.precision)
     config = Path(__file__).parent / "gunicorn.conf.py"
     click.echo(f"seefood: serving on http://{settings.host}:{settings.port} (Ctrl-C stops)", err=True)
+    # glibc makes an arena for nearly each of many threads, and each keeps what the largest photo in it took.
+    os.environ.setdefault("MALLOC_ARENA_MAX", "2")
     # gunicorn takes this process over, so that signals reach it with nothing in between.
     os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "--config", str(config)])  # noqa: S606
 

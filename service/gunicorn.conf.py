@@ -1,6 +1,7 @@
 """How gunicorn runs the service; every value that a person may set comes from Settings.
 
-gunicorn reads this file at the start and on SIGHUP, which swaps to the version that is current by then.
+gunicorn reads this file at the start and on SIGHUP, which swaps to the version that is current by then. Nothing that is
+imported here may import ONNX Runtime: its threads do not survive the fork into a worker, which then can't end.
 """
 
 import os
@@ -12,7 +13,7 @@ import loky
 from gunicorn.arbiter import Arbiter
 
 from service.errors import SeeFoodError
-from service.model import current_version
+from service.registry import current_version
 from service.settings import Settings
 from service.worker import PatientWorker
 
@@ -61,7 +62,7 @@ workers = _settings.workers or loky.cpu_count()  # what affinity and the cgroup 
 threads = _settings.threads
 worker_connections = 8192  # most of them idle: they wait where they cost no thread
 keepalive = 75  # longer than the minute for which load balancers keep theirs, or they would send into a closed one
-preload_app = False  # each worker opens its own session: ONNX Runtime's threads do not survive a fork
+preload_app = False  # each worker opens its own session, after the fork
 _memory = Path("/dev/shm")  # noqa: S108 - gunicorn makes its own unnamed file there
 worker_tmp_dir = str(_memory) if _memory.is_dir() else None  # a heartbeat on a disk can stall a worker
 accesslog = "-"

@@ -12,10 +12,9 @@ import onnxruntime as ort
 from service.errors import SeeFoodError
 from service.metadata import Metadata
 from service.photo import RESIZE_POLICY, Pixels
+from service.registry import find_model
 
 Floats = npt.NDArray[np.float32]
-
-FILES = {"float32": "model.onnx", "int8": "model.int8.onnx"}  # of a version's folder, by precision
 
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
@@ -111,32 +110,6 @@ def open_model(models: Path, model: str = "", device: str = "auto", precision: s
             raise
         logging.getLogger(__name__).warning("%s Serving on the CPU.", error)
         return open_model(models, model, "cpu", precision, threads)
-
-
-def find_model(models: Path, model: str, precision: str) -> Path:
-    """Return the ONNX file of a version (empty: the current one) in a registry folder, or of a path to a file.
-
-    Raises:
-        SeeFoodError: there is no such file.
-    """
-    if model.endswith(".onnx"):
-        path = Path(model)
-    else:
-        version = model or current_version(models)
-        path = models / version / FILES[precision]
-    if not path.is_file():
-        raise SeeFoodError(f"There is no model file {path}; `seefood models` lists the versions in {models}.")
-    return path
-
-
-def current_version(models: Path) -> str:
-    """Return the version that a registry folder names as current; raises SeeFoodError where it names none."""
-    try:
-        return (models / "current").read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SeeFoodError(
-            f"{models} names no current model; make one with seefood train, or set SEEFOOD_MODELS or SEEFOOD_MODEL."
-        ) from error
 
 
 def _session(path: Path, device: str, threads: int) -> ort.InferenceSession:

@@ -17,7 +17,6 @@ _PHOTO_PROBLEMS = {
     UnsupportedPhoto: (415, "unsupported-photo", "Unsupported kind of photo"),
     PhotoTooLarge: (413, "photo-too-large", "The photo is too large"),
 }
-_DRAIN_AT_MOST = 5  # times the body limit
 _log = logging.getLogger(__name__)
 
 
@@ -65,7 +64,6 @@ def _answer(problem: Problem) -> Response:
 
 
 def _answer_full(_: Full) -> Response:
-    _drain()
     detail = "The service is as busy as it may be; send the photo again in a second."
     response = _answer(Problem(429, "too-many-requests", "Too Many Requests", detail))
     response.headers["Retry-After"] = "1"
@@ -82,7 +80,6 @@ def _answer_http(error: HTTPException) -> Response:
     title = HTTPStatus(code).phrase
     detail = error.description or title
     if isinstance(error, RequestEntityTooLarge):
-        _drain()
         detail = "The request's body is larger than this service accepts; send a smaller photo, or fewer at a time."
     elif code == HTTPStatus.NOT_FOUND:
         detail = f"There is nothing at {request.path}; photos are POSTed to /v1/predict."
@@ -98,12 +95,3 @@ def _answer_unexpected(error: Exception) -> Response:
     _log.exception("request %s failed", g.request_id, exc_info=error)
     detail = "The service failed on this request; its log has the reason under the request_id."
     return _answer(Problem(500, "internal-server-error", "Internal Server Error", detail))
-
-
-def _drain() -> None:
-    """Read on for a while: a client that is still sending when the connection closes never sees the answer."""
-    limit = _DRAIN_AT_MOST * (request.max_content_length or 0)
-    if (request.content_length or 0) <= limit:
-        stream = request.environ["wsgi.input"]
-        while limit > 0 and (chunk := stream.read(min(limit, 1 << 20))):
-            limit -= len(chunk)

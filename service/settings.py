@@ -29,7 +29,7 @@ class Settings:
     precision: str = _setting("auto", "int8 or float32; auto: int8 on a CPU, float32 on CUDA", choices=PRECISIONS)
     workers: int = _setting(0, "processes; 0: one for each CPU that is really available", smallest=0)
     threads: int = _setting(64, "requests that one process receives and answers at a time", smallest=1)
-    queue: int = _setting(32, "photos that one process decodes or keeps waiting; more are refused with 429", smallest=1)
+    queue: int = _setting(16, "photos that one process decodes or keeps waiting; more are refused with 429", smallest=1)
     deadline: int = _setting(10, "seconds in which a photo that has arrived is answered; else 504", smallest=1)
     max_bytes: int = _setting(MAX_BYTES, "largest photo, in bytes; a whole request may be a third larger", smallest=1)
     max_pixels: int = _setting(MAX_PIXELS, "largest photo, in pixels, checked before decoding", smallest=1)

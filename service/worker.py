@@ -1,20 +1,24 @@
-"""How one gunicorn process treats its connections: who sends nothing, or too slowly, holds up nobody else."""
+"""How one gunicorn process treats its connections: who sends nothing, slowly or in vain holds up nobody else."""
 
 import contextlib
 import selectors
 import socket
 import time
+from concurrent.futures import Future
 from functools import partial
 from types import FrameType
 from typing import Any
 
-from gunicorn.workers.gthread import TConn, ThreadWorker
+from gunicorn.http.message import Request
+from gunicorn.workers.gthread import _DEFER, TConn, ThreadWorker
 
 RECEIVE_SECONDS = 60  # a 12-megapixel photo of 4 MB by a phone's half a megabit a second
+LINGER_SECONDS = 10
+_SCRATCH = bytearray(1 << 20)  # what is thrown away
 
 
 class PatientWorker(ThreadWorker):  # type: ignore[misc]
-    """gunicorn's threaded worker, but that no connection holds a thread before its first byte or for ever."""
+    """gunicorn's threaded worker, but that no connection holds a thread before its first byte, or any for ever."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -38,12 +42,33 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))
 
     def handle(self, conn: TConn) -> Any:
-        """Answer one request of a connection, and remember since when."""
+        """Answer one request of a connection; where it is the last, close it here, and not in the worker's one loop."""
         self._receiving[conn] = time.monotonic() + RECEIVE_SECONDS
         try:
-            return super().handle(conn)
+            going_on = super().handle(conn)
         finally:
             self._receiving.pop(conn, None)
+        if not going_on and going_on is not _DEFER:
+            _close(conn.sock)
+        return going_on
+
+    def handle_request(self, req: Request, conn: TConn) -> Any:
+        """Announce the end of a connection whose body will not be read, so that nobody asks again on it."""
+        headers = dict(req.headers)
+        if req.method == "POST" and (
+            self.wsgi.extensions["pipeline"].full
+            or "TRANSFER-ENCODING" in headers
+            or int(headers.get("CONTENT-LENGTH", 0)) > self.wsgi.config["MAX_CONTENT_LENGTH"]
+        ):
+            req.force_close()
+        return super().handle_request(req, conn)
+
+    def finish_request(self, conn: TConn, fs: "Future[Any]") -> None:
+        """Forget a connection that its thread has closed, or go on with it."""
+        if conn.sock.fileno() < 0:
+            self.nr_conns -= 1
+        else:
+            super().finish_request(conn, fs)
 
     def murder_pending(self) -> None:
         """End the reading of what takes too long; a request that has arrived whole does not notice."""
@@ -66,3 +91,15 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         super()._cap_keepalive(deadline)
         for conn in self.pending_conns:  # or connections that never send a byte would hold up the stop
             conn.timeout = min(conn.timeout, deadline)
+
+
+def _close(sock: socket.socket) -> None:
+    """Close after the client has: one that still sends would else see a reset and not the answer (RFC 9112, 9.6)."""
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_WR)
+        sock.settimeout(2)
+        end = time.monotonic() + LINGER_SECONDS
+        # Linux throws away what MSG_TRUNC asks for without copying it; elsewhere it lands in the scratch.
+        while sock.recv_into(_SCRATCH, 0, socket.MSG_TRUNC) and time.monotonic() < end:
+            pass
+    sock.close()

@@ -17,7 +17,8 @@ import torchvision
 from click.testing import CliRunner, Result
 
 from service.cli import main
-from service.model import current_version, open_model
+from service.model import open_model
+from service.registry import current_version
 from tests.conftest import ROOT
 from tests.fixtures.disk import Disk, disk, read_only
 from tests.fixtures.drawing import draw, draw_folder, encode
