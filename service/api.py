@@ -93,9 +93,9 @@ def _uploads(settings: Settings) -> list[Upload]:
     if kind == "multipart/form-data":
         uploads = [Upload(file.read(), file.filename) for file in request.files.getlist("image") if file.filename]
     elif kind == "application/json":
-        uploads = [_from_json(_body())]
+        uploads = [_from_json(read_body())]
     elif kind.startswith("image/"):
-        uploads = [Upload(_body())]
+        uploads = [Upload(read_body())]
     else:
         sent = f"The body's Content-Type is {kind}" if kind else "The request has no Content-Type"
         raise Problem(415, "unsupported-media-type", "Unsupported Media Type", f"{sent}; {_HOW_TO_SEND}")
@@ -107,7 +107,8 @@ def _uploads(settings: Settings) -> list[Upload]:
     return uploads
 
 
-def _body() -> bytes:
+def read_body() -> bytes:
+    """Return the whole body; raises RequestEntityTooLarge."""
     body = request.get_data()
     if len(body) >= (request.max_content_length or 0):
         raise RequestEntityTooLarge  # a body sent in chunks says no length, and was cut off at the limit

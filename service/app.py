@@ -10,6 +10,7 @@ from service import problems
 from service.api import api
 from service.errors import SeeFoodError
 from service.model import Model, open_model
+from service.oip import oip
 from service.ops import ops
 from service.pipeline import Pipeline
 from service.settings import Settings
@@ -36,6 +37,7 @@ def create_app(settings: Settings | None = None, model: Model | None = None) -> 
     problems.register(app)
     app.register_blueprint(api)
     app.register_blueprint(ops)
+    app.register_blueprint(oip)
     app.add_url_rule("/", "page", lambda: page(app))
     return app
 

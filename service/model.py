@@ -45,6 +45,7 @@ class Model:
     Attributes:
         metadata: what the file says of itself.
         size: side of the input square in pixels.
+        grid: height and width of the heatmap.
         device: `cpu` or `cuda`, whichever the session really runs on.
         warm: whether an inference has succeeded.
     """
@@ -66,10 +67,12 @@ class Model:
             raise SeeFoodError(f"{path} is not a seefood model: {error}; export it with seefood train.") from error
         if self.metadata.resize != RESIZE_POLICY:
             raise SeeFoodError(f"{path} wants photos resized by '{self.metadata.resize}', not by '{RESIZE_POLICY}'.")
-        missing = {"probability", "heatmap"} - {output.name for output in self._session.get_outputs()}
+        outputs = {output.name: output.shape for output in self._session.get_outputs()}
+        missing = {"probability", "heatmap"} - outputs.keys()
         if missing:
             raise SeeFoodError(f"{path} has no output {min(missing)}; export it with seefood train.")
         self.size: int = self._session.get_inputs()[0].shape[1]
+        self.grid: tuple[int, int] = tuple(outputs["heatmap"][1:])
         self.warm = False
 
     def run(self, pixels: Pixels) -> tuple[Floats, Floats]:

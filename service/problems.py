@@ -60,6 +60,8 @@ def _name_request(response: Response) -> Response:
 
 def _answer(problem: Problem) -> Response:
     body = problem.as_dict() | {"request_id": g.request_id}
+    if request.path.split("/")[1] == "v2":  # where clients look for `error`, and KServe's in application/json alone
+        return Response(json.dumps({"error": problem.detail} | body), problem.status, content_type="application/json")
     return Response(json.dumps(body), problem.status, content_type="application/problem+json")
 
 
