@@ -13,6 +13,7 @@ from service.model import Model, open_model
 from service.oip import oip
 from service.ops import ops
 from service.pipeline import Pipeline
+from service.reference import reference
 from service.settings import Settings
 
 LARGEST_BATCH = {"cpu": 8, "cuda": 32}  # by device: on a CPU larger ones are no faster
@@ -38,6 +39,7 @@ def create_app(settings: Settings | None = None, model: Model | None = None) -> 
     app.register_blueprint(api)
     app.register_blueprint(ops)
     app.register_blueprint(oip)
+    app.register_blueprint(reference)
     app.add_url_rule("/", "page", lambda: page(app))
     return app
 
