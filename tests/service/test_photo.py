@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from service.photo import (
+    SUFFIXES,
     EmptyPhoto,
     PhotoError,
     PhotoTooLarge,
@@ -19,6 +20,7 @@ from service.photo import (
     find_photos,
     read_photo,
     square,
+    suffix,
 )
 from tests.fixtures.drawing import draw, encode
 from tests.fixtures.files import ARITHMETIC_JPEG, display_p3
@@ -122,6 +124,23 @@ def test_orientation_is_honoured(kind: str, orientation: int) -> None:
 def test_damaged_metadata_does_not_spoil_good_pixels() -> None:
     data = encode(Image.new("RGB", (40, 30), RED), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\x7f nonsense")
     assert _near(data, RED)
+
+
+def test_metadata_of_a_type_that_is_no_text_does_not_end_the_process() -> None:
+    data = encode(Image.new("RGB", (40, 30), RED), "HEIF", exif=Image.Exif().tobytes())
+    assert _near(data.replace(b"Exif", b"Exi\x80", 1), RED)
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        *[("JPEG", ".jpg"), ("MPO", ".jpg"), ("PNG", ".png"), ("WEBP", ".webp")],
+        *[("GIF", ".gif"), ("BMP", ".bmp"), ("HEIF", ".heic"), ("AVIF", ".avif")],
+    ],
+)
+def test_the_suffix_is_that_of_the_bytes(kind: str, expected: str) -> None:
+    assert suffix(encode(Image.new("RGB", (40, 30), RED), kind)) == expected
+    assert expected in SUFFIXES
 
 
 def test_big_jpegs_are_decoded_at_a_reduced_scale() -> None:
