@@ -43,7 +43,7 @@ def register(app: Flask) -> None:
     """Give every request an identifier, and every error of the app a problem body."""
     app.before_request(_identify)
     app.after_request(_name_request)
-    app.register_error_handler(Problem, _answer)
+    app.register_error_handler(Problem, _answer_problem)
     app.register_error_handler(Full, _answer_full)
     app.register_error_handler(Late, _answer_late)
     app.register_error_handler(HTTPException, _answer_http)
@@ -62,6 +62,11 @@ def _name_request(response: Response) -> Response:
 def _answer(problem: Problem) -> Response:
     body = problem.as_dict() | {"request_id": g.request_id}
     return Response(json.dumps(body), problem.status, content_type="application/problem+json")
+
+
+def _answer_problem(problem: Problem) -> Response:
+    _drain()  # of a problem that was seen before the photo was received
+    return _answer(problem)
 
 
 def _answer_full(_: Full) -> Response:
