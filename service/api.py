@@ -13,6 +13,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from service import overlay
 from service.batcher import Answer
+from service.feedback import FULL, Feedback
 from service.model import Model
 from service.photo import PhotoError, Pixels, read_photo
 from service.pipeline import Done, Full, Pipeline
@@ -79,6 +80,42 @@ def describe() -> dict[str, Any]:
     """Answer what the served model says of itself, and where it runs."""
     model: Model = current_app.extensions["model"]
     return model.describe()
+
+
+@api.post("/feedback")
+def feedback() -> tuple[dict[str, Any], int]:
+    """Store one photo, as it was sent, under the label that its sender says is right."""
+    settings: Settings = current_app.extensions["settings"]
+    model: Model = current_app.extensions["model"]
+    pipeline: Pipeline = current_app.extensions["pipeline"]
+    store: Feedback | None = current_app.extensions["feedback"]
+    if store is None:
+        detail = "Feedback is off, and nothing is stored; set SEEFOOD_FEEDBACK_DIR for the service to turn it on."
+        raise Problem(404, "feedback-off", "Feedback is off", detail)
+    if pipeline.full:
+        raise Full
+    upload, *more = _uploads(settings)
+    if more:
+        detail = f"The request has {len(more) + 1} photos; feedback has one label, and so is about one photo at a time."
+        raise Problem(413, "too-many-photos", "Too many photos", detail)
+    label = (request.get_json() if request.mimetype == "application/json" else request.values).get("label")
+    if label not in store.labels:
+        said = "The request has no label" if label is None else f"The label is {str(label)[:40]!r}"
+        detail = f"{said}; send 'label' with the photo, as {' or '.join(store.labels)}."
+        raise Problem(400, "unknown-label", "Unknown label", detail)
+    # Nobody needs the model's answer here, but its queue bounds how many photos are decoded at a time.
+    (done,) = pipeline.answer([_reader(upload, model.size, settings)], settings.deadline)
+    if isinstance(done, PhotoError):
+        raise Problem.of_photo(done, upload.filename)
+    try:
+        stored = store.store(upload.data, label)
+    except OSError as error:
+        current_app.logger.warning("feedback can't be stored: %s", error)
+        detail = f"The photo is not stored: {error.strerror}."
+        if error.errno in FULL:
+            raise Problem(507, "feedback-full", "No room for feedback", detail) from error
+        raise Problem(503, "feedback-unavailable", "Feedback can't be stored", detail) from error
+    return {"stored": stored}, 201 if stored else 200
 
 
 def _parameter(name: str, values: Collection[str]) -> str | None:
