@@ -3,15 +3,17 @@
 import base64
 import binascii
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from flask import Blueprint, current_app, g, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from service import overlay
 from service.batcher import Answer
+from service.feedback import FULL, Feedback
 from service.model import Model
 from service.photo import PhotoError, Pixels, read_photo
 from service.pipeline import Done, Full, Pipeline
@@ -40,10 +42,13 @@ def predict() -> dict[str, Any]:
     settings: Settings = current_app.extensions["settings"]
     model: Model = current_app.extensions["model"]
     pipeline: Pipeline = current_app.extensions["pipeline"]
+    heatmap = _parameter("heatmap", ("true", "png"))
+    upsample = _parameter("upsample", overlay.UPSAMPLE) or "bilinear"
     if pipeline.full:
         raise Full  # before the photo is received, which costs more than saying no
     uploads = _uploads(settings)
-    done = pipeline.answer([_reader(upload, model.size, settings) for upload in uploads], settings.deadline)
+    reads = [cache(_reader(upload, model.size, settings)) for upload in uploads]  # whoever reads again decodes nothing
+    done = pipeline.answer(reads, settings.deadline)
     problems = [
         Problem.of_photo(one, upload.filename)
         for one, upload in zip(done, uploads, strict=True)
@@ -52,14 +57,13 @@ def predict() -> dict[str, Any]:
     if len(problems) == len(uploads):
         raise problems[0]
 
-    wants_heatmap = request.args.get("heatmap") == "true"
     answered = [one for one in done if isinstance(one, Done)]
     return {
         "predictions": [
             Problem.of_photo(one, upload.filename).as_dict() | {"filename": upload.filename}
             if isinstance(one, PhotoError)
-            else _prediction(model, one.answer, upload.filename, heatmap=wants_heatmap)
-            for one, upload in zip(done, uploads, strict=True)
+            else _prediction(model, one.answer, upload.filename) | _evidence(one.answer, heatmap, upsample, read)
+            for one, upload, read in zip(done, uploads, reads, strict=True)
         ],
         "model": {"name": model.metadata.name, "version": model.metadata.version},
         "timing_ms": {
@@ -78,9 +82,60 @@ def describe() -> dict[str, Any]:
     return model.describe()
 
 
-def _prediction(model: Model, answer: Answer, filename: str | None, *, heatmap: bool) -> dict[str, Any]:
-    verdict = model.verdict(answer.probability).as_dict(model.metadata.positive_label) | {"filename": filename}
-    return verdict | {"heatmap": answer.heatmap.astype(float).round(4).tolist()} if heatmap else verdict
+@api.post("/feedback")
+def feedback() -> tuple[dict[str, Any], int]:
+    """Store one photo, as it was sent, under the label that its sender says is right."""
+    settings: Settings = current_app.extensions["settings"]
+    model: Model = current_app.extensions["model"]
+    pipeline: Pipeline = current_app.extensions["pipeline"]
+    store: Feedback | None = current_app.extensions["feedback"]
+    if store is None:
+        detail = "Feedback is off, and nothing is stored; set SEEFOOD_FEEDBACK_DIR for the service to turn it on."
+        raise Problem(404, "feedback-off", "Feedback is off", detail)
+    if pipeline.full:
+        raise Full
+    upload, *more = _uploads(settings)
+    if more:
+        detail = f"The request has {len(more) + 1} photos; feedback has one label, and so is about one photo at a time."
+        raise Problem(413, "too-many-photos", "Too many photos", detail)
+    label = (request.get_json() if request.mimetype == "application/json" else request.values).get("label")
+    if label not in store.labels:
+        said = "The request has no label" if label is None else f"The label is {str(label)[:40]!r}"
+        detail = f"{said}; send 'label' with the photo, as {' or '.join(store.labels)}."
+        raise Problem(400, "unknown-label", "Unknown label", detail)
+    # Nobody needs the model's answer here, but its queue bounds how many photos are decoded at a time.
+    (done,) = pipeline.answer([_reader(upload, model.size, settings)], settings.deadline)
+    if isinstance(done, PhotoError):
+        raise Problem.of_photo(done, upload.filename)
+    try:
+        stored = store.store(upload.data, label)
+    except OSError as error:
+        current_app.logger.warning("feedback can't be stored: %s", error)
+        detail = f"The photo is not stored: {error.strerror}."
+        if error.errno in FULL:
+            raise Problem(507, "feedback-full", "No room for feedback", detail) from error
+        raise Problem(503, "feedback-unavailable", "Feedback can't be stored", detail) from error
+    return {"stored": stored}, 201 if stored else 200
+
+
+def _parameter(name: str, values: Collection[str]) -> str | None:
+    """Return the value of a parameter of the address; a typing error would otherwise change the answer unseen."""
+    value = request.args.get(name)
+    if value is not None and value not in values:
+        detail = f"The parameter {name} is {value[:40]!r}; it may be {' or '.join(values)}."
+        raise Problem(400, "bad-parameter", "Bad parameter", detail)
+    return value
+
+
+def _prediction(model: Model, answer: Answer, filename: str | None) -> dict[str, Any]:
+    return model.verdict(answer.probability).as_dict(model.metadata.positive_label) | {"filename": filename}
+
+
+def _evidence(answer: Answer, heatmap: str | None, upsample: str, read: Callable[[], Pixels]) -> dict[str, Any]:
+    if heatmap == "png":
+        png = overlay.as_png(overlay.overlay(read(), answer.heatmap, upsample))
+        return {"heatmap_png": base64.b64encode(png).decode()}
+    return {"heatmap": answer.heatmap.astype(float).round(4).tolist()} if heatmap else {}
 
 
 def _reader(upload: Upload, size: int, settings: Settings) -> Callable[[], Pixels]:

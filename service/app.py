@@ -9,6 +9,7 @@ from flask import Flask, Response
 from service import problems
 from service.api import api
 from service.errors import SeeFoodError
+from service.feedback import open_feedback
 from service.model import Model, open_model
 from service.oip import oip
 from service.ops import ops
@@ -24,7 +25,7 @@ def create_app(settings: Settings | None = None, model: Model | None = None) -> 
     """Make the application of one worker, its model opened here, after the fork, and warmed up.
 
     Raises:
-        SeeFoodError: a setting can't be used, or the model can't be opened.
+        SeeFoodError: a setting can't be used, or the model or the folder for feedback can't be opened.
     """
     settings = settings or Settings.from_env()
     if model is None:
@@ -35,6 +36,7 @@ def create_app(settings: Settings | None = None, model: Model | None = None) -> 
     app.config["MAX_CONTENT_LENGTH"] = settings.max_bytes * 4 // 3 + 65536
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.extensions |= {"settings": settings, "model": model, "pipeline": _pipeline(settings, model)}
+    app.extensions["feedback"] = open_feedback(settings, model)
     problems.register(app)
     app.register_blueprint(api)
     app.register_blueprint(ops)

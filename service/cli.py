@@ -13,6 +13,7 @@ import click
 import loky
 
 from service.errors import SeeFoodError, in_words
+from service.feedback import open_feedback
 from service.model import open_model
 from service.photo import find_photos, printable, utf8
 from service.scoring import score
@@ -71,8 +72,8 @@ def serve(**given: str | int | None) -> None:
     os.environ.update({f"SEEFOOD_{name.upper()}": str(value) for name, value in given.items() if value is not None})
     settings = Settings.from_env()
     _check_address(settings)
-    # Opened once before any worker is, so that a model that can't be served is one sentence and not one a worker.
-    open_model(settings.models, settings.model, settings.device, settings.precision)
+    # Opened once before any worker is, so that what can't be served is one sentence and not one a worker.
+    open_feedback(settings, open_model(settings.models, settings.model, settings.device, settings.precision))
     config = Path(__file__).parent / "gunicorn.conf.py"
     click.echo(f"seefood: serving on http://{settings.host}:{settings.port} (Ctrl-C stops)", err=True)
     # glibc makes an arena for nearly each of many threads, and each keeps what the largest photo in it took.

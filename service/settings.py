@@ -35,6 +35,9 @@ class Settings:
     max_pixels: int = _setting(MAX_PIXELS, "largest photo, in pixels, checked before decoding", smallest=1)
     max_images: int = _setting(16, "most photos in one request", smallest=1)
 
+    feedback_dir: str = _setting("", "folder for the photos of POST /v1/feedback, kept as sent; empty: it is off")
+    feedback_max_bytes: int = _setting(1_000_000_000, "bytes that this folder may take; then 507", smallest=1)
+
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
         """Read SEEFOOD_* variables; raises SeeFoodError naming the variable that can't be used."""

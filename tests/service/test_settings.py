@@ -12,7 +12,7 @@ from service.settings import Settings
 def test_defaults() -> None:
     settings = Settings.from_env({})
     assert settings == Settings()
-    assert (settings.port, settings.max_bytes, settings.max_pixels) == (8000, 20_000_000, 100_000_000)
+    assert (settings.port, settings.max_bytes, settings.max_pixels) == (8000, 20_000_000, 50_000_000)
 
 
 def test_every_setting_has_a_variable() -> None:
