@@ -62,6 +62,5 @@ def worker(version: str = "") -> Flask:
 
 
 def _pipeline(settings: Settings, model: Model) -> Pipeline:
-    workers = settings.workers or loky.cpu_count()
-    decoders = max(1, loky.cpu_count() // workers)
+    decoders = max(1, loky.cpu_count() // settings.processes)
     return Pipeline(model, places=settings.queue, decoders=decoders, largest_batch=LARGEST_BATCH[model.device])

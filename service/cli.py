@@ -73,9 +73,13 @@ def serve(**given: str | int | None) -> None:
     settings = Settings.from_env()
     _check_address(settings)
     # Opened once before any worker is, so that what can't be served is one sentence and not one a worker.
-    open_feedback(settings, open_model(settings.models, settings.model, settings.device, settings.precision))
+    model = open_model(settings.models, settings.model, settings.device, settings.precision)
+    open_feedback(settings, model)
+    os.environ["SEEFOOD_DEVICE"] = model.device  # so that every worker takes the same, and one serves a GPU
     config = Path(__file__).parent / "gunicorn.conf.py"
-    click.echo(f"seefood: serving on http://{settings.host}:{settings.port} (Ctrl-C stops)", err=True)
+    click.echo(
+        f"seefood: serving on http://{settings.host}:{settings.port} with the {model.device} (Ctrl-C stops)", err=True
+    )
     # glibc makes an arena for nearly each of many threads, and each keeps what the largest photo in it took.
     os.environ.setdefault("MALLOC_ARENA_MAX", "2")
     # gunicorn takes this process over, so that signals reach it with nothing in between.

@@ -9,7 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import loky
 from gunicorn.arbiter import Arbiter
 
 from service.errors import SeeFoodError
@@ -58,7 +57,7 @@ def on_reload(server: Arbiter) -> None:
 wsgi_app = f"service.app:worker({_serve!r})"
 bind = f"[{_settings.host}]:{_settings.port}" if ":" in _settings.host else f"{_settings.host}:{_settings.port}"
 worker_class = PatientWorker
-workers = _settings.workers or loky.cpu_count()  # what affinity and the cgroup quota leave, not what the machine has
+workers = _settings.processes
 threads = _settings.threads
 worker_connections = 8192  # most of them idle: they wait where they cost no thread
 keepalive = 75  # longer than the minute for which load balancers keep theirs, or they would send into a closed one

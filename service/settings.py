@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import loky
+
 from service.errors import SeeFoodError
 from service.photo import MAX_BYTES, MAX_PIXELS
 
@@ -27,7 +29,7 @@ class Settings:
     model: str = _setting("", "version to serve, or the path of an ONNX file; empty: the registry's current one")
     device: str = _setting("auto", "auto, cpu or cuda", choices=DEVICES)
     precision: str = _setting("auto", "int8 or float32; auto: int8 on a CPU, float32 on CUDA", choices=PRECISIONS)
-    workers: int = _setting(0, "processes; 0: one for each CPU that is really available", smallest=0)
+    workers: int = _setting(0, "processes; 0: one for each CPU that is really available, one alone on CUDA", smallest=0)
     threads: int = _setting(64, "requests that one process receives and answers at a time", smallest=1)
     queue: int = _setting(16, "photos that one process decodes or keeps waiting; more are refused with 429", smallest=1)
     deadline: int = _setting(10, "seconds in which a photo that has arrived is answered; else 504", smallest=1)
@@ -37,6 +39,11 @@ class Settings:
 
     feedback_dir: str = _setting("", "folder for the photos of POST /v1/feedback, kept as sent; empty: it is off")
     feedback_max_bytes: int = _setting(1_000_000_000, "bytes that this folder may take; then 507", smallest=1)
+
+    @property
+    def processes(self) -> int:
+        """How many processes serve: one for each CPU that affinity and the cgroup quota leave, or one for a GPU."""
+        return self.workers or (1 if self.device == "cuda" else loky.cpu_count())
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
