@@ -6,7 +6,7 @@ from dataclasses import replace
 import loky
 from flask import Flask, Response
 
-from service import problems
+from service import access, problems
 from service.api import api
 from service.errors import SeeFoodError
 from service.feedback import open_feedback
@@ -37,6 +37,7 @@ def create_app(settings: Settings | None = None, model: Model | None = None) -> 
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.extensions |= {"settings": settings, "model": model, "pipeline": _pipeline(settings, model)}
     app.extensions["feedback"] = open_feedback(settings, model)
+    access.register(app, settings)
     problems.register(app)
     app.register_blueprint(api)
     app.register_blueprint(ops)

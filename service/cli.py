@@ -72,6 +72,7 @@ def serve(**given: str | int | None) -> None:
     os.environ.update({f"SEEFOOD_{name.upper()}": str(value) for name, value in given.items() if value is not None})
     settings = Settings.from_env()
     _check_address(settings)
+    settings.keys(), settings.origins()
     # Opened once before any worker is, so that what can't be served is one sentence and not one a worker.
     model = open_model(settings.models, settings.model, settings.device, settings.precision)
     open_feedback(settings, model)

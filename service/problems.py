@@ -1,7 +1,6 @@
 """Every error body: RFC 9457 `application/problem+json`, with one plain sentence and never a stack trace."""
 
 import logging
-import uuid
 from http import HTTPStatus
 
 from flask import Flask, Response, g, json, request
@@ -39,26 +38,16 @@ class Problem(Exception):
 
 
 def register(app: Flask) -> None:
-    """Give every request an identifier, and every error of the app a problem body."""
-    app.before_request(_identify)
-    app.after_request(_name_request)
-    app.register_error_handler(Problem, _answer)
+    """Give every error of the app a problem body."""
+    app.register_error_handler(Problem, answer)
     app.register_error_handler(Full, _answer_full)
     app.register_error_handler(Late, _answer_late)
     app.register_error_handler(HTTPException, _answer_http)
     app.register_error_handler(Exception, _answer_unexpected)
 
 
-def _identify() -> None:
-    g.request_id = uuid.uuid4().hex
-
-
-def _name_request(response: Response) -> Response:
-    response.headers["X-Request-ID"] = g.request_id
-    return response
-
-
-def _answer(problem: Problem) -> Response:
+def answer(problem: Problem) -> Response:
+    """Make a problem the answer to the request."""
     body = problem.as_dict() | {"request_id": g.request_id}
     if request.path.split("/")[1] == "v2":  # where clients look for `error`, and KServe's in application/json alone
         return Response(json.dumps({"error": problem.detail} | body), problem.status, content_type="application/json")
@@ -67,14 +56,14 @@ def _answer(problem: Problem) -> Response:
 
 def _answer_full(_: Full) -> Response:
     detail = "The service is as busy as it may be; send the photo again in a second."
-    response = _answer(Problem(429, "too-many-requests", "Too Many Requests", detail))
+    response = answer(Problem(429, "too-many-requests", "Too Many Requests", detail))
     response.headers["Retry-After"] = "1"
     return response
 
 
 def _answer_late(_: Late) -> Response:
     detail = "The photo was not answered in time, because others are before it; send it again later."
-    return _answer(Problem(504, "deadline-passed", "Gateway Timeout", detail))
+    return answer(Problem(504, "deadline-passed", "Gateway Timeout", detail))
 
 
 def _answer_http(error: HTTPException) -> Response:
@@ -87,13 +76,13 @@ def _answer_http(error: HTTPException) -> Response:
         detail = f"There is nothing at {request.path}; photos are POSTed to /v1/predict."
     elif isinstance(error, MethodNotAllowed):
         detail = f"{request.path} does not answer {request.method}; use {', '.join(sorted(error.valid_methods or ()))}."
-    response = _answer(Problem(code, title.lower().replace(" ", "-"), title, detail))
+    response = answer(Problem(code, title.lower().replace(" ", "-"), title, detail))
     if isinstance(error, MethodNotAllowed):
         response.headers["Allow"] = ", ".join(error.valid_methods or ())
     return response
 
 
 def _answer_unexpected(error: Exception) -> Response:
-    _log.exception("request %s failed", g.request_id, exc_info=error)
+    _log.error("request failed", exc_info=error)
     detail = "The service failed on this request; its log has the reason under the request_id."
-    return _answer(Problem(500, "internal-server-error", "Internal Server Error", detail))
+    return answer(Problem(500, "internal-server-error", "Internal Server Error", detail))

@@ -1,6 +1,7 @@
 """Every setting of the service: one frozen record, filled from SEEFOOD_* variables and checked before the start."""
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -8,15 +9,18 @@ from typing import Any
 
 import loky
 
-from service.errors import SeeFoodError
+from service.errors import SeeFoodError, in_words
 from service.photo import MAX_BYTES, MAX_PIXELS
 
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "int8", "float32")
 
 
-def _setting(default: Any, meaning: str, smallest: int | None = None, choices: tuple[str, ...] = ()) -> Any:
-    return field(default=default, metadata={"meaning": meaning, "smallest": smallest, "choices": choices})
+def _setting(
+    default: Any, meaning: str, smallest: int | None = None, choices: tuple[str, ...] = (), *, secret: bool = False
+) -> Any:
+    about = {"meaning": meaning, "smallest": smallest, "choices": choices}
+    return field(default=default, repr=not secret, metadata=about)
 
 
 @dataclass(frozen=True)
@@ -36,9 +40,11 @@ class Settings:
     max_bytes: int = _setting(MAX_BYTES, "largest photo, in bytes; a whole request may be a third larger", smallest=1)
     max_pixels: int = _setting(MAX_PIXELS, "largest photo, in pixels, checked before decoding", smallest=1)
     max_images: int = _setting(16, "most photos in one request", smallest=1)
-
     feedback_dir: str = _setting("", "folder for the photos of POST /v1/feedback, kept as sent; empty: it is off")
     feedback_max_bytes: int = _setting(1_000_000_000, "bytes that this folder may take; then 507", smallest=1)
+    api_keys: str = _setting("", "keys, with commas between; if any is set, /v1 and /v2 ask for one", secret=True)
+    api_keys_file: str = _setting("", "file with further keys, one a line; # begins a comment")
+    cors_origins: str = _setting("", "origins whose pages may ask, with commas between, as https://a.example; or *")
 
     @property
     def processes(self) -> int:
@@ -61,6 +67,33 @@ class Settings:
                 "or a request of so many photos could never be answered."
             )
         return settings
+
+    def keys(self) -> list[bytes]:
+        """Return the API keys; none lets everybody ask. Raises SeeFoodError where some should be and are not."""
+        keys = [os.fsencode(key) for key in _split(self.api_keys)]
+        if self.api_keys and not keys:
+            raise SeeFoodError("SEEFOOD_API_KEYS has no key in it; unset it to let everybody ask.")
+        if not self.api_keys_file:
+            return keys
+        try:
+            lines = [line.strip() for line in Path(self.api_keys_file).read_bytes().splitlines()]
+        except OSError as error:
+            raise SeeFoodError(f"SEEFOOD_API_KEYS_FILE: {in_words(error)}") from error
+        if not (listed := [line for line in lines if line and not line.startswith(b"#")]):
+            raise SeeFoodError(f"SEEFOOD_API_KEYS_FILE: {self.api_keys_file} has no key in it; write one on each line.")
+        return keys + listed
+
+    def origins(self) -> list[str]:
+        """Return the origins whose pages may ask; raises SeeFoodError naming one that no browser would send."""
+        origins = _split(self.cors_origins)
+        for origin in origins:
+            if not re.fullmatch(r"\*|[a-z][a-z0-9+.-]*://[^/\s]+", origin):
+                raise SeeFoodError(f"SEEFOOD_CORS_ORIGINS has {origin!r}; an origin is like https://a.example, or *.")
+        return origins
+
+
+def _split(text: str) -> list[str]:
+    return [part for part in map(str.strip, text.split(",")) if part]
 
 
 def _rules(metadata: Mapping[str, Any]) -> dict[str, Any]:

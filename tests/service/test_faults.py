@@ -175,8 +175,7 @@ def test_a_model_that_cant_be_served_leaves_the_old_one(models: Path, wrong: str
         time.sleep(1)
         assert _post(server).status == 200
         server.stop()
-        assert server.process.stderr is not None
-        log = server.process.stderr.read()
+        log = server.log()
     assert "seefood: still serving tiny." in log
     assert "Traceback" not in log
 

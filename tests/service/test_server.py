@@ -133,8 +133,7 @@ def test_it_stops_cleanly(tiny_models: Path, stop: signal.Signals) -> None:
         workers = running.workers()
         running.process.send_signal(stop)
         assert running.process.wait(30) == 0
-        assert running.process.stderr is not None
-        log = running.process.stderr.read()
+        log = running.log()
     assert "Traceback" not in log
     assert "was sent SIG" not in log, "each worker ended by itself"
     assert len(workers) == 2
