@@ -6,7 +6,7 @@ from dataclasses import replace
 import loky
 from flask import Flask, Response
 
-from service import access, problems
+from service import access, logs, problems
 from service.api import api
 from service.errors import SeeFoodError
 from service.feedback import open_feedback
@@ -38,6 +38,7 @@ def create_app(settings: Settings | None = None, model: Model | None = None) -> 
     app.extensions |= {"settings": settings, "model": model, "pipeline": _pipeline(settings, model)}
     app.extensions["feedback"] = open_feedback(settings, model)
     access.register(app, settings)
+    logs.register(app)
     problems.register(app)
     app.register_blueprint(api)
     app.register_blueprint(ops)

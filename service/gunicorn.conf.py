@@ -11,6 +11,7 @@ from pathlib import Path
 
 from gunicorn.arbiter import Arbiter
 
+from service import logs
 from service.errors import SeeFoodError
 from service.registry import current_version
 from service.settings import Settings
@@ -64,5 +65,5 @@ keepalive = 75  # longer than the minute for which load balancers keep theirs, o
 preload_app = False  # each worker opens its own session, after the fork
 _memory = Path("/dev/shm")  # noqa: S108 - gunicorn makes its own unnamed file there
 worker_tmp_dir = str(_memory) if _memory.is_dir() else None  # a heartbeat on a disk can stall a worker
-accesslog = "-"
+logger_class = logs.Logger  # which writes the requests too, in place of gunicorn's accesslog
 control_socket_disable = True  # a service writes nothing into the home directory of who started it
