@@ -6,7 +6,7 @@ from dataclasses import replace
 import loky
 from flask import Flask, Response
 
-from service import access, logs, problems
+from service import access, logs, metrics, problems
 from service.api import api
 from service.errors import SeeFoodError
 from service.feedback import open_feedback
@@ -39,6 +39,7 @@ def create_app(settings: Settings | None = None, model: Model | None = None) -> 
     app.extensions["feedback"] = open_feedback(settings, model)
     access.register(app, settings)
     logs.register(app)
+    metrics.register(app, model)
     problems.register(app)
     app.register_blueprint(api)
     app.register_blueprint(ops)

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import click
 import loky
 
+from service import metrics_folder
 from service.errors import SeeFoodError, in_words
 from service.feedback import open_feedback
 from service.model import open_model
@@ -73,6 +74,7 @@ def serve(**given: str | int | None) -> None:
     settings = Settings.from_env()
     _check_address(settings)
     settings.keys(), settings.origins()
+    metrics_folder.check()
     # Opened once before any worker is, so that what can't be served is one sentence and not one a worker.
     model = open_model(settings.models, settings.model, settings.device, settings.precision)
     open_feedback(settings, model)

@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 
 from gunicorn.arbiter import Arbiter
+from gunicorn.workers.base import Worker
 
-from service import logs
+from service import logs, metrics_folder
 from service.errors import SeeFoodError
 from service.registry import current_version
 from service.settings import Settings
@@ -24,7 +25,8 @@ _settings = Settings.from_env()
 def _can_be_served(version: str) -> bool:
     """Start the application on a version in a process of its own; it says on stderr what is wrong."""
     start = f"from service.app import worker; worker({version!r})"
-    return subprocess.run([sys.executable, "-c", start], check=False).returncode == 0  # noqa: S603
+    alone = {name: value for name, value in os.environ.items() if name != metrics_folder.VARIABLE}  # it is no worker
+    return subprocess.run([sys.executable, "-c", start], env=alone, check=False).returncode == 0  # noqa: S603
 
 
 def _version() -> tuple[str, bool]:
@@ -45,6 +47,7 @@ def _version() -> tuple[str, bool]:
 
 
 _serve, _take_over = _version()
+metrics_folder.make()
 
 
 def on_reload(server: Arbiter) -> None:
@@ -53,6 +56,11 @@ def on_reload(server: Arbiter) -> None:
         server.cfg.set("workers", 0)
         for worker in server.WORKERS.values():
             worker.age = server.worker_age + 0.5  # else gunicorn waits for them to make room for younger ones
+
+
+def child_exit(_: Arbiter, worker: Worker) -> None:
+    """Keep the metrics right when a worker has ended, killed ones included."""
+    metrics_folder.forget(worker.pid)
 
 
 wsgi_app = f"service.app:worker({_serve!r})"

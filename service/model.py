@@ -46,7 +46,8 @@ class Model:
         metadata: what the file says of itself.
         size: side of the input square in pixels.
         grid: height and width of the heatmap.
-        device: `cpu` or `cuda`, whichever the session really runs on.
+        provider: what ONNX Runtime calls the device that the session really runs on.
+        device: the same in short, `cpu` or `cuda`.
         warm: whether an inference has succeeded.
     """
 
@@ -58,7 +59,8 @@ class Model:
         """
         self.path = path
         self._session = _session(path, device, threads)
-        self.device = "cuda" if self._session.get_providers()[0] == _CUDA else "cpu"
+        self.provider: str = self._session.get_providers()[0]
+        self.device = "cuda" if self.provider == _CUDA else "cpu"
         if self.device != device:
             raise SeeFoodError(f"The device {device} can't be used: ONNX Runtime fell back to {self.device}.")
         try:

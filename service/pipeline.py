@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from service import metrics
 from service.batcher import Answer, Batcher
 from service.model import Model
 from service.photo import PhotoError, Pixels
@@ -35,6 +36,7 @@ class Pipeline:
     def __init__(self, model: Model, *, places: int, decoders: int, largest_batch: int) -> None:
         self.places = places
         self.under_way = 0
+        self._model = model
         self._lock = threading.Lock()
         self._decoders = ThreadPoolExecutor(decoders, thread_name_prefix="decoder")
         self._batcher = Batcher(model, largest_batch)
@@ -60,11 +62,16 @@ class Pipeline:
             deadline = time.monotonic() + within
             reading = [self._decoders.submit(self._read, read, submitted) for read in reads]
             try:
-                return [_await(future, deadline) for future in reading]
+                done = [_await(future, deadline) for future in reading]
             except TimeoutError as error:
                 for future in reading:
                     _give_up(future)
                 raise Late from error
+        for one in done:
+            if isinstance(one, Done):
+                verdict = self._model.verdict(one.answer.probability)
+                metrics.count_photo(verdict, one.answer, waited=one.waited, decoded=one.decoded)
+        return done
 
     def close(self) -> None:
         """Answer what is under way, then end the threads."""
@@ -77,11 +84,13 @@ class Pipeline:
             if self.under_way + count > self.places:
                 raise Full
             self.under_way += count
+            metrics.under_way.inc(count)
         try:
             yield
         finally:
             with self._lock:
                 self.under_way -= count
+                metrics.under_way.dec(count)
 
     def _read(self, read: Callable[[], Pixels], submitted: float) -> "_Reading":
         started = time.perf_counter()

@@ -167,6 +167,7 @@ def test_the_service_depends_on_nothing_of_training() -> None:
         "onnxruntime",
         "pi-heif",
         "pillow",
+        "prometheus-client",
         "python-json-logger",
     }
 
