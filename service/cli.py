@@ -12,7 +12,9 @@ from typing import Any, NoReturn
 import click
 import loky
 
+from service import metrics_folder
 from service.errors import SeeFoodError, in_words
+from service.feedback import open_feedback
 from service.model import open_model
 from service.photo import find_photos, printable, utf8
 from service.scoring import score
@@ -71,10 +73,18 @@ def serve(**given: str | int | None) -> None:
     os.environ.update({f"SEEFOOD_{name.upper()}": str(value) for name, value in given.items() if value is not None})
     settings = Settings.from_env()
     _check_address(settings)
-    # Opened once before any worker is, so that a model that can't be served is one sentence and not one a worker.
-    open_model(settings.models, settings.model, settings.device, settings.precision)
+    settings.keys(), settings.origins()
+    metrics_folder.check()
+    # Opened once before any worker is, so that what can't be served is one sentence and not one a worker.
+    model = open_model(settings.models, settings.model, settings.device, settings.precision)
+    open_feedback(settings, model)
+    os.environ["SEEFOOD_DEVICE"] = model.device  # so that every worker takes the same, and one serves a GPU
     config = Path(__file__).parent / "gunicorn.conf.py"
-    click.echo(f"seefood: serving on http://{settings.host}:{settings.port} (Ctrl-C stops)", err=True)
+    click.echo(
+        f"seefood: serving on http://{settings.host}:{settings.port} with the {model.device} (Ctrl-C stops)", err=True
+    )
+    # glibc makes an arena for nearly each of many threads, and each keeps what the largest photo in it took.
+    os.environ.setdefault("MALLOC_ARENA_MAX", "2")
     # gunicorn takes this process over, so that signals reach it with nothing in between.
     os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "--config", str(config)])  # noqa: S606
 

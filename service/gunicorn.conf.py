@@ -1,35 +1,77 @@
-"""How gunicorn runs the service; every value that a person may set comes from Settings."""
+"""How gunicorn runs the service; every value that a person may set comes from Settings.
 
+gunicorn reads this file at the start and on SIGHUP, which swaps to the version that is current by then. Nothing that is
+imported here may import ONNX Runtime: its threads do not survive the fork into a worker, which then can't end.
+"""
+
+import os
+import subprocess
+import sys
 from pathlib import Path
-from types import FrameType
 
-import loky
-from gunicorn.workers.gthread import ThreadWorker
+from gunicorn.arbiter import Arbiter
+from gunicorn.workers.base import Worker
 
+from service import logs, metrics_folder
+from service.errors import SeeFoodError
+from service.registry import current_version
 from service.settings import Settings
+from service.worker import PatientWorker
 
-
-class DrainingWorker(ThreadWorker):  # type: ignore[misc]
-    """A worker that finishes what is in flight on Ctrl-C, as it does on SIGTERM.
-
-    gunicorn's own shuts its thread pool down from within the signal's handler, and so can wait for ever for the pool's
-    lock, or find no pool yet while it boots.
-    """
-
-    def handle_quit(self, sig: int, frame: FrameType | None) -> None:
-        """Treat SIGINT and SIGQUIT as SIGTERM."""
-        self.handle_exit(sig, frame)
-
-
+_SERVING = "SEEFOOD_SERVING"  # the version that the workers serve, for this file to find when it is read again
 _settings = Settings.from_env()
 
-wsgi_app = "service.app:worker()"
+
+def _can_be_served(version: str) -> bool:
+    """Start the application on a version in a process of its own; it says on stderr what is wrong."""
+    start = f"from service.app import worker; worker({version!r})"
+    alone = {name: value for name, value in os.environ.items() if name != metrics_folder.VARIABLE}  # it is no worker
+    return subprocess.run([sys.executable, "-c", start], env=alone, check=False).returncode == 0  # noqa: S603
+
+
+def _version() -> tuple[str, bool]:
+    """Return the version to serve, and whether new workers are to take over, which they are not if they can't serve."""
+    before = os.environ.get(_SERVING)
+    try:
+        asked = _settings.model or current_version(_settings.models)
+    except SeeFoodError as error:
+        if before is None:
+            raise
+        sys.stderr.write(f"seefood: {error}\n")
+        asked = ""
+    if before is not None and not (asked and _can_be_served(asked)):
+        sys.stderr.write(f"seefood: still serving {before}.\n")
+        return before, False
+    os.environ[_SERVING] = asked
+    return asked, True
+
+
+_serve, _take_over = _version()
+metrics_folder.make()
+
+
+def on_reload(server: Arbiter) -> None:
+    """Start no new workers where they could not serve, so that gunicorn keeps those that do."""
+    if not _take_over:
+        server.cfg.set("workers", 0)
+        for worker in server.WORKERS.values():
+            worker.age = server.worker_age + 0.5  # else gunicorn waits for them to make room for younger ones
+
+
+def child_exit(_: Arbiter, worker: Worker) -> None:
+    """Keep the metrics right when a worker has ended, killed ones included."""
+    metrics_folder.forget(worker.pid)
+
+
+wsgi_app = f"service.app:worker({_serve!r})"
 bind = f"[{_settings.host}]:{_settings.port}" if ":" in _settings.host else f"{_settings.host}:{_settings.port}"
-worker_class = DrainingWorker
-workers = _settings.workers or loky.cpu_count()  # what affinity and the cgroup quota leave, not what the machine has
+worker_class = PatientWorker
+workers = _settings.processes
 threads = _settings.threads
-preload_app = False  # each worker opens its own session: ONNX Runtime's threads do not survive a fork
+worker_connections = 8192  # most of them idle: they wait where they cost no thread
+keepalive = 75  # longer than the minute for which load balancers keep theirs, or they would send into a closed one
+preload_app = False  # each worker opens its own session, after the fork
 _memory = Path("/dev/shm")  # noqa: S108 - gunicorn makes its own unnamed file there
 worker_tmp_dir = str(_memory) if _memory.is_dir() else None  # a heartbeat on a disk can stall a worker
-accesslog = "-"
+logger_class = logs.Logger  # which writes the requests too, in place of gunicorn's accesslog
 control_socket_disable = True  # a service writes nothing into the home directory of who started it

@@ -12,10 +12,9 @@ import onnxruntime as ort
 from service.errors import SeeFoodError
 from service.metadata import Metadata
 from service.photo import RESIZE_POLICY, Pixels
+from service.registry import find_model
 
 Floats = npt.NDArray[np.float32]
-
-FILES = {"float32": "model.onnx", "int8": "model.int8.onnx"}  # of a version's folder, by precision
 
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
@@ -46,7 +45,9 @@ class Model:
     Attributes:
         metadata: what the file says of itself.
         size: side of the input square in pixels.
-        device: `cpu` or `cuda`, whichever the session really runs on.
+        grid: height and width of the heatmap.
+        provider: what ONNX Runtime calls the device that the session really runs on.
+        device: the same in short, `cpu` or `cuda`.
         warm: whether an inference has succeeded.
     """
 
@@ -58,7 +59,8 @@ class Model:
         """
         self.path = path
         self._session = _session(path, device, threads)
-        self.device = "cuda" if self._session.get_providers()[0] == _CUDA else "cpu"
+        self.provider: str = self._session.get_providers()[0]
+        self.device = "cuda" if self.provider == _CUDA else "cpu"
         if self.device != device:
             raise SeeFoodError(f"The device {device} can't be used: ONNX Runtime fell back to {self.device}.")
         try:
@@ -67,10 +69,12 @@ class Model:
             raise SeeFoodError(f"{path} is not a seefood model: {error}; export it with seefood train.") from error
         if self.metadata.resize != RESIZE_POLICY:
             raise SeeFoodError(f"{path} wants photos resized by '{self.metadata.resize}', not by '{RESIZE_POLICY}'.")
-        missing = {"probability", "heatmap"} - {output.name for output in self._session.get_outputs()}
+        outputs = {output.name: output.shape for output in self._session.get_outputs()}
+        missing = {"probability", "heatmap"} - outputs.keys()
         if missing:
             raise SeeFoodError(f"{path} has no output {min(missing)}; export it with seefood train.")
         self.size: int = self._session.get_inputs()[0].shape[1]
+        self.grid: tuple[int, int] = tuple(outputs["heatmap"][1:])
         self.warm = False
 
     def run(self, pixels: Pixels) -> tuple[Floats, Floats]:
@@ -78,9 +82,10 @@ class Model:
         probability, heatmap = self._session.run(["probability", "heatmap"], {"pixels": pixels})
         return probability, heatmap
 
-    def warm_up(self) -> None:
-        """Run one black square, so that the first photo does not pay for what ONNX Runtime sets up lazily."""
-        self.run(np.zeros((1, self.size, self.size, 3), np.uint8))
+    def warm_up(self, largest: int = 1) -> None:
+        """Run black squares in every batch size, so that no photo pays for what ONNX Runtime sets up lazily."""
+        for size in range(1, largest + 1):
+            self.run(np.zeros((size, self.size, self.size, 3), np.uint8))
         self.warm = True
 
     def describe(self) -> dict[str, Any]:
@@ -110,32 +115,6 @@ def open_model(models: Path, model: str = "", device: str = "auto", precision: s
             raise
         logging.getLogger(__name__).warning("%s Serving on the CPU.", error)
         return open_model(models, model, "cpu", precision, threads)
-
-
-def find_model(models: Path, model: str, precision: str) -> Path:
-    """Return the ONNX file of a version (empty: the current one) in a registry folder, or of a path to a file.
-
-    Raises:
-        SeeFoodError: there is no such file.
-    """
-    if model.endswith(".onnx"):
-        path = Path(model)
-    else:
-        version = model or current_version(models)
-        path = models / version / FILES[precision]
-    if not path.is_file():
-        raise SeeFoodError(f"There is no model file {path}; `seefood models` lists the versions in {models}.")
-    return path
-
-
-def current_version(models: Path) -> str:
-    """Return the version that a registry folder names as current; raises SeeFoodError where it names none."""
-    try:
-        return (models / "current").read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SeeFoodError(
-            f"{models} names no current model; make one with seefood train, or set SEEFOOD_MODELS or SEEFOOD_MODEL."
-        ) from error
 
 
 def _session(path: Path, device: str, threads: int) -> ort.InferenceSession:

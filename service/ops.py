@@ -1,9 +1,10 @@
-"""What an operator asks: is the process alive, and may it have traffic."""
+"""What an operator asks: is the process alive, may it have traffic, and what did it do."""
 
 from typing import Any
 
-from flask import Blueprint, current_app
+from flask import Blueprint, Response, current_app, request
 
+from service import metrics
 from service.model import Model
 from service.problems import Problem
 
@@ -23,3 +24,10 @@ def ready() -> dict[str, Any]:
     if not model.warm:
         raise Problem(503, "not-ready", "Not ready", "The model has not answered its warm-up inference yet.")
     return {"status": "ready", "model": model.metadata.version, "device": model.device}
+
+
+@ops.get("/metrics")
+def measure() -> Response:
+    """Answer what all workers counted, for Prometheus."""
+    body, content_type = metrics.exposition(request.headers.get("Accept", ""))
+    return Response(body, content_type=content_type)

@@ -5,6 +5,7 @@ import functools
 import io
 import os
 from pathlib import Path
+from typing import Any
 
 import filetype
 import numpy as np
@@ -18,12 +19,34 @@ FORMATS = ("JPEG", "PNG", "WEBP", "HEIF", "AVIF", "GIF", "BMP")  # JPEG brings M
 SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".heic", ".heif", ".avif", ".gif", ".bmp")
 NAMES = "JPEG, PNG, WebP, HEIC, AVIF, GIF or BMP"
 MAX_BYTES = 20_000_000
-MAX_PIXELS = 100_000_000
+MAX_PIXELS = 50_000_000  # what phones take at most by default; animated WebP takes 16 bytes for each of them
 RESIZE_POLICY = "squash"  # the whole photo on a square: a long hotdog keeps both ends
+_SUFFIX_OF = {"JPEG": ".jpg", "MPO": ".jpg", "HEIF": ".heic"}  # and of the others their names
 _KINDS = ("jpeg", "png", "webp", "heic", "heif", "avif", "gif", "bmp")  # as filetype names them
 _FILTER = Image.Resampling.BILINEAR
 _SPARE = 2.0  # a reduction by a whole factor leaves twice the size asked for, so that the last resize still filters
 
+
+class _WithoutMetadata:
+    """What pi-heif opens, less the metadata: reading it ends the process where the type of an item is no UTF-8.
+
+    Nothing here misses it, as libheif turns photos upright by their own boxes and pi-heif drops EXIF's orientation.
+    """
+
+    def __init__(self, opened: Any) -> None:
+        self._opened = opened
+        self.metadata: list[Any] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._opened, name)
+
+
+class _HeifImage(pi_heif.HeifImage):  # type: ignore[misc]
+    def __init__(self, opened: Any) -> None:
+        super().__init__(_WithoutMetadata(opened))
+
+
+pi_heif.heif.HeifImage = _HeifImage  # which pi-heif looks up here for each image of a file
 pi_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit only warns; `decode` raises PhotoTooLarge instead
 
@@ -86,6 +109,12 @@ def read_photo(data: bytes, size: int, *, max_bytes: int = MAX_BYTES, max_pixels
     """Turn the bytes of one photo into a model's input: uint8 [size, size, 3], RGB. Raises as `decode` does."""
     _check_bytes(len(data), max_bytes)
     return square(decode(data, at_least=size, max_pixels=max_pixels), size)
+
+
+def suffix(data: bytes) -> str:
+    """Return the suffix for the format that the bytes of a photo really have. Raises as `decode` does."""
+    name = str(_open(data).format)
+    return _SUFFIX_OF.get(name, f".{name.lower()}")
 
 
 def read_file(path: Path, max_bytes: int = MAX_BYTES) -> bytes:

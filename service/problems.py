@@ -1,13 +1,13 @@
 """Every error body: RFC 9457 `application/problem+json`, with one plain sentence and never a stack trace."""
 
 import logging
-import uuid
 from http import HTTPStatus
 
 from flask import Flask, Response, g, json, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 
 from service.photo import EmptyPhoto, PhotoError, PhotoTooLarge, UndecodablePhoto, UnsupportedPhoto
+from service.pipeline import Full, Late
 
 _TYPE = "urn:problem-type:seefood:"
 _PHOTO_PROBLEMS = {
@@ -16,7 +16,6 @@ _PHOTO_PROBLEMS = {
     UnsupportedPhoto: (415, "unsupported-photo", "Unsupported kind of photo"),
     PhotoTooLarge: (413, "photo-too-large", "The photo is too large"),
 }
-_DRAIN_AT_MOST = 5  # times the body limit
 _log = logging.getLogger(__name__)
 
 
@@ -39,26 +38,32 @@ class Problem(Exception):
 
 
 def register(app: Flask) -> None:
-    """Give every request an identifier, and every error of the app a problem body."""
-    app.before_request(_identify)
-    app.after_request(_name_request)
-    app.register_error_handler(Problem, _answer)
+    """Give every error of the app a problem body."""
+    app.register_error_handler(Problem, answer)
+    app.register_error_handler(Full, _answer_full)
+    app.register_error_handler(Late, _answer_late)
     app.register_error_handler(HTTPException, _answer_http)
     app.register_error_handler(Exception, _answer_unexpected)
 
 
-def _identify() -> None:
-    g.request_id = uuid.uuid4().hex
+def answer(problem: Problem) -> Response:
+    """Make a problem the answer to the request."""
+    body = problem.as_dict() | {"request_id": g.request_id}
+    if request.path.split("/")[1] == "v2":  # where clients look for `error`, and KServe's in application/json alone
+        return Response(json.dumps({"error": problem.detail} | body), problem.status, content_type="application/json")
+    return Response(json.dumps(body), problem.status, content_type="application/problem+json")
 
 
-def _name_request(response: Response) -> Response:
-    response.headers["X-Request-ID"] = g.request_id
+def _answer_full(_: Full) -> Response:
+    detail = "The service is as busy as it may be; send the photo again in a second."
+    response = answer(Problem(429, "too-many-requests", "Too Many Requests", detail))
+    response.headers["Retry-After"] = "1"
     return response
 
 
-def _answer(problem: Problem) -> Response:
-    body = problem.as_dict() | {"request_id": g.request_id}
-    return Response(json.dumps(body), problem.status, content_type="application/problem+json")
+def _answer_late(_: Late) -> Response:
+    detail = "The photo was not answered in time, because others are before it; send it again later."
+    return answer(Problem(504, "deadline-passed", "Gateway Timeout", detail))
 
 
 def _answer_http(error: HTTPException) -> Response:
@@ -66,28 +71,18 @@ def _answer_http(error: HTTPException) -> Response:
     title = HTTPStatus(code).phrase
     detail = error.description or title
     if isinstance(error, RequestEntityTooLarge):
-        _drain()
         detail = "The request's body is larger than this service accepts; send a smaller photo, or fewer at a time."
     elif code == HTTPStatus.NOT_FOUND:
         detail = f"There is nothing at {request.path}; photos are POSTed to /v1/predict."
     elif isinstance(error, MethodNotAllowed):
         detail = f"{request.path} does not answer {request.method}; use {', '.join(sorted(error.valid_methods or ()))}."
-    response = _answer(Problem(code, title.lower().replace(" ", "-"), title, detail))
+    response = answer(Problem(code, title.lower().replace(" ", "-"), title, detail))
     if isinstance(error, MethodNotAllowed):
         response.headers["Allow"] = ", ".join(error.valid_methods or ())
     return response
 
 
 def _answer_unexpected(error: Exception) -> Response:
-    _log.exception("request %s failed", g.request_id, exc_info=error)
+    _log.error("request failed", exc_info=error)
     detail = "The service failed on this request; its log has the reason under the request_id."
-    return _answer(Problem(500, "internal-server-error", "Internal Server Error", detail))
-
-
-def _drain() -> None:
-    """Read on for a while: a client that is still sending when the connection closes never sees the answer."""
-    limit = _DRAIN_AT_MOST * (request.max_content_length or 0)
-    if (request.content_length or 0) <= limit:
-        stream = request.environ["wsgi.input"]
-        while limit > 0 and (chunk := stream.read(min(limit, 1 << 20))):
-            limit -= len(chunk)
+    return answer(Problem(500, "internal-server-error", "Internal Server Error", detail))

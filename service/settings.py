@@ -1,20 +1,26 @@
 """Every setting of the service: one frozen record, filled from SEEFOOD_* variables and checked before the start."""
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from service.errors import SeeFoodError
+import loky
+
+from service.errors import SeeFoodError, in_words
 from service.photo import MAX_BYTES, MAX_PIXELS
 
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "int8", "float32")
 
 
-def _setting(default: Any, meaning: str, smallest: int | None = None, choices: tuple[str, ...] = ()) -> Any:
-    return field(default=default, metadata={"meaning": meaning, "smallest": smallest, "choices": choices})
+def _setting(
+    default: Any, meaning: str, smallest: int | None = None, choices: tuple[str, ...] = (), *, secret: bool = False
+) -> Any:
+    about = {"meaning": meaning, "smallest": smallest, "choices": choices}
+    return field(default=default, repr=not secret, metadata=about)
 
 
 @dataclass(frozen=True)
@@ -27,22 +33,67 @@ class Settings:
     model: str = _setting("", "version to serve, or the path of an ONNX file; empty: the registry's current one")
     device: str = _setting("auto", "auto, cpu or cuda", choices=DEVICES)
     precision: str = _setting("auto", "int8 or float32; auto: int8 on a CPU, float32 on CUDA", choices=PRECISIONS)
-    workers: int = _setting(0, "processes; 0: one for each CPU that is really available", smallest=0)
-    threads: int = _setting(4, "requests that one process reads and decodes at a time", smallest=1)
+    workers: int = _setting(0, "processes; 0: one for each CPU that is really available, one alone on CUDA", smallest=0)
+    threads: int = _setting(64, "requests that one process receives and answers at a time", smallest=1)
+    queue: int = _setting(16, "photos that one process decodes or keeps waiting; more are refused with 429", smallest=1)
+    deadline: int = _setting(10, "seconds in which a photo that has arrived is answered; else 504", smallest=1)
     max_bytes: int = _setting(MAX_BYTES, "largest photo, in bytes; a whole request may be a third larger", smallest=1)
     max_pixels: int = _setting(MAX_PIXELS, "largest photo, in pixels, checked before decoding", smallest=1)
     max_images: int = _setting(16, "most photos in one request", smallest=1)
+    feedback_dir: str = _setting("", "folder for the photos of POST /v1/feedback, kept as sent; empty: it is off")
+    feedback_max_bytes: int = _setting(1_000_000_000, "bytes that this folder may take; then 507", smallest=1)
+    api_keys: str = _setting("", "keys, with commas between; if any is set, /v1 and /v2 ask for one", secret=True)
+    api_keys_file: str = _setting("", "file with further keys, one a line; # begins a comment")
+    cors_origins: str = _setting("", "origins whose pages may ask, with commas between, as https://a.example; or *")
+
+    @property
+    def processes(self) -> int:
+        """How many processes serve: one for each CPU that affinity and the cgroup quota leave, or one for a GPU."""
+        return self.workers or (1 if self.device == "cuda" else loky.cpu_count())
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
         """Read SEEFOOD_* variables; raises SeeFoodError naming the variable that can't be used."""
-        return cls(
+        settings = cls(
             **{
                 setting.name: _parse(variable, environ[variable], setting.type, **_rules(setting.metadata))
                 for setting in fields(cls)
                 if (variable := f"SEEFOOD_{setting.name.upper()}") in environ
             }
         )
+        if settings.queue < settings.max_images:
+            raise SeeFoodError(
+                f"SEEFOOD_QUEUE is {settings.queue}; it must be at least SEEFOOD_MAX_IMAGES, {settings.max_images}, "
+                "or a request of so many photos could never be answered."
+            )
+        return settings
+
+    def keys(self) -> list[bytes]:
+        """Return the API keys; none lets everybody ask. Raises SeeFoodError where some should be and are not."""
+        keys = [os.fsencode(key) for key in _split(self.api_keys)]
+        if self.api_keys and not keys:
+            raise SeeFoodError("SEEFOOD_API_KEYS has no key in it; unset it to let everybody ask.")
+        if not self.api_keys_file:
+            return keys
+        try:
+            lines = [line.strip() for line in Path(self.api_keys_file).read_bytes().splitlines()]
+        except OSError as error:
+            raise SeeFoodError(f"SEEFOOD_API_KEYS_FILE: {in_words(error)}") from error
+        if not (listed := [line for line in lines if line and not line.startswith(b"#")]):
+            raise SeeFoodError(f"SEEFOOD_API_KEYS_FILE: {self.api_keys_file} has no key in it; write one on each line.")
+        return keys + listed
+
+    def origins(self) -> list[str]:
+        """Return the origins whose pages may ask; raises SeeFoodError naming one that no browser would send."""
+        origins = _split(self.cors_origins)
+        for origin in origins:
+            if not re.fullmatch(r"\*|[a-z][a-z0-9+.-]*://[^/\s]+", origin):
+                raise SeeFoodError(f"SEEFOOD_CORS_ORIGINS has {origin!r}; an origin is like https://a.example, or *.")
+        return origins
+
+
+def _split(text: str) -> list[str]:
+    return [part for part in map(str.strip, text.split(",")) if part]
 
 
 def _rules(metadata: Mapping[str, Any]) -> dict[str, Any]:

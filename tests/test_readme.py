@@ -156,7 +156,20 @@ def test_make_alone_lists_every_target() -> None:
 def test_the_service_depends_on_nothing_of_training() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     base = {re.split(r"[^a-z-]", name)[0] for name in project["dependencies"]}
-    assert base == {"click", "filetype", "flask", "gunicorn", "loky", "numpy", "onnxruntime", "pi-heif", "pillow"}
+    assert base == {
+        "click",
+        "filetype",
+        "flask",
+        "flask-swagger-ui",
+        "gunicorn",
+        "loky",
+        "numpy",
+        "onnxruntime",
+        "pi-heif",
+        "pillow",
+        "prometheus-client",
+        "python-json-logger",
+    }
 
 
 def test_every_dependency_is_pinned() -> None:

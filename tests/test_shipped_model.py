@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from service.model import FILES, Model, current_version, open_model
+from service.model import Model, open_model
+from service.registry import FILES, current_version
 from service.scoring import score
 from tests.conftest import ROOT
 from tests.fixtures.server import serving

@@ -12,8 +12,9 @@ import click
 import loky
 
 from service.errors import SeeFoodError
-from service.model import current_version, find_model, open_model
+from service.model import open_model
 from service.photo import printable
+from service.registry import current_version, find_model
 from service.settings import Settings
 from training import registry
 from training.job import BACKBONE, BACKBONE_NAMES, SEED, WEIGHTS, Aim, Job

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from service.model import FILES, Model
+from service.model import Model
 from service.photo import Pixels, read_photo, utf8
+from service.registry import FILES
 from training import export, suspects
 from training.card import card
 from training.evaluate import Evaluation, evaluate, evaluate_photos

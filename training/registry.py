@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from service.errors import SeeFoodError, in_words
-from service.model import current_version
+from service.registry import current_version
 
 METRICS = "metrics.json"
 HISTORY = "history.jsonl"

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from service.model import Model
+from service.overlay import overlay
 from service.photo import Pixels, printable, read_photo
 from training.check import Findings
 from training.evaluate import Mistake
@@ -20,7 +20,6 @@ SIDE = 160  # px
 GROUPS = 12
 _EACH = 6  # of one group
 _QUALITY = 80  # of JPEG
-_FOR, _AGAINST = np.array([214, 32, 32]), np.array([24, 82, 214])  # red and blue, RGB
 
 
 @dataclass(frozen=True)
@@ -69,14 +68,6 @@ def of_mistakes(model: Model, mistakes: Sequence[Mistake]) -> list[Thumbnail]:
         pictures = _encode(photo), _encode(overlay(photo, heatmap))
         shown.append(Thumbnail(pictures, words, _name(mistake.path)))
     return shown
-
-
-def overlay(photo: Pixels, heatmap: npt.NDArray[np.float32]) -> Pixels:
-    """Lay evidence, float32 [h, w], over a photo, uint8 [S, S, 3]: the stronger, the less can be seen through it."""
-    strength = np.array(Image.fromarray(heatmap).resize(photo.shape[1::-1], Image.Resampling.BILINEAR))[..., None]
-    opacity = 0.75 * np.abs(strength) / (np.abs(heatmap).max() + 1e-9)
-    mixed: npt.NDArray[np.float64] = photo * (1 - opacity) + np.where(strength > 0, _FOR, _AGAINST) * opacity
-    return mixed.round().astype(np.uint8)
 
 
 def _thumbnail(path: Path, words: str) -> Thumbnail:

@@ -68,5 +68,5 @@ byId("preview").addEventListener("error", () => {
 
 fetch("v1/model")
   .then((response) => response.json())
-  .then((model) => { byId("model").textContent = `Model ${model.version}.`; })
+  .then((model) => { if (model.version) byId("model").textContent = `Model ${model.version}.`; })
   .catch(() => {});

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from werkzeug.test import TestResponse
 
 from service.app import create_app
 from service.model import Model
+from service.pipeline import Late
 from service.settings import Settings
 from tests.fixtures.drawing import draw, encode
 from tests.fixtures.tiny_model import METADATA
@@ -40,7 +42,7 @@ def test_a_form_with_one_photo(client: FlaskClient) -> None:
     assert 0.99 < probability <= 1
     assert prediction == {"label": "hotdog", "hotdog": True, "uncertain": False, "filename": "red.png"}
     assert body["model"] == {"name": "hotdog", "version": "tiny"}
-    assert set(body["timing_ms"]) == {"decode", "inference"}
+    assert set(body["timing_ms"]) == {"decode", "queue", "inference"}
     assert body["request_id"] == answer.headers["X-Request-ID"]
 
 
@@ -156,6 +158,30 @@ def test_the_heatmap_comes_where_it_is_asked_for(client: FlaskClient) -> None:
     assert prediction == plain
     assert heatmap.shape == (2, 2)
     assert 1 / (1 + np.exp(-heatmap.mean())) == pytest.approx(prediction["probability"], abs=1e-3)
+
+
+def test_a_full_service_says_so_before_the_photo_is_read(tiny_models: Path) -> None:
+    app = create_app(Settings(models=tiny_models, queue=2))
+    app.extensions["pipeline"].under_way = 2
+    answer = app.test_client().post("/v1/predict", data=b"not even a photo", content_type="image/png")
+    _check_problem(answer, 429, "too-many-requests")
+    assert answer.headers["Retry-After"] == "1"
+
+
+def test_several_photos_find_room_together_or_not_at_all(tiny_models: Path) -> None:
+    app = create_app(Settings(models=tiny_models, queue=2))
+    app.extensions["pipeline"].under_way = 1
+    _check_problem(_post(app.test_client(), (RED, "1.png"), (RED, "2.png")), 429, "too-many-requests")
+    assert _post(app.test_client(), (RED, "1.png")).status_code == 200
+
+
+def test_a_photo_that_waits_too_long_is_given_up(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object) -> None:
+        raise Late
+
+    monkeypatch.setattr(client.application.extensions["pipeline"], "answer", never)
+    answer = client.post("/v1/predict", data=RED, content_type="image/png")
+    _check_problem(answer, 504, "deadline-passed")
 
 
 BAD_REQUESTS: dict[str, tuple[dict[str, Any], int, str]] = {

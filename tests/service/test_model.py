@@ -9,7 +9,8 @@ import onnxruntime as ort
 import pytest
 
 from service.errors import SeeFoodError
-from service.model import Model, find_model, open_model
+from service.model import Model, open_model
+from service.registry import find_model
 from tests.fixtures.tiny_model import METADATA, SIZE, write_tiny_model, write_tiny_registry
 
 

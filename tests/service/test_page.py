@@ -35,6 +35,7 @@ def page(request: pytest.FixtureRequest, browser: Browser, tiny_server: Server) 
     page = context.new_page()
     complaints: list[str] = []
     page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", lambda said: complaints.append(said.text) if "Content Security Policy" in said.text else None)
     page.on("request", lambda sent: None if _is_own(sent.url, tiny_server) else complaints.append(sent.url))
     page.goto(f"http://127.0.0.1:{tiny_server.port}/")
     yield page

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from service.photo import (
+    SUFFIXES,
     EmptyPhoto,
     PhotoError,
     PhotoTooLarge,
@@ -19,6 +20,7 @@ from service.photo import (
     find_photos,
     read_photo,
     square,
+    suffix,
 )
 from tests.fixtures.drawing import draw, encode
 from tests.fixtures.files import ARITHMETIC_JPEG, display_p3
@@ -124,6 +126,23 @@ def test_damaged_metadata_does_not_spoil_good_pixels() -> None:
     assert _near(data, RED)
 
 
+def test_metadata_of_a_type_that_is_no_text_does_not_end_the_process() -> None:
+    data = encode(Image.new("RGB", (40, 30), RED), "HEIF", exif=Image.Exif().tobytes())
+    assert _near(data.replace(b"Exif", b"Exi\x80", 1), RED)
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        *[("JPEG", ".jpg"), ("MPO", ".jpg"), ("PNG", ".png"), ("WEBP", ".webp")],
+        *[("GIF", ".gif"), ("BMP", ".bmp"), ("HEIF", ".heic"), ("AVIF", ".avif")],
+    ],
+)
+def test_the_suffix_is_that_of_the_bytes(kind: str, expected: str) -> None:
+    assert suffix(encode(Image.new("RGB", (40, 30), RED), kind)) == expected
+    assert expected in SUFFIXES
+
+
 def test_big_jpegs_are_decoded_at_a_reduced_scale() -> None:
     data = encode(draw("hotdog", 1, (1600, 1200)), "JPEG")
     assert decode(data, at_least=224).size == (400, 300)
@@ -159,7 +178,7 @@ def _png_of(width: int, height: int) -> bytes:
 
 
 def test_too_many_pixels_are_refused_before_decoding() -> None:
-    with pytest.raises(PhotoTooLarge, match="30000 x 30000 pixels; at most 100,000,000"):
+    with pytest.raises(PhotoTooLarge, match="30000 x 30000 pixels; at most 50,000,000"):
         read_photo(_png_of(30000, 30000), 224)
 
 

@@ -3,6 +3,7 @@
 from dataclasses import fields
 from pathlib import Path
 
+import loky
 import pytest
 
 from service.errors import SeeFoodError
@@ -12,7 +13,7 @@ from service.settings import Settings
 def test_defaults() -> None:
     settings = Settings.from_env({})
     assert settings == Settings()
-    assert (settings.port, settings.max_bytes, settings.max_pixels) == (8000, 20_000_000, 100_000_000)
+    assert (settings.port, settings.max_bytes, settings.max_pixels) == (8000, 20_000_000, 50_000_000)
 
 
 def test_every_setting_has_a_variable() -> None:
@@ -24,6 +25,12 @@ def test_every_setting_has_a_variable() -> None:
         assert str(getattr(settings, field.name)) == values.get(field.name, "7")
 
 
+def test_processes_are_as_many_as_cpus_but_one_for_a_gpu() -> None:
+    assert Settings().processes == loky.cpu_count()
+    assert Settings(device="cuda").processes == 1
+    assert Settings(device="cuda", workers=3).processes == 3
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "sentence"),
     [
@@ -32,6 +39,12 @@ def test_every_setting_has_a_variable() -> None:
         ("SEEFOOD_MAX_BYTES", "-1", "SEEFOOD_MAX_BYTES is '-1'; it must be at least 1."),
         ("SEEFOOD_DEVICE", "tpu", "SEEFOOD_DEVICE is 'tpu'; it must be one of auto, cpu, cuda."),
         ("SEEFOOD_PRECISION", "int4", "SEEFOOD_PRECISION is 'int4'; it must be one of auto, int8, float32."),
+        (
+            "SEEFOOD_QUEUE",
+            "15",
+            "SEEFOOD_QUEUE is 15; it must be at least SEEFOOD_MAX_IMAGES, 16, or a request of so many photos could "
+            "never be answered.",
+        ),
     ],
 )
 def test_a_wrong_value_is_named(variable: str, value: str, sentence: str) -> None:

@@ -7,7 +7,8 @@ import pytest
 import torch
 import torchvision
 
-from service.model import FILES, Model, current_version
+from service.model import Model
+from service.registry import FILES, current_version
 from tests.fixtures.drawing import draw, draw_folder, encode
 from tests.fixtures.server import serving
 from training.backbones import BACKBONES

@@ -10,7 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from service.cli import main
-from service.model import current_version, open_model
+from service.model import open_model
+from service.registry import current_version
 from tests.conftest import ROOT
 from tests.fixtures.tiny_model import write_tiny_model
 from training.registry import HISTORY, METRICS, new_version, promote, rollback, versions

@@ -17,7 +17,8 @@ import torch
 from scipy.special import log_expit
 
 from service.errors import SeeFoodError
-from service.model import Floats, current_version, open_model
+from service.model import Floats, open_model
+from service.registry import current_version
 from tests.conftest import ROOT
 from tests.fixtures.drawing import draw_folder
 from training.backbones import BACKBONES

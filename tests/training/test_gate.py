@@ -9,7 +9,8 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from service.cli import main
-from service.model import current_version, open_model
+from service.model import open_model
+from service.registry import current_version
 from tests.fixtures.drawing import encode
 from tests.fixtures.tiny_model import METADATA, write_tiny_model, write_tiny_registry
 from training.gate import Comparison, compare

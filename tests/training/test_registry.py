@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from service.errors import SeeFoodError
-from service.model import current_version, find_model
+from service.registry import current_version, find_model
 from training.registry import HISTORY, METRICS, check_writable, new_version, promote, rollback, versions
 
 FIGURES = '{"validation": {"accuracy": {"value": 0.9}, "roc_auc": {"value": 0.95}}}'

@@ -8,7 +8,8 @@ from typing import Literal
 
 import pytest
 
-from service.model import FILES, Model, current_version
+from service.model import Model
+from service.registry import FILES, current_version
 from tests.fixtures.browser import open_browser
 from tests.fixtures.drawing import draw_folder
 from tests.fixtures.tiny_model import METADATA, write_tiny_model

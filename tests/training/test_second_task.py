@@ -10,7 +10,7 @@ import pytest
 import torch
 import torchvision
 
-from service.model import current_version
+from service.registry import current_version
 from tests.conftest import ROOT
 from tests.fixtures.server import serving
 

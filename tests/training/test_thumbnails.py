@@ -12,7 +12,7 @@ from tests.fixtures.drawing import draw, encode
 from training.check import Findings
 from training.evaluate import Mistake
 from training.suspects import Suspect
-from training.thumbnails import GROUPS, SIDE, of_groups, of_mistakes, of_suspects, overlay
+from training.thumbnails import GROUPS, SIDE, of_groups, of_mistakes, of_suspects
 
 
 def _photo(path: Path, seed: int = 0) -> Path:
@@ -23,14 +23,6 @@ def _photo(path: Path, seed: int = 0) -> Path:
 
 def _opened(source: str) -> Image.Image:
     return Image.open(io.BytesIO(base64.b64decode(source.removeprefix("data:image/jpeg;base64,"))))
-
-
-def test_red_speaks_for_and_blue_against() -> None:
-    grey = np.full((64, 64, 3), 128, np.uint8)
-    mixed = overlay(grey, np.array([[1, 0], [0, -1]], np.float32)).astype(int)
-    assert mixed[0, 0, 0] > 180 > 90 > mixed[0, 0, 2], "red where it speaks for"
-    assert mixed[-1, -1, 2] > 180 > 90 > mixed[-1, -1, 0], "blue where it speaks against"
-    assert (overlay(grey, np.zeros((2, 2), np.float32)) == grey).all(), "nothing where there is nothing to say"
 
 
 def test_a_suspect_has_its_label_and_quality(tmp_path: Path) -> None:

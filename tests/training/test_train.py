@@ -13,7 +13,8 @@ from click.testing import CliRunner, Result
 from scipy.special import log_expit
 
 from service.cli import main
-from service.model import Floats, current_version, open_model
+from service.model import Floats, open_model
+from service.registry import current_version
 from service.scoring import score
 from tests.fixtures.drawing import draw_folder
 from training import export, train

@@ -1,0 +1,96 @@
+"""/v2/...: the Open Inference Protocol, so that clients of KServe and of Triton work as they are."""
+
+from functools import partial
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from flask import Blueprint, Response, current_app, request
+
+from service import ops, tensors
+from service.api import read_body
+from service.model import Model
+from service.pipeline import Done, Full, Pipeline
+from service.problems import Problem
+from service.settings import Settings
+
+oip = Blueprint("oip", __name__, url_prefix="/v2")
+
+_MODEL = "/models/<name>"
+_VERSION = "/models/<name>/versions/<version>"
+
+
+@oip.before_request
+def _find_model() -> None:
+    served = {"name": _model().metadata.name, "version": _model().metadata.version}
+    if served | (request.view_args or {}) != served:
+        detail = f"There is no model at {request.path}; this is version {served['version']} of {served['name']}."
+        raise Problem(404, "not-found", "Not Found", detail)
+
+
+@oip.get("")
+def describe_server() -> dict[str, Any]:
+    """Answer what serves, and what it can do beyond the protocol."""
+    return {"name": "seefood", "version": version("seefood"), "extensions": ["binary_tensor_data"]}
+
+
+@oip.get("/health/live")
+def live() -> dict[str, bool]:
+    """Answer that the process runs, whatever the model does."""
+    return {"live": True}
+
+
+@oip.get("/health/ready")
+def ready() -> dict[str, bool]:
+    """Answer 200 once an inference has succeeded, 503 before."""
+    ops.ready()
+    return {"live": True, "ready": True}  # the protocol names the one, KServe's client reads the other
+
+
+@oip.get(_MODEL + "/ready")
+@oip.get(_VERSION + "/ready")
+def model_ready(name: str, **_: str) -> dict[str, Any]:
+    """Answer as the service does, which has but one model."""
+    ops.ready()
+    return {"name": name, "ready": True}
+
+
+@oip.get(_MODEL)
+@oip.get(_VERSION)
+def describe_model(**_: str) -> dict[str, Any]:
+    """Answer the model's tensors; -1 stands for the number of photos."""
+    model = _model()
+    return {
+        "name": model.metadata.name,
+        "versions": [model.metadata.version],
+        "platform": "onnxruntime_onnx",
+        "inputs": [{"name": "pixels", "datatype": "UINT8", "shape": [-1, model.size, model.size, 3]}],
+        "outputs": [
+            {"name": "probability", "datatype": "FP32", "shape": [-1]},
+            {"name": "heatmap", "datatype": "FP32", "shape": [-1, *model.grid]},
+        ],
+    }
+
+
+@oip.post(_MODEL + "/infer")
+@oip.post(_VERSION + "/infer")
+def infer(**_: str) -> Response:
+    """Answer one tensor of squares of pixels, which share the queue, the batches and the deadline of all photos."""
+    settings: Settings = current_app.extensions["settings"]
+    pipeline: Pipeline = current_app.extensions["pipeline"]
+    if pipeline.full:
+        raise Full
+    asked = tensors.read_request(read_body(), request.headers, _model().size, settings.max_images)
+    done = pipeline.answer([partial(np.asarray, square) for square in asked.pixels], settings.deadline)
+    answers = [one.answer for one in done if isinstance(one, Done)]
+    outputs = {
+        "probability": np.array([answer.probability for answer in answers], "<f4"),
+        "heatmap": np.array([answer.heatmap for answer in answers], "<f4"),
+    }
+    body, headers = tensors.write_response(asked, _model().metadata, outputs)
+    return Response(body, headers=headers)
+
+
+def _model() -> Model:
+    model: Model = current_app.extensions["model"]
+    return model

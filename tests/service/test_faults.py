@@ -1,0 +1,211 @@
+"""Clients that are slow, gone or too many, killed workers, models that can't be served: the others are served."""
+
+import os
+import shutil
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.fixtures.drawing import encode
+from tests.fixtures.server import Answer, Server, serving
+from tests.fixtures.tiny_model import METADATA, write_tiny_model, write_tiny_registry
+
+pytestmark = pytest.mark.slow
+
+RED = encode(Image.new("RGB", (300, 200), "red"))
+HEAD = (
+    f"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: {len(RED)}\r\n\r\n".encode()
+)
+
+
+@dataclass
+class Load:
+    """What clients saw who asked all the time."""
+
+    statuses: list[int] = field(default_factory=list)
+    versions: set[str] = field(default_factory=set)
+    failures: list[OSError] = field(default_factory=list)
+
+
+@contextmanager
+def _load(server: Server, clients: int = 4) -> Iterator[Load]:
+    """Let clients ask, one request after the other, until the block ends."""
+    load, stop = Load(), threading.Event()
+
+    def ask() -> None:
+        while not stop.is_set():
+            try:
+                answer = server.request("POST", "/v1/predict", RED, "image/jpeg")
+                load.statuses.append(answer.status)
+                if answer.status == 200:
+                    load.versions.add(answer.json()["model"]["version"])
+            except OSError as error:
+                load.failures.append(error)
+
+    threads = [threading.Thread(target=ask) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield load
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    """Return a registry whose current version is `tiny`, and whose version `new` waits to be promoted."""
+    models = write_tiny_registry(tmp_path / "models")
+    properties = METADATA.to_properties() | {"version": "new"}
+    for name in ("model.onnx", "model.int8.onnx"):
+        write_tiny_model(models / "new" / name, properties)
+    return models
+
+
+def _post(server: Server) -> Answer:
+    return server.request("POST", "/v1/predict", RED, "image/jpeg")
+
+
+def _connect(server: Server) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", server.port), timeout=20)
+
+
+def _version(server: Server) -> str:
+    version: str = server.request("GET", "/readyz").json()["model"]
+    return version
+
+
+def test_a_thousand_idle_connections_hold_up_nobody(models: Path) -> None:
+    with serving(models, SEEFOOD_WORKERS="1", SEEFOOD_THREADS="4") as server, ExitStack() as stack:
+        for _ in range(500):
+            stack.enter_context(_connect(server))
+        for _ in range(500):
+            half = stack.enter_context(_connect(server))
+            half.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert half.recv(12) == b"HTTP/1.1 200"
+        for _ in range(20):
+            assert _post(server).status == 200
+        assert server.stop() == 0
+
+
+def test_clients_that_send_a_byte_a_second_hold_up_nobody(models: Path) -> None:
+    with serving(models, SEEFOOD_WORKERS="1") as server, ExitStack() as stack:
+        slow = [stack.enter_context(_connect(server)) for _ in range(50)]
+        for index, one in enumerate(slow):
+            one.sendall(HEAD[:30] if index % 2 else HEAD + RED[:100])
+        for step in range(3):
+            for index, one in enumerate(slow):
+                one.sendall(HEAD[30 + step : 31 + step] if index % 2 else RED[100 + step : 101 + step])
+            for _ in range(5):
+                assert _post(server).status == 200
+            time.sleep(1)
+        slow[0].sendall(RED[103:])
+        assert slow[0].recv(12) == b"HTTP/1.1 200", "slow is not wrong"
+
+
+def test_a_client_that_is_done_sending_still_gets_its_answer(models: Path) -> None:
+    with serving(models) as server, _connect(server) as half:
+        half.sendall(HEAD + RED)
+        half.shutdown(socket.SHUT_WR)
+        assert half.recv(12) == b"HTTP/1.1 200"
+
+
+def test_a_photo_that_stops_coming_is_told_so(models: Path) -> None:
+    with serving(models) as server, _connect(server) as half:
+        half.sendall(HEAD + RED[:-1])
+        half.shutdown(socket.SHUT_WR)
+        assert half.recv(12) == b"HTTP/1.1 400"
+
+
+def test_a_stop_waits_for_photos_and_not_for_idle_connections(models: Path) -> None:
+    with serving(models, SEEFOOD_WORKERS="1") as server, _connect(server), _connect(server) as sending:
+        sending.sendall(HEAD + RED[:100])
+        time.sleep(0.3)
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        with pytest.raises(ConnectionRefusedError):
+            _connect(server)
+        sending.sendall(RED[100:])
+        assert sending.recv(12) == b"HTTP/1.1 200"
+        started = time.monotonic()
+        assert server.process.wait(20) == 0
+        assert time.monotonic() - started < 10
+
+
+def test_a_promoted_model_takes_over_on_hup_and_no_request_fails(models: Path) -> None:
+    with serving(models, SEEFOOD_WORKERS="2") as server:
+        with _load(server) as load:
+            time.sleep(0.5)
+            for version in ("new", "tiny", "new"):
+                (models / "current").write_text(f"{version}\n")
+                server.process.send_signal(signal.SIGHUP)
+                _until(lambda: all(_version(server) == version for _ in range(8)))  # noqa: B023 - called at once
+            time.sleep(0.5)
+        assert load.versions == {"tiny", "new"}
+        assert (load.failures, set(load.statuses)) == ([], {200})
+
+
+@pytest.mark.parametrize("wrong", ["corrupt", "absent", "no current"])
+def test_a_model_that_cant_be_served_leaves_the_old_one(models: Path, wrong: str) -> None:
+    if wrong == "corrupt":
+        (models / "new" / "model.int8.onnx").write_bytes(b"not an ONNX file")
+    if wrong == "absent":
+        shutil.rmtree(models / "new")
+    with serving(models, SEEFOOD_WORKERS="2") as server:
+        with _load(server) as load:
+            if wrong == "no current":
+                (models / "current").unlink()
+            else:
+                (models / "current").write_text("new\n")
+            server.process.send_signal(signal.SIGHUP)
+            time.sleep(3)
+            assert {_version(server) for _ in range(8)} == {"tiny"}
+        assert (load.failures, set(load.statuses)) == ([], {200})
+        (models / "current").write_text("tiny\n")
+        server.process.send_signal(signal.SIGHUP)
+        time.sleep(1)
+        assert _post(server).status == 200
+        server.stop()
+        log = server.log()
+    assert "seefood: still serving tiny." in log
+    assert "Traceback" not in log
+
+
+def test_a_killed_worker_costs_its_own_requests_alone(models: Path) -> None:
+    with serving(models, SEEFOOD_WORKERS="2") as server:
+        worker = server.workers()[0]
+        with _load(server, clients=4) as load:
+            time.sleep(0.5)
+            os.kill(worker, signal.SIGKILL)
+            _until(lambda: len(server.workers()) == 2 and worker not in server.workers())
+            time.sleep(0.5)
+        assert len(load.failures) <= 4, "no more than each client had in flight"
+        assert set(load.statuses) == {200}
+
+
+def test_more_than_can_be_answered_is_refused_and_health_still_known(models: Path) -> None:
+    """Nothing but 200 and 429 is seen, and every 429 says when to come back."""
+    with serving(models, SEEFOOD_WORKERS="1", SEEFOOD_QUEUE="2", SEEFOOD_MAX_IMAGES="1") as server:
+        with _load(server, clients=24) as load:
+            for _ in range(20):
+                assert server.request("GET", "/livez").status == 200
+                assert server.request("GET", "/readyz").status == 200
+        assert not load.failures
+        assert set(load.statuses) == {200, 429}
+
+
+def _until(true: object, seconds: float = 30) -> None:
+    assert callable(true)
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.1)

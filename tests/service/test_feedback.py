@@ -1,0 +1,348 @@
+"""Photos with their right label: kept as they came, once, in bounds; and nothing is kept where nobody asked for it."""
+
+import base64
+import errno
+import io
+import json
+import logging
+import multiprocessing
+import os
+import random
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from flask.testing import FlaskClient
+from PIL import Image
+from werkzeug.test import TestResponse
+
+from service import feedback
+from service.app import create_app
+from service.cli import main
+from service.errors import SeeFoodError
+from service.feedback import Feedback
+from service.model import Model
+from service.settings import Settings
+from tests.fixtures.disk import mounted, read_only  # noqa: F401 - a fixture
+from tests.fixtures.drawing import LABELS, draw, encode
+from tests.fixtures.server import BOUNDARY, free_port, multipart, serving
+from tests.fixtures.tiny_model import METADATA, write_tiny_model
+from training.folders import gather, labelled
+
+PHOTO = encode(draw("hotdog", 1))
+NAME = f"{sha256(PHOTO).hexdigest()}.jpg"
+GPS = 0x8825
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "given" / "feedback"
+
+
+@pytest.fixture
+def told(client: FlaskClient, folder: Path) -> FlaskClient:
+    """Return a client of an application that takes feedback."""
+    return _client(client, feedback_dir=str(folder))
+
+
+def _client(client: FlaskClient, **changes: Any) -> FlaskClient:
+    extensions = client.application.extensions
+    return create_app(replace(extensions["settings"], **changes), extensions["model"]).test_client()
+
+
+def _tell(client: FlaskClient, photo: bytes = PHOTO, label: str = "hotdog") -> TestResponse:
+    return client.post("/v1/feedback", query_string={"label": label}, data=photo, content_type="image/jpeg")
+
+
+def _stored(folder: Path) -> dict[str, bytes]:
+    """Return everything in a folder, hidden or not."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def _check_problem(answer: TestResponse, status: int, slug: str) -> str:
+    body = json.loads(answer.data)
+    assert (answer.status_code, body["type"]) == (status, f"urn:problem-type:seefood:{slug}")
+    assert body["detail"].endswith(".")
+    return str(body["detail"])
+
+
+def test_it_is_off_unless_a_folder_is_named(client: FlaskClient) -> None:
+    assert "SEEFOOD_FEEDBACK_DIR" in _check_problem(_tell(client), 404, "feedback-off")
+
+
+def _form(photo: bytes, label: str) -> dict[str, Any]:
+    field = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="label"\r\n\r\n{label}\r\n'.encode()
+    body = field + multipart(photo, filename="../../etc/passwd.jpg")
+    return {"data": body, "content_type": f"multipart/form-data; boundary={BOUNDARY}"}
+
+
+def _raw(photo: bytes, label: str) -> dict[str, Any]:
+    return {"data": photo, "query_string": {"label": label}, "content_type": "image/jpeg"}
+
+
+def _json(photo: bytes, label: Any) -> dict[str, Any]:
+    body = {"image": base64.b64encode(photo).decode(), "label": label}
+    return {"data": json.dumps(body), "content_type": "application/json"}
+
+
+WAYS = (_form, _raw, _json)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_photo_is_stored_as_it_was_sent(told: FlaskClient, folder: Path, way: Callable[..., dict[str, Any]]) -> None:
+    exif = Image.Exif()
+    exif.get_ifd(GPS)[1] = "N"
+    photo = encode(draw("hotdog", 2), exif=exif)
+    answer = told.post("/v1/feedback", **way(photo, "not_hotdog"))
+    assert (answer.status_code, answer.get_json()) == (201, {"stored": True})
+    assert _stored(folder) == {f"not_hotdog/{sha256(photo).hexdigest()}.jpg": photo}
+    assert Image.open(io.BytesIO(photo)).getexif().get_ifd(GPS), "the place is kept, as the README warns"
+
+
+def test_the_suffix_is_that_of_the_bytes(told: FlaskClient, folder: Path) -> None:
+    for kind in ("PNG", "WEBP", "HEIF", "AVIF", "GIF", "BMP"):
+        assert _tell(told, encode(draw("hotdog", 1), kind)).status_code == 201
+    suffixes = {Path(name).suffix for name in _stored(folder)}
+    assert suffixes == {".png", ".webp", ".heic", ".avif", ".gif", ".bmp"}
+
+
+def test_a_photo_is_stored_once_and_under_its_last_label(told: FlaskClient, folder: Path) -> None:
+    assert [_tell(told).status_code for _ in range(3)] == [201, 200, 200]
+    assert _tell(told).get_json() == {"stored": False}
+    assert _tell(told, label="not_hotdog").get_json() == {"stored": True}
+    assert _stored(folder) == {f"not_hotdog/{NAME}": PHOTO}
+    assert _tell(told, label="not_hotdog").get_json() == {"stored": False}
+
+
+@pytest.mark.parametrize("label", ["", "pizza", "Hotdog", "../hotdog", "hotdog/../../x", "/tmp", "hotdog\0"])  # noqa: S108
+@pytest.mark.parametrize("way", WAYS)
+def test_a_label_that_is_none_is_refused(
+    told: FlaskClient, folder: Path, way: Callable[..., dict[str, Any]], label: str
+) -> None:
+    detail = _check_problem(told.post("/v1/feedback", **way(PHOTO, label)), 400, "unknown-label")
+    assert "hotdog or not_hotdog" in detail
+    assert not _stored(folder.parent)
+
+
+def test_a_label_of_another_type_or_none_at_all_is_refused(told: FlaskClient) -> None:
+    for label in (None, 1, ["hotdog"], {"hotdog": 1}):
+        _check_problem(told.post("/v1/feedback", **_json(PHOTO, label)), 400, "unknown-label")
+    assert "no label" in _check_problem(
+        told.post("/v1/feedback", data=PHOTO, content_type="image/jpeg"), 400, "unknown-label"
+    )
+
+
+@pytest.mark.parametrize(
+    ("photo", "status", "slug"),
+    [
+        (b"", 400, "no-image"),
+        (b"I am not a hotdog.", 400, "undecodable-photo"),
+        (PHOTO[: len(PHOTO) // 2], 400, "undecodable-photo"),
+        (encode(draw("hotdog", 1), "TIFF"), 415, "unsupported-photo"),
+        (encode(Image.new("1", (2000, 1000)), "PNG"), 413, "photo-too-large"),
+        (b"\xff" * 200_001, 413, "photo-too-large"),
+        (b"\xff" * 400_000, 413, "request-entity-too-large"),
+    ],
+)
+def test_what_cant_be_decoded_is_not_stored(
+    told: FlaskClient, folder: Path, photo: bytes, status: int, slug: str
+) -> None:
+    _check_problem(_tell(told, photo), status, slug)
+    assert not _stored(folder)
+
+
+def test_feedback_is_about_one_photo_and_in_the_same_queue(told: FlaskClient, folder: Path) -> None:
+    files = [(io.BytesIO(PHOTO), "1.jpg"), (io.BytesIO(PHOTO), "2.jpg")]
+    answer = told.post("/v1/feedback", data={"image": files, "label": "hotdog"}, content_type="multipart/form-data")
+    _check_problem(answer, 413, "too-many-photos")
+    pipeline = told.application.extensions["pipeline"]
+    pipeline.under_way = pipeline.places
+    _check_problem(_tell(told), 429, "too-many-requests")
+    assert not _stored(folder)
+
+
+def test_the_folder_is_one_that_training_reads(told: FlaskClient, folder: Path, drawn: Path) -> None:
+    for seed in range(3):
+        _tell(told, encode(draw("hotdog", 2000 + seed)), LABELS[seed % 2])
+    photos = labelled(folder, *LABELS)
+    assert photos.targets.tolist() == [1, 1, 0]
+    assert set(photos.paths) <= set(gather(drawn, extras=(folder,)).photos.paths)
+
+
+def test_the_folder_is_bounded(client: FlaskClient, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "hotdog").mkdir(parents=True)
+    (folder / "hotdog" / "before.jpg").write_bytes(PHOTO)
+    full = _client(client, feedback_dir=str(folder), feedback_max_bytes=2 * len(PHOTO))
+    assert _tell(full).status_code == 201
+    assert f"{2 * len(PHOTO):,} bytes" in _check_problem(_tell(full, encode(draw("hotdog", 3))), 507, "feedback-full")
+    assert _tell(full).status_code == 200
+    assert _tell(full, label="not_hotdog").status_code == 201, "moving takes no room"
+    (folder / "hotdog" / "before.jpg").unlink()
+    monkeypatch.setattr(feedback, "_RECOUNT", 0)
+    assert _tell(full, encode(draw("hotdog", 1), quality=20)).status_code == 201, "room that was made is found"
+
+
+@pytest.mark.parametrize(
+    ("reason", "status", "slug"),
+    [
+        (errno.ENOSPC, 507, "feedback-full"),
+        (errno.EDQUOT, 507, "feedback-full"),
+        (errno.EROFS, 503, "feedback-unavailable"),
+        (errno.EIO, 503, "feedback-unavailable"),
+    ],
+)
+def test_a_disk_that_refuses_is_one_sentence(
+    told: FlaskClient, folder: Path, monkeypatch: pytest.MonkeyPatch, reason: int, status: int, slug: str
+) -> None:
+    def refuse(_: int) -> None:
+        raise OSError(reason, os.strerror(reason))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    detail = _check_problem(_tell(told), status, slug)
+    assert detail == f"The photo is not stored: {os.strerror(reason)}."
+    assert not _stored(folder), "nor half of it"
+    monkeypatch.undo()
+    assert _tell(told).status_code == 201
+
+
+def test_a_disk_that_is_full_is_one_sentence(client: FlaskClient, tmp_path: Path) -> None:
+    with mounted(tmp_path / "disk", "size=64k") as reason:
+        if reason:
+            pytest.skip(f"no file system can be mounted: {reason}")
+        small = _client(client, feedback_dir=str(tmp_path / "disk"))
+        _check_problem(_tell(small, PHOTO + bytes(70_000)), 507, "feedback-full")
+        assert not _stored(tmp_path / "disk")
+        assert _tell(small).status_code == 201
+
+
+def test_a_folder_that_is_gone_is_one_sentence(told: FlaskClient, folder: Path) -> None:
+    for label in LABELS:
+        (folder / label).rmdir()
+    _check_problem(_tell(told), 503, "feedback-unavailable")
+
+
+def _start(folder: Path, labels: tuple[str, str] = ("hotdog", "not_hotdog")) -> str:
+    with pytest.raises(SeeFoodError) as caught:
+        Feedback(folder, 1000, labels)
+    return str(caught.value)
+
+
+def test_a_folder_that_cant_be_used_ends_the_start(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert _start(tmp_path / "file").startswith(f"SEEFOOD_FEEDBACK_DIR: {tmp_path / 'file'}")
+    (tmp_path / "not_hotdog").touch()
+    assert "name a folder that can be written to" in _start(tmp_path)
+
+
+def test_a_folder_that_is_read_only_ends_the_start(read_only: Path) -> None:  # noqa: F811
+    assert "Read-only file system" in _start(read_only / "feedback")
+
+
+@pytest.mark.parametrize("label", ["", ".", "..", "../x", "a/b", "/etc", ".hidden", "a\nb"])
+def test_a_model_whose_labels_name_no_folder_ends_the_start(tmp_path: Path, label: str) -> None:
+    assert "can't name a folder" in _start(tmp_path / "feedback", ("hotdog", label))
+    assert not _stored(tmp_path)
+
+
+def test_the_command_ends_with_the_sentence(tiny_models: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    environment = {"SEEFOOD_MODELS": str(tiny_models), "SEEFOOD_FEEDBACK_DIR": str(tmp_path / "file")}
+    ended = CliRunner().invoke(main, ["serve", "--port", str(free_port())], env=environment)
+    assert ended.exit_code == 2
+    assert ended.output.startswith("seefood: SEEFOOD_FEEDBACK_DIR: ")
+    assert ended.output.count("\n") == 1
+
+
+def test_unfinished_files_of_a_killed_process_are_tidied_and_those_under_way_are_not(folder: Path) -> None:
+    (folder / "hotdog").mkdir(parents=True)
+    for name, age in (("old", 5000), ("new", 0)):
+        part = folder / "hotdog" / f".{name}.jpg.0.part"
+        part.touch()
+        os.utime(part, (part.stat().st_mtime - age,) * 2)
+    Feedback(folder, 1000, ("hotdog", "not_hotdog"))
+    assert set(_stored(folder)) == {"hotdog/.new.jpg.0.part"}
+
+
+def _store_many(folder: Path, seed: int) -> None:
+    store, chance = Feedback(folder, 10_000_000, ("hotdog", "not_hotdog")), random.Random(seed)  # noqa: S311
+    photos = [encode(draw("hotdog", number, (24, 24))) for number in range(5)]
+    for _ in range(150):
+        store.store(chance.choice(photos), chance.choice(LABELS))
+
+
+def test_processes_that_store_the_same_photos_at_once_leave_each_in_one_place(folder: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=_store_many, args=(folder, seed)) for seed in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+    stored = _stored(folder)
+    names = sorted(Path(name).stem for name in stored)
+    assert names == sorted(sha256(encode(draw("hotdog", number, (24, 24)))).hexdigest() for number in range(5))
+    assert all(sha256(data).hexdigest() == Path(name).stem for name, data in stored.items())
+
+
+@pytest.mark.parametrize("path", ["/v1/predict", "/v1/feedback"])
+@pytest.mark.parametrize("way", WAYS)
+def test_nothing_sent_is_stored_or_logged_where_feedback_is_off(
+    client: FlaskClient,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    path: str,
+    way: Callable[..., dict[str, Any]],
+) -> None:
+    """A form this large is on the disk while it is read, in a file without a name, which must be gone at the end."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    caplog.set_level(logging.DEBUG)
+    photo = encode(draw("hotdog", 7, (640, 480)), "BMP")
+    assert len(photo) > 500_000 > len(PHOTO), "above which forms are spooled"
+    roomy = _client(client, max_bytes=2_000_000)
+    before = _open_files()
+    statuses = [roomy.post(path, **way(sent, "hotdog")).status_code for sent in (photo, PHOTO, photo[:-1000])]
+    assert statuses == ([404] * 3 if path == "/v1/feedback" else [200, 200, 400])
+    assert _open_files() == before
+    assert list(tmp_path.iterdir()) == []
+    assert "passwd" not in caplog.text, "not even the name"
+
+
+def _open_files() -> list[str]:
+    """Return what this process holds open that is a file, deleted ones included, where the system says so."""
+    folder = Path("/proc/self/fd")
+    links = [str(path.readlink()) for path in folder.iterdir() if path.is_symlink()] if folder.exists() else []
+    return sorted(link for link in links if link.startswith("/") and not link.startswith("/proc/"))
+
+
+@pytest.mark.slow
+def test_workers_share_the_folder_and_who_sends_a_big_photo_in_vain_is_told_why(
+    tiny_models: Path, folder: Path
+) -> None:
+    big = PHOTO + bytes(10_000_000)
+    with serving(tiny_models, SEEFOOD_FEEDBACK_DIR=str(folder), SEEFOOD_WORKERS="2") as server:
+        for label, status in (("hotdog", 201), ("hotdog", 200), ("not_hotdog", 201), ("not_hotdog", 200)):
+            for _ in range(1 if status == 201 else 4):
+                assert server.request("POST", f"/v1/feedback?label={label}", big, "image/jpeg").status == status
+    assert list(_stored(folder)) == [f"not_hotdog/{sha256(big).hexdigest()}.jpg"]
+    with serving(tiny_models, SEEFOOD_WORKERS="1") as server:
+        for _ in range(5):
+            assert server.request("POST", "/v1/feedback?label=hotdog", big, "image/jpeg").status == 404
+            form = f"multipart/form-data; boundary={BOUNDARY}"
+            assert server.request("POST", "/v1/feedback", multipart(big), form).status == 404
+            assert server.request("POST", "/v1/predict?heatmap=no", big, "image/jpeg").status == 400
+
+
+def test_other_labels_name_other_folders(tmp_path: Path, folder: Path) -> None:
+    named = replace(METADATA, positive_label="cat", negative_label="dog")
+    model = Model(write_tiny_model(tmp_path / "cats.onnx", named.to_properties()))
+    cats = create_app(Settings(feedback_dir=str(folder)), model).test_client()
+    assert _tell(cats, label="dog").status_code == 201
+    assert "cat or dog" in _check_problem(_tell(cats), 400, "unknown-label")
+    assert list(_stored(folder)) == [f"dog/{NAME}"]

@@ -1,0 +1,371 @@
+"""The Open Inference Protocol: every wrong request gets its sentence, and Triton's own client is content."""
+
+import io
+import json
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flask.testing import FlaskClient
+from tritonclient import http as triton
+from tritonclient.utils import InferenceServerException
+from werkzeug.test import TestResponse
+
+from service.app import create_app
+from service.model import Model, open_model
+from service.photo import Pixels, read_photo
+from service.pipeline import Late
+from service.settings import Settings
+from tests.fixtures.drawing import draw, encode
+from tests.fixtures.server import Server, serving
+from tests.fixtures.tiny_model import SIZE
+
+INFER = "/v2/models/hotdog/infer"
+COUNT = SIZE * SIZE * 3
+PHOTOS = [encode(draw("hotdog", 1), "PNG"), encode(draw("not_hotdog", 2), "PNG")]
+PIXELS = np.stack([read_photo(photo, SIZE) for photo in PHOTOS])
+
+
+def _input(**changes: Any) -> dict[str, Any]:
+    return {"name": "pixels", "datatype": "UINT8", "shape": [1, SIZE, SIZE, 3], "data": [7] * COUNT} | changes
+
+
+def _asked(pixels: Pixels, **more: Any) -> dict[str, Any]:
+    return {"inputs": [_input(shape=pixels.shape, data=pixels.ravel().tolist())]} | more
+
+
+def _infer(client: FlaskClient, asked: Any, binary: bytes = b"", length: int | str | None = None) -> TestResponse:
+    text = asked if isinstance(asked, bytes) else json.dumps(asked).encode()
+    headers = {"Inference-Header-Content-Length": str(length or len(text))} if binary or length else {}
+    return client.post(INFER, data=text + binary, headers=headers)
+
+
+def _expected(client: FlaskClient) -> tuple[list[float], list[list[list[float]]]]:
+    files = {"image": [(io.BytesIO(photo), "photo.png") for photo in PHOTOS]}
+    predictions = client.post("/v1/predict?heatmap=true", data=files).get_json()["predictions"]
+    return [one["probability"] for one in predictions], [one["heatmap"] for one in predictions]
+
+
+def test_the_server_and_the_model_describe_themselves(client: FlaskClient) -> None:
+    assert client.get("/v2").get_json() == {
+        "name": "seefood",
+        "version": version("seefood"),
+        "extensions": ["binary_tensor_data"],
+    }
+    described = client.get("/v2/models/hotdog").get_json()
+    assert described == client.get("/v2/models/hotdog/versions/tiny").get_json()
+    assert described == {
+        "name": "hotdog",
+        "versions": ["tiny"],
+        "platform": "onnxruntime_onnx",
+        "inputs": [{"name": "pixels", "datatype": "UINT8", "shape": [-1, 64, 64, 3]}],
+        "outputs": [
+            {"name": "probability", "datatype": "FP32", "shape": [-1]},
+            {"name": "heatmap", "datatype": "FP32", "shape": [-1, 2, 2]},
+        ],
+    }
+
+
+def test_it_is_ready_after_the_warm_up_and_not_before(client: FlaskClient) -> None:
+    warm: Model = client.application.extensions["model"]
+    cold = create_app(Settings(), Model(warm.path)).test_client()
+    assert client.get("/v2/health/live").get_json() == cold.get("/v2/health/live").get_json() == {"live": True}
+    assert client.get("/v2/health/ready").get_json() == {"live": True, "ready": True}
+    for path in ("/v2/models/hotdog/ready", "/v2/models/hotdog/versions/tiny/ready"):
+        assert client.get(path).get_json() == {"name": "hotdog", "ready": True}
+        _check_error(cold.get(path), 503, "warm-up")
+    _check_error(cold.get("/v2/health/ready"), 503, "warm-up")
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_lists_are_answered_as_photos_are(client: FlaskClient, nested: bool) -> None:
+    asked = _asked(PIXELS, id="a \ud800 name", outputs=None)
+    asked["inputs"][0] |= {"data": PIXELS.tolist()} if nested else {}
+    body = _infer(client, asked).get_json()
+    assert (body["model_name"], body["model_version"], body["id"]) == ("hotdog", "tiny", "a \ud800 name")
+    probability, heatmap = body["outputs"]
+    assert (probability["name"], probability["datatype"], probability["shape"]) == ("probability", "FP32", [2])
+    assert (heatmap["name"], heatmap["datatype"], heatmap["shape"]) == ("heatmap", "FP32", [2, 2, 2])
+    expected = _expected(client)
+    assert probability["data"] == pytest.approx(expected[0], abs=1e-6)
+    assert heatmap["data"] == pytest.approx(np.ravel(expected[1]), abs=1e-4)
+
+
+def test_bytes_and_lists_can_be_mixed(client: FlaskClient) -> None:
+    tensor = _input(shape=PIXELS.shape, parameters={"binary_data_size": PIXELS.nbytes}, data=None)
+    outputs = [{"name": "heatmap", "parameters": {"binary_data": False}}, {"name": "probability"}]
+    asked = {"inputs": [tensor], "outputs": outputs, "parameters": {"binary_data_output": True}}
+    answer = _infer(client, asked, PIXELS.tobytes())
+    length = int(answer.headers["Inference-Header-Content-Length"])
+    heatmap, probability = json.loads(answer.data[:length])["outputs"]
+    assert (heatmap["name"], len(heatmap["data"]), "parameters" in heatmap) == ("heatmap", 8, False)
+    assert (probability["parameters"], "data" in probability) == ({"binary_data_size": 8}, False)
+    assert np.frombuffer(answer.data[length:], "<f4") == pytest.approx(_expected(client)[0], abs=1e-6)
+
+
+BAD_REQUESTS: dict[str, tuple[Any, str]] = {
+    "no body": (b"", "first 0 bytes"),
+    "no JSON": (b"{", "must be a JSON object"),
+    "no encoding": (b"\xff\xfe\xfd", "must be a JSON object"),
+    "JSON without end": (b"[" * 100_000, "must be a JSON object"),
+    "a number of a million digits": (b"1" * 10_000, "must be a JSON object"),
+    "a list": ([1], "[1] where an object"),
+    "a text": ("pixels", "'pixels' where an object"),
+    "a number as id": ({"id": 1, "inputs": [_input()]}, "The member id is 1; it must be a string."),
+    "no inputs": ({}, "The member inputs is None; it must be a list."),
+    "an object of inputs": ({"inputs": {"pixels": [1]}}, "must be a list"),
+    "an empty list of inputs": ({"inputs": []}, "0 inputs"),
+    "two inputs": ({"inputs": [_input(), _input()]}, "2 inputs"),
+    "an input that is none": ({"inputs": [None]}, "None where an object"),
+    "a list of parameters": ({"inputs": [_input()], "parameters": [1]}, "parameters is [1]; it must be an object"),
+    "a text for yes": ({"inputs": [_input()], "parameters": {"binary_data_output": "yes"}}, "true or false"),
+    "an object of outputs": ({"inputs": [_input()], "outputs": {"name": "heatmap"}}, "must be a list"),
+    "outputs by name": ({"inputs": [_input()], "outputs": ["heatmap"]}, "'heatmap' where an object"),
+    "an unknown output": ({"inputs": [_input()], "outputs": [{"name": "logit"}]}, "'logit' can't be had"),
+    "an output twice": ({"inputs": [_input()], "outputs": [{"name": "heatmap"}] * 2}, "each once"),
+    "an output's bytes by number": (
+        {"inputs": [_input()], "outputs": [{"name": "heatmap", "parameters": {"binary_data": 1}}]},
+        "binary_data is 1; it must be true or false",
+    ),
+    "classification": (
+        {"inputs": [_input()], "outputs": [{"name": "probability", "parameters": {"classification": 1}}]},
+        "without classification",
+    ),
+    "shared memory": (
+        {"inputs": [_input()], "outputs": [{"name": "heatmap", "parameters": {"shared_memory_region": "x"}}]},
+        "shared memory",
+    ),
+}
+BAD_REQUESTS |= {
+    f"{key} {index}: {str(value)[:30]}": ({"inputs": [_input(**{key: value})]}, sentence)
+    for sentence, key, values in (
+        ("'pixels', 'UINT8' of shape [N, 64, 64, 3] with N from 1 to 3.", "name", ["input", "", "x" * 9999]),
+        ("'pixels', 'UINT8' of shape [N, 64, 64, 3] with N from 1 to 3.", "datatype", ["FP32", "uint8"]),
+        ("The member name is", "name", [None, 1, ["pixels"]]),
+        ("The member datatype is", "datatype", [None, 8]),
+        ("must be a list", "shape", [None, "1", 64, {"N": 1}]),
+        ("must be an object", "parameters", ["x", [1]]),
+        (
+            "of shape [N, 64, 64, 3] with N from 1 to 3.",
+            "shape",
+            [
+                [],
+                [1],
+                [64, 64, 3],
+                [1, 3, 64, 64],
+                [1, 1, 64, 64, 3],
+                [0, 64, 64, 3],
+                [-1, 64, 64, 3],
+                [4, 64, 64, 3],
+                [10**4000, 64, 64, 3],
+                [1, -64, -64, 3],
+                [1, 2**62, 2**62, 3],
+                [1.0, 64, 64, 3],
+                [True, 64, 64, 3],
+                [1, 64, 64.0, 3],
+                ["1", 64, 64, 3],
+                [None, 64, 64, 3],
+                [[1], 64, 64, 3],
+                [1, 64, 64, 3] * 9999,
+            ],
+        ),
+        (
+            "12288 whole numbers from 0 to 255, in one list or nested as [1, 64, 64, 3].",
+            "data",
+            [
+                None,
+                [],
+                [1],
+                [1] * (COUNT - 1),
+                [1] * (COUNT + 1),
+                1,
+                "1" * COUNT,
+                ["1"] * COUNT,
+                [None] * COUNT,
+                {"0": 1},
+                [{"0": 1}] * COUNT,
+                [-1] * COUNT,
+                [256] * COUNT,
+                [1] * (COUNT - 1) + [10**4000],
+                [1.0] * COUNT,
+                [float("nan")] * COUNT,
+                [True] * COUNT,
+                [1] * (COUNT - 1) + [True],
+                [[1] * COUNT],
+                [[1]] * COUNT,
+                [[]],
+                [[1, 2], 3],
+                [[[["1"] * 3] * 64] * 64],
+                [[[[1] * 2 + [[1]]] * 64] * 64],
+                [[[[1] * 3] * 64] * 63 + [[[1] * 3] * 63 + [[1] * 4]]],
+                [[[["111"] * 3] * 64] * 64],
+                json.loads("[" * 500 + "]" * 500),
+            ],
+        ),
+    )
+    for index, value in enumerate(values)
+}
+
+
+@pytest.mark.parametrize("name", BAD_REQUESTS)
+def test_a_bad_request_gets_its_sentence(client: FlaskClient, name: str) -> None:
+    asked, sentence = BAD_REQUESTS[name]
+    _check_error(_infer(client, asked), 400, sentence)
+
+
+@pytest.mark.parametrize("told", [COUNT - 1, COUNT + 1, 0, -1, 10**4000, "12288", [COUNT], 1.5, True, None])
+def test_a_wrong_number_of_bytes(client: FlaskClient, told: object) -> None:
+    asked = {"inputs": [_input(parameters={"binary_data_size": told})]}
+    _check_error(_infer(client, asked, b"\7" * COUNT), 400, "both must be 12288")
+
+
+@pytest.mark.parametrize("sent", [0, 1, COUNT - 1, COUNT + 1])
+def test_bytes_that_are_missing_or_too_many(client: FlaskClient, sent: int) -> None:
+    asked = {"inputs": [_input(parameters={"binary_data_size": COUNT})]}
+    _check_error(_infer(client, asked, b"\7" * sent), 400, f"{sent} bytes follow the JSON")
+
+
+@pytest.mark.parametrize("length", ["-1", "1.5", "x", "99999", "9" * 5000, "\xb2", " "])
+def test_a_wrong_length_of_the_json(client: FlaskClient, length: str) -> None:
+    answer = _infer(client, {"inputs": [_input(data=[])]}, length=length)
+    _check_error(answer, 400, "Inference-Header-Content-Length")
+
+
+def test_a_compressed_body(client: FlaskClient) -> None:
+    answer = client.post(INFER, data=b"\x1f\x8b", headers={"Content-Encoding": "gzip"})
+    _check_error(answer, 415, "uncompressed")
+
+
+def test_a_body_that_is_too_large(client: FlaskClient) -> None:
+    _check_error(client.post(INFER, data=b" " * 400_000), 413, "larger than this service accepts")
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/v2/", "/v2/nothing", "/v2/models/pizza", "/v2/models/hotdog/versions/1/ready", "/v2/models/hotdog/config"],
+)
+def test_an_unknown_path(client: FlaskClient, path: str) -> None:
+    _check_error(client.get(path), 404, path)
+
+
+def test_a_wrong_method(client: FlaskClient) -> None:
+    answer = client.get(INFER)
+    _check_error(answer, 405, "use OPTIONS, POST")
+    assert "POST" in answer.headers["Allow"]
+
+
+def test_a_full_service_says_so_before_the_body_is_read(tiny_models: Path) -> None:
+    app = create_app(Settings(models=tiny_models, queue=2))
+    app.extensions["pipeline"].under_way = 2
+    answer = app.test_client().post(INFER, data=b"not even JSON")
+    _check_error(answer, 429, "as busy as it may be")
+    assert answer.headers["Retry-After"] == "1"
+
+
+def test_a_tensor_that_waits_too_long_is_given_up(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object) -> None:
+        raise Late
+
+    monkeypatch.setattr(client.application.extensions["pipeline"], "answer", never)
+    _check_error(_infer(client, _asked(PIXELS)), 504, "not answered in time")
+
+
+def test_a_failure_of_ours_shows_no_trace(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("secret")
+
+    monkeypatch.setattr(client.application.extensions["model"], "run", fail)
+    answer = _infer(client, _asked(PIXELS))
+    _check_error(answer, 500, "its log has the reason")
+    assert b"secret" not in answer.data
+
+
+def _check_error(answer: TestResponse, status: int, sentence: str) -> None:
+    body = json.loads(answer.data)
+    assert answer.status_code == status, body
+    assert sentence in body["error"]
+    assert body["error"] == body["detail"]
+    assert body["error"].endswith(".")
+    assert len(body["error"]) < 400
+    assert answer.content_type == "application/json", "or KServe's client would not show the sentence"
+
+
+@pytest.fixture(scope="module")
+def running(tiny_models: Path) -> Iterator[Server]:
+    with serving(tiny_models, SEEFOOD_WORKERS="1", SEEFOOD_MAX_IMAGES="3") as server:
+        yield server
+
+
+@pytest.fixture
+def triton_client(running: Server) -> Iterator[triton.InferenceServerClient]:
+    with triton.InferenceServerClient(f"127.0.0.1:{running.port}", concurrency=2) as client:
+        yield client
+
+
+def _tensor(pixels: Pixels, *, binary: bool = True) -> list[triton.InferInput]:
+    return [triton.InferInput("pixels", pixels.shape, "UINT8").set_data_from_numpy(pixels, binary_data=binary)]
+
+
+def _photos_answered(running: Server) -> list[float]:
+    return [one["probability"] for one in running.post_photos(*PHOTOS).json()["predictions"]]
+
+
+@pytest.mark.slow
+def test_tritons_client_sees_a_server_and_a_model(triton_client: triton.InferenceServerClient) -> None:
+    for _ in range(5):
+        assert triton_client.is_server_live()
+        assert triton_client.is_server_ready()
+        assert triton_client.is_model_ready("hotdog")
+        assert triton_client.is_model_ready("hotdog", "tiny")
+        assert not triton_client.is_model_ready("pizza")
+    assert triton_client.get_server_metadata()["extensions"] == ["binary_tensor_data"]
+    assert triton_client.get_model_metadata("hotdog")["inputs"][0]["shape"] == [-1, SIZE, SIZE, 3]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sent", [True, False])
+@pytest.mark.parametrize("wanted", [True, False, None])
+def test_tritons_client_gets_what_v1_says(
+    triton_client: triton.InferenceServerClient, running: Server, tiny_models: Path, sent: bool, wanted: bool | None
+) -> None:
+    names = ("heatmap", "probability")
+    outputs = [triton.InferRequestedOutput(name, binary_data=wanted) for name in names] if wanted is not None else None
+    inputs = _tensor(PIXELS, binary=sent)
+    answer = triton_client.infer("hotdog", inputs, "tiny", outputs=outputs, request_id="seven")
+    assert answer.get_response()["id"] == "seven"
+    probability, heatmap = open_model(tiny_models).run(PIXELS)
+    assert answer.as_numpy("probability") == pytest.approx(probability, abs=1e-6)
+    assert answer.as_numpy("heatmap") == pytest.approx(heatmap, abs=1e-4)
+    assert answer.as_numpy("probability") == pytest.approx(_photos_answered(running), abs=1e-6)
+
+
+@pytest.mark.slow
+def test_tritons_client_gets_no_more_than_it_asks_for(triton_client: triton.InferenceServerClient) -> None:
+    answer = triton_client.infer("hotdog", _tensor(PIXELS), outputs=[triton.InferRequestedOutput("probability")])
+    assert answer.as_numpy("probability").shape == (2,)
+    assert answer.as_numpy("heatmap") is None
+
+
+@pytest.mark.slow
+def test_tritons_client_asks_several_at_once(triton_client: triton.InferenceServerClient, running: Server) -> None:
+    asked = [triton_client.async_infer("hotdog", _tensor(PIXELS[i % 2 : i % 2 + 1])) for i in range(8)]
+    answers = [one.get_result().as_numpy("probability")[0] for one in asked]
+    assert answers == pytest.approx(_photos_answered(running) * 4, abs=1e-6)
+
+
+@pytest.mark.slow
+def test_tritons_client_shows_the_sentence(triton_client: triton.InferenceServerClient) -> None:
+    wrong = np.zeros((1, 32, 32, 3), np.uint8)
+    with pytest.raises(InferenceServerException, match=r"shape \[1, 32, 32, 3\]; it must be 'pixels'") as error:
+        triton_client.infer("hotdog", _tensor(wrong))
+    assert error.value.status() == "400"
+    with pytest.raises(InferenceServerException, match="with N from 1 to 3"):
+        triton_client.infer("hotdog", _tensor(np.zeros((4, SIZE, SIZE, 3), np.uint8)))
+    with pytest.raises(InferenceServerException, match="version tiny of hotdog"):
+        triton_client.infer("pizza", _tensor(np.zeros((99, SIZE, SIZE, 3), np.uint8)))
+    with pytest.raises(InferenceServerException, match="uncompressed"):
+        triton_client.infer("hotdog", _tensor(PIXELS), request_compression_algorithm="gzip")
+    assert triton_client.infer("hotdog", _tensor(PIXELS)).as_numpy("probability").shape == (2,)
