@@ -19,6 +19,7 @@ from service.photo import PhotoError, Pixels, read_photo
 from service.pipeline import Done, Full, Pipeline
 from service.problems import Problem
 from service.settings import Settings
+from service.worker import REFUSE
 
 api = Blueprint("api", __name__, url_prefix="/v1")
 
@@ -44,8 +45,7 @@ def predict() -> dict[str, Any]:
     pipeline: Pipeline = current_app.extensions["pipeline"]
     heatmap = _parameter("heatmap", ("true", "png"))
     upsample = _parameter("upsample", overlay.UPSAMPLE) or "bilinear"
-    if pipeline.full:
-        raise Full  # before the photo is received, which costs more than saying no
+    refuse_unread()
     uploads = _uploads(settings)
     reads = [cache(_reader(upload, model.size, settings)) for upload in uploads]  # whoever reads again decodes nothing
     done = pipeline.answer(reads, settings.deadline)
@@ -92,13 +92,13 @@ def feedback() -> tuple[dict[str, Any], int]:
     if store is None:
         detail = "Feedback is off, and nothing is stored; set SEEFOOD_FEEDBACK_DIR for the service to turn it on."
         raise Problem(404, "feedback-off", "Feedback is off", detail)
-    if pipeline.full:
-        raise Full
+    refuse_unread()
     upload, *more = _uploads(settings)
     if more:
         detail = f"The request has {len(more) + 1} photos; feedback has one label, and so is about one photo at a time."
         raise Problem(413, "too-many-photos", "Too many photos", detail)
-    label = (request.get_json() if request.mimetype == "application/json" else request.values).get("label")
+    fields = json.loads(g.body) if request.mimetype == "application/json" else request.values
+    label = fields.get("label")
     if label not in store.labels:
         said = "The request has no label" if label is None else f"The label is {str(label)[:40]!r}"
         detail = f"{said}; send 'label' with the photo, as {' or '.join(store.labels)}."
@@ -162,11 +162,21 @@ def _uploads(settings: Settings) -> list[Upload]:
     return uploads
 
 
+def refuse_unread() -> None:
+    """Raise Full where the worker said so before the photo is received, which costs more than saying no."""
+    if REFUSE in request.headers:
+        raise Full
+
+
 def read_body() -> bytes:
-    """Return the whole body; raises RequestEntityTooLarge."""
-    body = request.get_data()
-    if len(body) >= (request.max_content_length or 0):
+    """Return the whole body, in one piece where its length is known; raises RequestEntityTooLarge."""
+    length, limit = request.content_length, request.max_content_length or 0
+    g.body = (
+        request.environ["wsgi.input"].read(length) if length is not None and length <= limit else request.get_data()
+    )
+    if length is None and len(g.body) >= limit:
         raise RequestEntityTooLarge  # a body sent in chunks says no length, and was cut off at the limit
+    body: bytes = g.body
     return body
 
 

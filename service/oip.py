@@ -8,9 +8,9 @@ import numpy as np
 from flask import Blueprint, Response, current_app, request
 
 from service import ops, tensors
-from service.api import read_body
+from service.api import read_body, refuse_unread
 from service.model import Model
-from service.pipeline import Done, Full, Pipeline
+from service.pipeline import Done, Pipeline
 from service.problems import Problem
 from service.settings import Settings
 
@@ -78,8 +78,7 @@ def infer(**_: str) -> Response:
     """Answer one tensor of squares of pixels, which share the queue, the batches and the deadline of all photos."""
     settings: Settings = current_app.extensions["settings"]
     pipeline: Pipeline = current_app.extensions["pipeline"]
-    if pipeline.full:
-        raise Full
+    refuse_unread()
     asked = tensors.read_request(read_body(), request.headers, _model().size, settings.max_images)
     done = pipeline.answer([partial(np.asarray, square) for square in asked.pixels], settings.deadline)
     answers = [one.answer for one in done if isinstance(one, Done)]

@@ -7,13 +7,19 @@ import time
 from concurrent.futures import Future
 from functools import partial
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gunicorn.http.message import Request
+from gunicorn.http.unreader import SocketUnreader
 from gunicorn.workers.gthread import _DEFER, TConn, ThreadWorker
+
+if TYPE_CHECKING:  # else gunicorn would import ONNX Runtime before it forks
+    from service.pipeline import Pipeline
 
 RECEIVE_SECONDS = 60  # a 12-megapixel photo of 4 MB by a phone's half a megabit a second
 LINGER_SECONDS = 10
+CROWD = 4  # photos under way in one process; a client that finds so many may find fewer elsewhere
+REFUSE = "SEEFOOD-REFUSE"  # the header by which the application learns that a body will not be read
 _SCRATCH = bytearray(1 << 20)  # what is thrown away
 
 
@@ -23,6 +29,12 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._receiving: dict[TConn, float] = {}
+
+    def accept(self, listener: socket.socket) -> None:
+        """Let workers with less to do go first: a connection stays where it is accepted."""
+        if not self._pipeline.full:
+            time.sleep(self._pipeline.under_way * 0.00025)
+        super().accept(listener)
 
     def set_accept_enabled(self, enabled: bool) -> None:
         """Close the door on a stop, so that who comes now is refused at once, and can go elsewhere."""
@@ -53,14 +65,16 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         return going_on
 
     def handle_request(self, req: Request, conn: TConn) -> Any:
-        """Announce the end of a connection whose body will not be read, so that nobody asks again on it."""
+        """Announce the end of a connection whose body will not be read, or whose client may fare better elsewhere."""
         headers = dict(req.headers)
-        if req.method == "POST" and (
-            self.wsgi.extensions["pipeline"].full
-            or "TRANSFER-ENCODING" in headers
-            or int(headers.get("CONTENT-LENGTH", 0)) > self.wsgi.config["MAX_CONTENT_LENGTH"]
-        ):
+        length = int(headers.get("CONTENT-LENGTH", 0))
+        refused = req.method == "POST" and self._pipeline.full
+        req.headers = [header for header in req.headers if header[0] != REFUSE] + [(REFUSE, "1")] * refused
+        too_large = "TRANSFER-ENCODING" in headers or length > self.wsgi.config["MAX_CONTENT_LENGTH"]
+        if refused or too_large or self._pipeline.under_way > CROWD:
             req.force_close()
+        elif length:
+            req.body = _Body(req.body.reader.unreader, length)
         return super().handle_request(req, conn)
 
     def finish_request(self, conn: TConn, fs: "Future[Any]") -> None:
@@ -87,10 +101,36 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         """
         self.handle_exit(sig, frame)
 
+    @property
+    def _pipeline(self) -> "Pipeline":
+        pipeline: Pipeline = self.wsgi.extensions["pipeline"]
+        return pipeline
+
     def _cap_keepalive(self, deadline: float) -> None:
         super()._cap_keepalive(deadline)
         for conn in self.pending_conns:  # or connections that never send a byte would hold up the stop
             conn.timeout = min(conn.timeout, deadline)
+
+
+class _Body:
+    """A request's body of known length, received where it is needed: gunicorn's own copies a photo six times."""
+
+    def __init__(self, unreader: SocketUnreader, length: int) -> None:
+        self._unreader, self._left = unreader, length
+
+    def read(self, size: int | None = None) -> bytes:
+        """Return so many bytes, or all there are; fewer where the client stops sending."""
+        wanted = self._left if size is None or size < 0 else min(size, self._left)
+        buffer = bytearray(wanted)
+        ahead = self._unreader.take_buffered()
+        self._unreader.unread(ahead[wanted:])
+        received = min(len(ahead), wanted)
+        buffer[:received] = ahead[:received]
+        with memoryview(buffer) as view:
+            while received < wanted and (count := self._unreader.sock.recv_into(view[received:])):
+                received += count
+        self._left -= received
+        return bytes(buffer[:received])
 
 
 def _close(sock: socket.socket) -> None:

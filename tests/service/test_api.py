@@ -16,6 +16,7 @@ from service.app import create_app
 from service.model import Model
 from service.pipeline import Late
 from service.settings import Settings
+from service.worker import REFUSE
 from tests.fixtures.drawing import draw, encode
 from tests.fixtures.tiny_model import METADATA
 
@@ -163,7 +164,8 @@ def test_the_heatmap_comes_where_it_is_asked_for(client: FlaskClient) -> None:
 def test_a_full_service_says_so_before_the_photo_is_read(tiny_models: Path) -> None:
     app = create_app(Settings(models=tiny_models, queue=2))
     app.extensions["pipeline"].under_way = 2
-    answer = app.test_client().post("/v1/predict", data=b"not even a photo", content_type="image/png")
+    said = {REFUSE: "1"}  # by the worker
+    answer = app.test_client().post("/v1/predict", data=b"not even a photo", content_type="image/png", headers=said)
     _check_problem(answer, 429, "too-many-requests")
     assert answer.headers["Retry-After"] == "1"
 

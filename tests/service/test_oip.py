@@ -19,6 +19,7 @@ from service.model import Model, open_model
 from service.photo import Pixels, read_photo
 from service.pipeline import Late
 from service.settings import Settings
+from service.worker import REFUSE
 from tests.fixtures.drawing import draw, encode
 from tests.fixtures.server import Server, serving
 from tests.fixtures.tiny_model import SIZE
@@ -260,7 +261,7 @@ def test_a_wrong_method(client: FlaskClient) -> None:
 def test_a_full_service_says_so_before_the_body_is_read(tiny_models: Path) -> None:
     app = create_app(Settings(models=tiny_models, queue=2))
     app.extensions["pipeline"].under_way = 2
-    answer = app.test_client().post(INFER, data=b"not even JSON")
+    answer = app.test_client().post(INFER, data=b"not even JSON", headers={REFUSE: "1"})
     _check_error(answer, 429, "as busy as it may be")
     assert answer.headers["Retry-After"] == "1"
 
