@@ -5,7 +5,7 @@ PORT ?= 8000
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help serve train test test-fast check lock clean
+.PHONY: help serve train test test-fast bench check lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ test: .venv/.dev ## run every test (installs torch; about half an hour on two co
 
 test-fast: .venv/.dev ## run the tests that take seconds
 	$(BIN)/pytest -m "not slow"
+
+bench: .venv/.dev ## measure the service on this machine, into benchmarks/ (a quarter of an hour, with nothing else running)
+	$(BIN)/python -m benchmarks.service
 
 check: .venv/.dev ## lint, format check and types
 	$(BIN)/ruff check .

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import click
@@ -45,7 +46,7 @@ class Seen:
 
 def load(
     url: str, photo: bytes, *, clients: int, seconds: float, rate: float | None = None, warm_up: float = 2
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Ask for so many seconds, and return what was seen after the warm-up."""
     target = urlsplit(url)
     seen, lock = Seen(), threading.Lock()

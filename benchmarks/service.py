@@ -17,11 +17,13 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
+from benchmarks import table
 from benchmarks.limit import limit
 from benchmarks.load import load
 from benchmarks.photos import SIZES, photo
@@ -122,8 +124,8 @@ def _ready(models: Path) -> float:
             return time.monotonic() - started
 
 
-def _endure(models: Path, requests: int) -> list[list[int]]:
-    """Return the workers' memory after each tenth of so many requests."""
+def _endure(models: Path, requests: int) -> tuple[int, list[list[int]]]:
+    """Return how many requests were answered, at least so many, and the workers' memory every ten seconds meanwhile."""
     data = photo((160, 120))
     seen = []
     with tempfile.TemporaryFile() as log, _serving(models, log) as process:
@@ -132,26 +134,32 @@ def _endure(models: Path, requests: int) -> list[list[int]]:
             answers = load(f"{URL}/v1/predict", data, clients=8, seconds=10, warm_up=0)["statuses"]
             done += sum(answers.values())
             seen.append(_memory(process))
-    return seen
+    return done, seen
 
 
 @click.command()
 @click.option("--models", default=Path("models"), type=click.Path(path_type=Path))
 @click.option("--seconds", default=10.0)
 @click.option("--rounds", default=3)
-@click.option("--requests", default=50_000, help="How many to watch the memory over; 0 for none.")
-@click.option("--out", default=Path("benchmarks/service.json"), type=click.Path(path_type=Path))
+@click.option("--requests", default=50_000, help="How many to watch the memory over.")
+@click.option("--out", default=Path(__file__).parent, type=click.Path(path_type=Path))
 def main(models: Path, seconds: float, rounds: int, requests: int, out: Path) -> None:
     """Measure the service and write what was seen."""
     cpus = len(os.sched_getaffinity(0))
+    photos = measure(models, seconds, rounds, cpus)
+    answered, memory = _endure(models, requests)
     found = {
+        "date": datetime.now(UTC).date().isoformat(),
         "machine": {"cpu": _cpu(), "cpus": cpus, "python": platform.python_version()},
         "ready_seconds": [round(_ready(models), 2) for _ in range(rounds)],
-        "photos": measure(models, seconds, rounds, cpus),
-        "memory_mb": _endure(models, requests) if requests else [],
+        "photos": photos,
+        "requests": answered,
+        "memory_mb": memory,
     }
-    out.write_text(json.dumps(found, indent=1) + "\n")
-    print(f"wrote {out}")
+    (out / "service.json").write_text(json.dumps(found, indent=1) + "\n")
+    # Read again, as the table is tested against the file.
+    table.write(json.loads((out / "service.json").read_text()), out)
+    print(table.table(json.loads((out / "service.json").read_text())))
 
 
 def _cpu() -> str:

@@ -12,8 +12,8 @@ from flask.testing import FlaskClient
 from PIL import Image
 from werkzeug.test import TestResponse
 
-from service.app import create_app
-from service.model import Model
+from service.app import LARGEST_BATCH, create_app
+from service.model import Model, open_model
 from service.pipeline import Late
 from service.settings import Settings
 from service.worker import REFUSE
@@ -91,6 +91,20 @@ def test_it_is_not_ready_before_the_warm_up(client: FlaskClient) -> None:
     answer = cold.get("/readyz")
     assert answer.status_code == 503
     assert answer.get_json()["type"] == "urn:problem-type:seefood:not-ready"
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_every_batch_size_is_warmed(tiny_models: Path, monkeypatch: pytest.MonkeyPatch, device: str) -> None:
+    """The device is only said to be one: what it decides here is how large batches may be."""
+    model = open_model(tiny_models)
+    model.device = device
+    sizes: list[int] = []
+    run = model.run
+    monkeypatch.setattr(model, "run", lambda pixels: sizes.append(len(pixels)) or run(pixels))  # type: ignore[func-returns-value]
+    monkeypatch.setattr("service.app.open_model", lambda *_: model)
+    create_app(Settings(models=tiny_models))
+    assert sizes == list(range(1, LARGEST_BATCH[device] + 1))
+    assert LARGEST_BATCH["cuda"] > LARGEST_BATCH["cpu"]
 
 
 def test_the_page_and_its_files_are_there(client: FlaskClient) -> None:
