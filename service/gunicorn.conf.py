@@ -54,8 +54,9 @@ def on_reload(server: Arbiter) -> None:
     """Start no new workers where they could not serve, so that gunicorn keeps those that do."""
     if not _take_over:
         server.cfg.set("workers", 0)
-        for worker in server.WORKERS.values():
-            worker.age = server.worker_age + 0.5  # else gunicorn waits for them to make room for younger ones
+    for worker in server.WORKERS.values():
+        # gunicorn waits until the workers are younger than this; those that stay would keep it waiting.
+        worker.age = server.worker_age + (0 if _take_over else 0.5)
 
 
 def child_exit(_: Arbiter, worker: Worker) -> None:
