@@ -60,6 +60,7 @@ def load(
             with lock:
                 planned = next(due, None)
             if planned is None:
+                connection.close()
                 return
             time.sleep(max(0, planned - time.monotonic()))
             began = planned if rate else time.monotonic()
