@@ -48,18 +48,10 @@ def _ask_for_key(keys: list[bytes]) -> Response | None:
     # All pairs are compared, and not only up to the first match, so that the time says nothing of the keys.
     if sum(hmac.compare_digest(one.strip().encode("latin-1"), key) for one in sent for key in keys):
         return None
-    _skip_body()
     detail = "This service answers those with an API key; send yours as Authorization: Bearer KEY or as X-API-Key: KEY."
     response = problems.answer(Problem(401, "unauthorized", "An API key is needed", detail))
     response.headers["WWW-Authenticate"] = "Bearer"
     return response
-
-
-def _skip_body() -> None:
-    """Read on to where the next request begins; the connection of a body too large for that is closed anyway."""
-    if 0 < (request.content_length or 0) <= (request.max_content_length or 0):
-        while request.stream.read(1 << 20):
-            pass
 
 
 def _needs_key(path: str) -> bool:
