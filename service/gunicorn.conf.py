@@ -5,6 +5,7 @@ imported here may import ONNX Runtime: its threads do not survive the fork into 
 """
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +49,18 @@ def _version() -> tuple[str, bool]:
 
 _serve, _take_over = _version()
 metrics_folder.make()
+
+
+def on_starting(server: Arbiter) -> None:
+    """Make the place where workers offer each other what they have no time for."""
+    server.offered = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    for end in server.offered:
+        end.setblocking(False)
+
+
+def pre_fork(server: Arbiter, worker: PatientWorker) -> None:
+    """Show each worker that place."""
+    worker.offered = server.offered
 
 
 def on_reload(server: Arbiter) -> None:

@@ -17,8 +17,8 @@ class JsonLines(JsonFormatter):
     """A log record as one line of JSON, with the request that it is about and its traceback as fields."""
 
     def __init__(self) -> None:
-        names = {"levelname": "level", "name": "logger", "exc_info": "traceback"}
-        super().__init__(["time", "levelname", "name", "message"], rename_fields=names, timestamp="time")
+        names = {"levelname": "level", "name": "logger", "process": "pid", "exc_info": "traceback"}
+        super().__init__(["time", "levelname", "name", "process", "message"], rename_fields=names, timestamp="time")
 
     def add_fields(self, log_data: LogData, record: logging.LogRecord, message_dict: dict[str, Any]) -> None:
         """Add the request's identifier, wherever in the request the record was made."""

@@ -18,7 +18,6 @@ if TYPE_CHECKING:  # else gunicorn would import ONNX Runtime before it forks
 
 RECEIVE_SECONDS = 60  # a 12-megapixel photo of 4 MB by a phone's half a megabit a second
 LINGER_SECONDS = 10
-CROWD = 4  # photos under way in one process; a client that finds so many may find fewer elsewhere
 REFUSE = "SEEFOOD-REFUSE"  # the header by which the application learns that a body will not be read
 _SCRATCH = bytearray(1 << 20)  # what is thrown away
 
@@ -28,13 +27,15 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.offered: tuple[socket.socket, socket.socket] | None = None  # both ends of what all workers share
+        self._in_progress = 0
         self._receiving: dict[TConn, float] = {}
 
-    def accept(self, listener: socket.socket) -> None:
-        """Let workers with less to do go first: a connection stays where it is accepted."""
-        if not self._pipeline.full:
-            time.sleep(self._pipeline.under_way * 0.00025)
-        super().accept(listener)
+    def run(self) -> None:
+        """Serve until told to stop, the connections that other workers offer included."""
+        if self.offered:
+            self.poller.register(self.offered[1], selectors.EVENT_READ, self._take)
+        super().run()
 
     def set_accept_enabled(self, enabled: bool) -> None:
         """Close the door on a stop, so that who comes now is refused at once, and can go elsewhere."""
@@ -42,16 +43,52 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         if not enabled and not self.alive:
             for listener in self.sockets:
                 listener.close()
+            if self.offered:  # what this worker offered may have been meant for itself alone
+                self.poller.unregister(self.offered[1])
+                while self._take(self.offered[1]):
+                    pass
 
     def enqueue_req(self, conn: TConn) -> None:
-        """Let a new connection wait for its first byte where it costs no thread."""
-        if conn.initialized or conn.data_ready:
-            super().enqueue_req(conn)
-            return
-        conn.sock.setblocking(False)
-        conn.set_timeout()
-        self.pending_conns.append(conn)
-        self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))
+        """Let a new connection wait for its first byte where it costs no thread, and a request where it is soonest."""
+        if not (conn.initialized or conn.data_ready):
+            conn.sock.setblocking(False)
+            conn.set_timeout()
+            self.pending_conns.append(conn)
+            self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))
+        elif not self._offer(conn):
+            self._begin(conn)
+
+    def _begin(self, conn: TConn) -> None:
+        self._in_progress += 1
+        super().enqueue_req(conn)
+
+    def _offer(self, conn: TConn) -> bool:
+        """Pass a connection with a request to whichever worker is freest, this one maybe; say whether it is gone."""
+        read_ahead = conn.initialized and conn.parser.unreader.buf.getvalue()
+        if not self._in_progress or not self.offered or not self.alive or self._pipeline.full or read_ahead:
+            return False
+        try:
+            socket.send_fds(self.offered[0], [b"1"], [conn.sock.fileno()])
+        except OSError:  # as many are on offer as can be
+            return False
+        self.nr_conns -= 1
+        conn.sock.close()
+        return True
+
+    def _take(self, offered: socket.socket) -> bool:
+        """Take a connection on offer, after those workers that have less to do; say whether there was one."""
+        time.sleep(self._in_progress * 0.00025)
+        try:
+            _, descriptors, _, _ = socket.recv_fds(offered, 1, 1)
+        except BlockingIOError:
+            return False
+        for sock in (socket.socket(fileno=descriptor) for descriptor in descriptors):
+            with contextlib.suppress(OSError):  # its client is gone already
+                conn = TConn(self.cfg, sock, sock.getpeername(), sock.getsockname())
+                conn.data_ready = True
+                self.nr_conns += 1
+                self._begin(conn)
+        return True
 
     def handle(self, conn: TConn) -> Any:
         """Answer one request of a connection; where it is the last, close it here, and not in the worker's one loop."""
@@ -65,13 +102,13 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         return going_on
 
     def handle_request(self, req: Request, conn: TConn) -> Any:
-        """Announce the end of a connection whose body will not be read, or whose client may fare better elsewhere."""
+        """Announce the end of a connection where its next request can't be found, or is long in coming."""
         headers = dict(req.headers)
         length = int(headers.get("CONTENT-LENGTH", 0))
         refused = req.method == "POST" and self._pipeline.full
         req.headers = [header for header in req.headers if header[0] != REFUSE] + [(REFUSE, "1")] * refused
         too_large = "TRANSFER-ENCODING" in headers or length > self.wsgi.config["MAX_CONTENT_LENGTH"]
-        if refused or too_large or self._pipeline.under_way > CROWD:
+        if too_large:
             req.force_close()
         elif length:
             req.body = _Body(req.body.reader.unreader, length)
@@ -79,10 +116,12 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
 
     def _keepalive_after(self, conn: TConn, keepalive: bool) -> bool:
         """Read on to where the next request begins, as was announced; gunicorn's own gives up after 64 KiB."""
-        return keepalive and bool(conn.parser.finish_body())
+        body = conn.parser.mesg.body
+        return keepalive and (body.skip() if isinstance(body, _Body) else bool(conn.parser.finish_body()))
 
     def finish_request(self, conn: TConn, fs: "Future[Any]") -> None:
         """Forget a connection that its thread has closed, or go on with it."""
+        self._in_progress -= 1
         if conn.sock.fileno() < 0:
             self.nr_conns -= 1
         else:
@@ -124,17 +163,28 @@ class _Body:
 
     def read(self, size: int | None = None) -> bytes:
         """Return so many bytes, or all there are; fewer where the client stops sending."""
-        wanted = self._left if size is None or size < 0 else min(size, self._left)
-        buffer = bytearray(wanted)
-        ahead = self._unreader.take_buffered()
-        self._unreader.unread(ahead[wanted:])
-        received = min(len(ahead), wanted)
-        buffer[:received] = ahead[:received]
+        buffer = bytearray(self._left if size is None or size < 0 else min(size, self._left))
+        received = len(ahead := self._read_ahead(len(buffer)))
+        buffer[:received] = ahead
         with memoryview(buffer) as view:
-            while received < wanted and (count := self._unreader.sock.recv_into(view[received:])):
+            while received < len(buffer) and (count := self._unreader.sock.recv_into(view[received:])):
                 received += count
-        self._left -= received
+                self._left -= count
         return bytes(buffer[:received])
+
+    def skip(self) -> bool:
+        """Throw away what is left, and say whether all of it came."""
+        self._read_ahead(self._left)
+        while self._left and (count := _throw_away(self._unreader.sock, self._left)):
+            self._left -= count
+        return not self._left
+
+    def _read_ahead(self, most: int) -> bytes:
+        """Return what gunicorn received with the headers."""
+        ahead: bytes = self._unreader.take_buffered()
+        self._unreader.unread(ahead[most:])
+        self._left -= len(ahead[:most])
+        return ahead[:most]
 
 
 def _close(sock: socket.socket) -> None:
@@ -143,7 +193,11 @@ def _close(sock: socket.socket) -> None:
         sock.shutdown(socket.SHUT_WR)
         sock.settimeout(2)
         end = time.monotonic() + LINGER_SECONDS
-        # Linux throws away what MSG_TRUNC asks for without copying it; elsewhere it lands in the scratch.
-        while sock.recv_into(_SCRATCH, 0, socket.MSG_TRUNC) and time.monotonic() < end:
+        while _throw_away(sock, len(_SCRATCH)) and time.monotonic() < end:
             pass
     sock.close()
+
+
+def _throw_away(sock: socket.socket, most: int) -> int:
+    # Linux does not even copy what MSG_TRUNC asks for; elsewhere it lands in the scratch.
+    return sock.recv_into(_SCRATCH, min(most, len(_SCRATCH)), socket.MSG_TRUNC)

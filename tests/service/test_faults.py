@@ -1,5 +1,6 @@
 """Clients that are slow, gone or too many, killed workers, models that can't be served: the others are served."""
 
+import json
 import os
 import shutil
 import signal
@@ -9,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from http.client import HTTPException
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 import pytest
@@ -201,6 +202,55 @@ def test_more_than_can_be_answered_is_refused_and_health_still_known(models: Pat
                 assert server.request("GET", "/readyz").status == 200
         assert not load.failures
         assert set(load.statuses) == {200, 429}
+
+
+def test_a_refusal_keeps_its_connection(models: Path) -> None:
+    """Whoever asks again need not connect again, though most of the refused body was never looked at."""
+    large = RED + b"\0" * 1_000_000
+    with serving(models, SEEFOOD_WORKERS="1", SEEFOOD_QUEUE="1", SEEFOOD_MAX_IMAGES="1") as server:
+        client = HTTPConnection("127.0.0.1", server.port, timeout=20)
+        with _load(server, clients=4):
+            statuses: set[int] = set()
+            sockets: set[socket.socket | None] = set()
+            while statuses != {200, 429}:
+                statuses.add(_ask(client, "/v1/predict", large))
+                sockets.add(client.sock)
+        assert len(sockets) == 1
+        assert _ask(client, "/v1/nothing", large) == 404
+        assert _ask(client, "/v2/models/pizza/infer", large) == 404
+        assert _ask(client, "/v1/predict", large) == 200
+        assert sockets == {client.sock}
+        client.close()
+
+
+def test_a_request_goes_to_the_worker_that_has_time(models: Path) -> None:
+    """All connections are one worker's, which is told of half a photo and then of whole ones."""
+    with serving(models, SEEFOOD_WORKERS="2") as server:
+        first, second = server.workers()
+        os.kill(first, signal.SIGSTOP)
+        with _connect(server) as half:
+            clients = [HTTPConnection("127.0.0.1", server.port, timeout=20) for _ in range(4)]
+            assert {_ask(client, "/v1/predict", RED) for client in clients} == {200}
+            sockets = [client.sock for client in clients]
+            half.sendall((HEAD + RED)[:-1])
+            os.kill(first, signal.SIGCONT)
+            for _ in range(10):
+                assert {_ask(client, "/v1/predict", RED) for client in clients} == {200}
+            half.sendall(RED[-1:])
+            assert half.recv(12) == b"HTTP/1.1 200"
+        assert [client.sock for client in clients] == sockets, "a client notices nothing"
+        for client in clients:
+            client.close()
+        lines = [json.loads(line) for line in server.log().splitlines() if "/v1/predict" in line]
+        assert {line["pid"] for line in lines[:4]} == {second}
+        assert {line["pid"] for line in lines[4:]} == {first, second}
+
+
+def _ask(client: HTTPConnection, path: str, photo: bytes) -> int:
+    client.request("POST", path, photo, {"Content-Type": "image/jpeg"})
+    with client.getresponse() as response:
+        response.read()
+        return response.status
 
 
 def _until(true: object, seconds: float = 30) -> None:

@@ -52,6 +52,7 @@ def test_a_request_is_one_line(client: FlaskClient, written: io.StringIO) -> Non
     assert line == {
         "level": "INFO",
         "logger": "service.logs",
+        "pid": os.getpid(),
         "message": "request",
         "method": "POST",
         "route": "/v1/predict",
