@@ -3,12 +3,14 @@ PYTHON ?= python3
 HOST ?= 127.0.0.1
 PORT ?= 8000
 BIN := .venv/bin
+LOCK := $(BIN)/uv pip compile --quiet --python-version 3.11 --no-annotate --no-header
+HASHES := --universal --generate-hashes --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help serve train test test-fast bench check lock clean
+.PHONY: help serve train test test-fast test-docker bench check lock locks clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 serve: .venv/.service ## serve the current model on http://HOST:PORT (default 127.0.0.1:8000)
 	@exec $(BIN)/seefood serve --host $(HOST) --port $(PORT)
@@ -18,10 +20,13 @@ train: .venv/.train ## retrain with DATA=folder, e.g. make train DATA=photos ARG
 	@exec $(BIN)/seefood train "$(DATA)" $(ARGS)
 
 test: .venv/.dev ## run every test (installs torch; about half an hour on two cores)
-	$(BIN)/pytest
+	$(BIN)/pytest -m "not docker"
 
 test-fast: .venv/.dev ## run the tests that take seconds
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow and not docker"
+
+test-docker: .venv/.dev ## build the image and run it in every way, where a Docker engine answers
+	$(BIN)/pytest -m docker
 
 bench: .venv/.dev ## measure the service on this machine, into benchmarks/ (a quarter of an hour, with nothing else running)
 	$(BIN)/python -m benchmarks.service
@@ -31,9 +36,16 @@ check: .venv/.dev ## lint, format check and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-lock: .venv/.dev ## resolve constraints.txt again, to the newest releases
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --upgrade --no-annotate --no-header \
-		pyproject.toml --output-file constraints.txt
+lock: .venv/.dev ## resolve every version again, to the newest releases: constraints.txt and, with hashes, deploy/locks/
+	$(LOCK) --universal --all-extras --upgrade pyproject.toml --output-file constraints.txt
+	$(MAKE) locks
+
+locks: .venv/.dev ## write deploy/locks/, what each flavour of the image installs, from constraints.txt
+	$(LOCK) $(HASHES) pyproject.toml --output-file deploy/locks/service.txt
+	$(LOCK) $(HASHES) --extra train pyproject.toml --output-file deploy/locks/train.txt
+	$(LOCK) $(HASHES) --overrides deploy/locks/cuda.overrides pyproject.toml deploy/locks/cuda.in \
+		--output-file deploy/locks/cuda.txt
+	echo hatchling | $(LOCK) $(HASHES) - --output-file deploy/locks/build.txt
 
 clean: ## remove what make and the tools made; models and checkpoints stay
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache

@@ -1,5 +1,6 @@
 """One ONNX file: opens it on a CPU or CUDA, warms it up, and turns a batch of pixels into verdicts."""
 
+import contextlib
 import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -120,6 +121,9 @@ def open_model(models: Path, model: str = "", device: str = "auto", precision: s
 def _session(path: Path, device: str, threads: int) -> ort.InferenceSession:
     if device == "cuda" and _CUDA not in ort.get_available_providers():
         raise SeeFoodError("The device cuda can't be used: install onnxruntime-gpu in place of onnxruntime.")
+    if device == "cuda":
+        with contextlib.redirect_stdout(None):  # what it lacks, opening the session will say
+            ort.preload_dlls()  # NVIDIA's libraries from their wheels, where they are installed so
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

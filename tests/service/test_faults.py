@@ -5,18 +5,16 @@ import os
 import shutil
 import signal
 import socket
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from http.client import HTTPConnection, HTTPException
+from contextlib import ExitStack
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from tests.fixtures.drawing import encode
+from tests.fixtures.load import asking, until
 from tests.fixtures.server import Answer, Server, serving
 from tests.fixtures.tiny_model import METADATA, write_tiny_model, write_tiny_registry
 
@@ -26,41 +24,6 @@ RED = encode(Image.new("RGB", (300, 200), "red"))
 HEAD = (
     f"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: {len(RED)}\r\n\r\n".encode()
 )
-
-
-@dataclass
-class Load:
-    """What clients saw who asked all the time."""
-
-    statuses: list[int] = field(default_factory=list)
-    versions: set[str] = field(default_factory=set)
-    failures: list[Exception] = field(default_factory=list)
-
-
-@contextmanager
-def _load(server: Server, clients: int = 4) -> Iterator[Load]:
-    """Let clients ask, one request after the other, until the block ends."""
-    load, stop = Load(), threading.Event()
-
-    def ask() -> None:
-        while not stop.is_set():
-            try:
-                answer = server.request("POST", "/v1/predict", RED, "image/jpeg")
-                load.statuses.append(answer.status)
-                if answer.status == 200:
-                    load.versions.add(answer.json()["model"]["version"])
-            except (OSError, HTTPException) as error:
-                load.failures.append(error)
-
-    threads = [threading.Thread(target=ask) for _ in range(clients)]
-    for thread in threads:
-        thread.start()
-    try:
-        yield load
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
 
 
 @pytest.fixture
@@ -145,12 +108,12 @@ def test_a_stop_waits_for_photos_and_not_for_idle_connections(models: Path) -> N
 
 def test_a_promoted_model_takes_over_on_hup_and_no_request_fails(models: Path) -> None:
     with serving(models, SEEFOOD_WORKERS="2") as server:
-        with _load(server) as load:
+        with asking(server.port, RED) as load:
             time.sleep(0.5)
             for version in ("new", "tiny", "new"):
                 (models / "current").write_text(f"{version}\n")
                 server.process.send_signal(signal.SIGHUP)
-                _until(lambda: all(_version(server) == version for _ in range(8)))  # noqa: B023 - called at once
+                until(lambda: all(_version(server) == version for _ in range(8)))  # noqa: B023 - called at once
             time.sleep(0.5)
         assert load.versions == {"tiny", "new"}
         assert (load.failures, set(load.statuses)) == ([], {200})
@@ -163,19 +126,19 @@ def test_a_model_that_cant_be_served_leaves_the_old_one(models: Path, wrong: str
     if wrong == "absent":
         shutil.rmtree(models / "new")
     with serving(models, SEEFOOD_WORKERS="2") as server:
-        with _load(server) as load:
+        with asking(server.port, RED) as load:
             if wrong == "no current":
                 (models / "current").unlink()
             else:
                 (models / "current").write_text("new\n")
             server.process.send_signal(signal.SIGHUP)
-            _until(lambda: "seefood: still serving tiny." in server.log())
+            until(lambda: "seefood: still serving tiny." in server.log())
             assert {_version(server) for _ in range(8)} == {"tiny"}
         assert (load.failures, set(load.statuses)) == ([], {200})
         before = server.workers()
         (models / "current").write_text("tiny\n")
         server.process.send_signal(signal.SIGHUP)
-        _until(lambda: len(server.workers()) == 2 and not set(before) & set(server.workers()))
+        until(lambda: len(server.workers()) == 2 and not set(before) & set(server.workers()))
         assert _post(server).status == 200
         server.stop()
         assert "Traceback" not in server.log()
@@ -184,10 +147,10 @@ def test_a_model_that_cant_be_served_leaves_the_old_one(models: Path, wrong: str
 def test_a_killed_worker_costs_its_own_requests_alone(models: Path) -> None:
     with serving(models, SEEFOOD_WORKERS="2") as server:
         worker = server.workers()[0]
-        with _load(server, clients=4) as load:
+        with asking(server.port, RED, clients=4) as load:
             time.sleep(0.5)
             os.kill(worker, signal.SIGKILL)
-            _until(lambda: len(server.workers()) == 2 and worker not in server.workers())
+            until(lambda: len(server.workers()) == 2 and worker not in server.workers())
             time.sleep(0.5)
         assert len(load.failures) <= 4, "no more than each client had in flight"
         assert set(load.statuses) == {200}
@@ -196,7 +159,7 @@ def test_a_killed_worker_costs_its_own_requests_alone(models: Path) -> None:
 def test_more_than_can_be_answered_is_refused_and_health_still_known(models: Path) -> None:
     """Nothing but 200 and 429 is seen, and every 429 says when to come back."""
     with serving(models, SEEFOOD_WORKERS="1", SEEFOOD_QUEUE="2", SEEFOOD_MAX_IMAGES="1") as server:
-        with _load(server, clients=24) as load:
+        with asking(server.port, RED, clients=24) as load:
             for _ in range(20):
                 assert server.request("GET", "/livez").status == 200
                 assert server.request("GET", "/readyz").status == 200
@@ -209,7 +172,7 @@ def test_a_refusal_keeps_its_connection(models: Path) -> None:
     large = RED + b"\0" * 1_000_000
     with serving(models, SEEFOOD_WORKERS="1", SEEFOOD_QUEUE="1", SEEFOOD_MAX_IMAGES="1") as server:
         client = HTTPConnection("127.0.0.1", server.port, timeout=20)
-        with _load(server, clients=4):
+        with asking(server.port, RED, clients=4):
             statuses: set[int] = set()
             sockets: set[socket.socket | None] = set()
             while statuses != {200, 429}:
@@ -251,11 +214,3 @@ def _ask(client: HTTPConnection, path: str, photo: bytes) -> int:
     with client.getresponse() as response:
         response.read()
         return response.status
-
-
-def _until(true: object, seconds: float = 30) -> None:
-    assert callable(true)
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.1)

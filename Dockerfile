@@ -1,0 +1,39 @@
+# The service with its current model: docker build -t seefood .
+# Other flavours: --build-arg FLAVOUR=cuda (onnxruntime-gpu and NVIDIA's libraries) or FLAVOUR=train (torch).
+ARG PYTHON_IMAGE=python:3.11-slim-bookworm
+
+FROM ${PYTHON_IMAGE} AS build
+ARG FLAVOUR=service
+WORKDIR /build
+RUN python -m venv --without-pip /opt/seefood
+# Wheels alone, each with the hash of the lock, so that every build installs the same and compiles nothing.
+COPY deploy/locks/build.txt deploy/locks/${FLAVOUR}.txt ./
+RUN pip install --no-cache-dir --require-hashes --only-binary :all: --target /opt/build --requirement build.txt \
+    && pip --python /opt/seefood/bin/python install --no-cache-dir --require-hashes --only-binary :all: \
+        --requirement ${FLAVOUR}.txt
+COPY pyproject.toml README.md ./
+COPY service service
+COPY training training
+COPY models models
+RUN [ ${FLAVOUR} = train ] || rm -r training; \
+    PYTHONPATH=/opt/build pip --python /opt/seefood/bin/python install --no-cache-dir --no-deps --no-build-isolation .
+# Of the registry an image needs the one file that it serves; a mounted registry takes its place.
+RUN version=$(cat models/current) && case ${FLAVOUR} in \
+        service) file=model.int8.onnx ;; cuda) file=model.onnx ;; train) file=card.md ;; esac \
+    && mkdir -p "/image/models/${version}" /image/feedback \
+    && cp models/current /image/models/ && cp "models/${version}/${file}" "/image/models/${version}/" \
+    && chown 10001:10001 /image/feedback
+
+FROM ${PYTHON_IMAGE}
+COPY --from=build /opt/seefood /opt/seefood
+# A named volume mounted on /feedback takes over who owns it here.
+COPY --from=build /image /
+ENV PATH=/opt/seefood/bin:${PATH} \
+    SEEFOOD_HOST=0.0.0.0 \
+    SEEFOOD_MODELS=/models
+USER 10001:10001
+EXPOSE 8000
+# The service becomes gunicorn, which as process 1 gets the signals and reaps what ends.
+ENTRYPOINT ["seefood"]
+CMD ["serve"]
+HEALTHCHECK --interval=5s --timeout=4s --start-period=20s --retries=3 CMD ["python", "-m", "service.healthy"]

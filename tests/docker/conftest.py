@@ -1,0 +1,88 @@
+"""A real Docker engine, the image built from this folder, and the figures that the tests saw, printed at the end."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.registry import FILES
+from tests.conftest import ROOT
+from tests.fixtures.drawing import draw, encode
+from tests.fixtures.tiny_model import METADATA, write_tiny_model
+
+IMAGE = "seefood:test"
+_seen: list[str] = []
+
+Note = Callable[[str], None]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what was measured on the way."""
+    if _seen:
+        terminalreporter.section("figures")
+        for line in _seen:
+            terminalreporter.write_line(line)
+
+
+def docker(*arguments: str, check: bool = True, stdin: str | None = None) -> str:
+    """Run the docker command, and return what it said on both streams."""
+    ran = subprocess.run(
+        ["docker", *arguments], input=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )  # fmt: skip
+    assert not check or ran.returncode == 0, f"docker {' '.join(arguments)}\n{ran.stdout}"
+    return ran.stdout.strip()
+
+
+def inspect(name: str) -> dict[str, Any]:
+    """Return what the engine knows of an image, a container or a service."""
+    found: dict[str, Any] = json.loads(docker("inspect", name))[0]
+    return found
+
+
+@pytest.fixture(scope="session")
+def note() -> Note:
+    """Return what takes a figure for the summary."""
+    return _seen.append
+
+
+@pytest.fixture(scope="session")
+def engine() -> None:
+    """Skip where no engine answers."""
+    if not shutil.which("docker"):
+        pytest.skip("there is no docker command")
+    if "Server Version" not in docker("info", check=False):
+        pytest.skip("no Docker engine answers; start one with: dockerd &")
+
+
+@pytest.fixture(scope="session")
+def image(engine: None) -> str:
+    """Return the name of the image, built as the README says."""
+    docker("build", "--network", "host", "--tag", IMAGE, str(ROOT))
+    return IMAGE
+
+
+@pytest.fixture(scope="session")
+def photos_to_send() -> list[bytes]:
+    """Return a few photos: real ones where there are any, else drawn ones."""
+    folder = Path(os.environ.get("SEEFOOD_TEST_DATA", ROOT.parent / "shared" / "data")) / "test"
+    real = [path for label in ("hotdog", "not_hotdog") for path in sorted((folder / label).glob("*.jpg"))[:10]]
+    return [path.read_bytes() for path in real] or [encode(draw("hotdog", seed, (640, 480))) for seed in range(20)]
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[Path]:
+    """Return a registry as on a host: the current model of this folder, and a version `new` to promote."""
+    models = tmp_path / "models"
+    current = (ROOT / "models" / "current").read_text().strip()
+    (models / current).mkdir(parents=True)
+    shutil.copy(ROOT / "models" / current / FILES["int8"], models / current)
+    write_tiny_model(models / "new" / FILES["int8"], METADATA.to_properties() | {"version": "new"})
+    (models / "current").write_text(f"{current}\n")
+    for path in (models, *models.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    yield models

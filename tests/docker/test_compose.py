@@ -1,0 +1,156 @@
+"""The compose file on a real engine: a hardened service that survives what is done to it."""
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.conftest import ROOT
+from tests.docker.conftest import Note, docker, inspect
+from tests.fixtures.drawing import encode
+from tests.fixtures.load import asking, until
+from tests.fixtures.server import free_port
+
+pytestmark = pytest.mark.docker
+
+COMPOSE = ["docker", "compose"] if shutil.which("docker") and "Docker Compose" in docker("compose", "version", check=False) else ["docker-compose"]  # noqa: E501  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Up:
+    """A project of compose that is up."""
+
+    port: int
+    environment: dict[str, str]
+
+    def compose(self, *arguments: str) -> str:
+        return subprocess.run(
+            [*COMPOSE, "--project-name", "seefood-test", *arguments],
+            env=os.environ | self.environment, cwd=ROOT, capture_output=True, text=True, check=True,
+        ).stdout.strip()  # fmt: skip
+
+    def container(self) -> str:
+        return self.compose("ps", "--quiet", "seefood")
+
+    def healthy(self) -> bool:
+        state = inspect(self.container())["State"]
+        return bool(state["Running"] and state["Health"]["Status"] == "healthy")
+
+    def post(self, photo: bytes) -> int:
+        return self._ask("POST", "/v1/predict", photo)[0]
+
+    def get(self, path: str) -> str:
+        return self._ask("GET", path)[1]
+
+    def _ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, str]:
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            connection.request(method, path, body, {"Content-Type": "image/jpeg"})
+            response = connection.getresponse()
+            return response.status, response.read().decode()
+        finally:
+            connection.close()
+
+
+@pytest.fixture
+def up(image: str, registry: Path) -> Iterator[Up]:
+    """Start the compose file as it is, but for the names of the image, the port and the registry."""
+    if not shutil.which(COMPOSE[0]):
+        pytest.skip("there is neither docker compose nor docker-compose")
+    port = free_port()
+    settings = {"IMAGE": image, "PUBLISH": str(port), "REGISTRY": str(registry), "FEEDBACK_DIR": "/feedback"}
+    project = Up(port, {f"SEEFOOD_{name}": value for name, value in settings.items()})
+    try:
+        project.compose("up", "--detach", "--no-build")
+        until(project.healthy, 60)
+        yield project
+    finally:
+        project.compose("down", "--volumes", "--timeout", "5")
+
+
+def test_it_answers_and_is_hardened(up: Up, photos_to_send: list[bytes]) -> None:
+    assert {up.post(photo) for photo in photos_to_send} == {200}
+    assert f"seefood_photos_under_way 0.0" in up.get("/metrics")  # noqa: F541
+    name = up.container()
+    for path in ("/", "/opt/seefood", "/models", "/etc"):
+        assert "Read-only file system" in docker("exec", name, "touch", f"{path}/new", check=False)
+    status = docker("exec", name, "cat", "/proc/1/status")
+    fields = dict(line.split(":\t") for line in status.splitlines() if ":\t" in line)
+    assert {fields[f"Cap{which}"] for which in ("Inh", "Prm", "Eff", "Bnd", "Amb")} == {"0" * 16}
+    assert fields["NoNewPrivs"] == "1"
+    assert fields["Uid"].split() == ["10001"] * 4
+    limits = inspect(name)["HostConfig"]
+    assert limits["Memory"] == 2**30
+    assert limits["NanoCpus"] == 2_000_000_000
+    assert limits["LogConfig"]["Config"] == {"max-size": "10m", "max-file": "5"}
+
+
+def test_feedback_is_kept_in_a_volume(up: Up, photos_to_send: list[bytes]) -> None:
+    assert up._ask("POST", "/v1/feedback?label=hotdog", photos_to_send[0])[0] == 201
+    up.compose("restart", "seefood")
+    until(up.healthy, 60)
+    assert up._ask("POST", "/v1/feedback?label=hotdog", photos_to_send[0])[0] == 200, "known before the restart"
+
+
+def test_a_killed_worker_and_a_killed_container_come_back(up: Up, photos_to_send: list[bytes], note: Note) -> None:
+    name = up.container()
+    code = "import os; os.kill(int(open('/proc/1/task/1/children').read().split()[0]), 9)"
+    with asking(up.port, photos_to_send[0]) as load:
+        time.sleep(1)
+        docker("exec", name, "python", "-c", code)
+        time.sleep(4)
+    assert set(load.statuses) == {200}
+    assert len(load.failures) <= 4, "no more than each client had in flight"
+    note(f"kill -9 of a worker: {load}")
+    os.kill(inspect(name)["State"]["Pid"], 9)  # and not `docker kill`, after which an engine restarts nothing
+    started = time.monotonic()
+    until(lambda: inspect(name)["RestartCount"] == 1 and _answers(up), 60)
+    note(f"kill -9 of the container: answers again after {time.monotonic() - started:.1f} s")
+    assert up.post(photos_to_send[0]) == 200
+
+
+def test_a_flood_of_large_photos_stays_within_its_memory(up: Up, note: Note) -> None:
+    noise = Image.effect_noise((2000, 1500), 60).resize((8000, 6000)).convert("RGB")
+    photo = encode(noise, quality=85)
+    with asking(up.port, photo, clients=40) as load:
+        peak = 0.0
+        end = time.monotonic() + 20
+        while time.monotonic() < end:
+            used = docker("stats", "--no-stream", "--format", "{{.MemUsage}}", up.container()).split("MiB")[0]
+            peak = max(peak, float(used))
+    assert not load.failures
+    assert 200 in load.statuses
+    assert set(load.statuses) <= {200, 429}
+    state = inspect(up.container())
+    assert (state["State"]["OOMKilled"], state["RestartCount"]) == (False, 0)
+    assert "was killed" not in up.compose("logs", "seefood")
+    note(f"40 clients with photos of 48 megapixels, {len(photo) / 1e6:.1f} MB: {load}; {peak:.0f} of 1024 MiB used")
+
+
+def test_hup_swaps_the_model_and_no_request_fails(
+    up: Up, registry: Path, photos_to_send: list[bytes], note: Note
+) -> None:
+    with asking(up.port, photos_to_send[0]) as load:
+        time.sleep(1)
+        (registry / "current").write_text("new\n")
+        up.compose("kill", "-s", "HUP", "seefood")
+        until(lambda: "new" in load.versions, 60)
+        time.sleep(3)
+    assert (load.failures, set(load.statuses)) == ([], {200})
+    assert len(load.versions) == 2
+    assert '"version":"new"' in up.get("/v1/model").replace(" ", "")
+    note(f"HUP under load: {load}")
+
+
+def _answers(up: Up) -> bool:
+    try:
+        return "ready" in up.get("/readyz")
+    except OSError:
+        return False

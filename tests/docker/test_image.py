@@ -1,0 +1,108 @@
+"""What is in the image and what is not, who runs in it, and how a wrong setting ends a container."""
+
+import json
+import subprocess
+import time
+from http.client import HTTPConnection
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.docker.conftest import Note, docker, inspect
+from tests.fixtures.load import until
+from tests.fixtures.server import free_port
+
+pytestmark = pytest.mark.docker
+
+HARDENED = ("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--tmpfs", "/tmp")  # noqa: S108
+
+
+def _in(image: str, *command: str) -> str:
+    return docker("run", "--rm", "--entrypoint", command[0], image, *command[1:])
+
+
+def test_it_is_small(image: str, note: Note) -> None:
+    base = next(line.split("=")[1] for line in (ROOT / "Dockerfile").read_text().splitlines() if "PYTHON_IMAGE=" in line)
+    whole, below = inspect(image)["Size"] / 1e6, inspect(base)["Size"] / 1e6
+    note(f"image: {whole:.0f} MB, of which the base image {base} is {below:.0f} MB: {whole - below:.0f} MB on top")
+    assert whole - below <= 220
+
+
+def test_it_serves_and_no_more(image: str) -> None:
+    assert inspect(image)["Config"]["User"] == "10001:10001"
+    assert _in(image, "id", "-u") == "10001"
+    listed = _in(image, "find", "/", "-xdev", "-not", "-path", "/proc/*").splitlines()
+    names = {Path(path).name for path in listed}
+    assert not names & {"gcc", "cc", "g++", "clang", "ld", "make"}, "no compiler"
+    for package in ("torch", "torchvision", "lightning", "onnx", "sklearn", "training", "pytest", "hatchling", "uv"):
+        assert not [path for path in listed if f"site-packages/{package}/" in path], package
+    assert not [path for path in listed if "/.cache/pip" in path or path.startswith(("/build", "/tests", "/root/."))
+                and path not in ("/root/.bashrc", "/root/.profile")]  # fmt: skip
+    version = (ROOT / "models" / "current").read_text().strip()
+    models = {path for path in listed if path.startswith("/models/")}
+    assert models == {"/models/current", f"/models/{version}", f"/models/{version}/model.int8.onnx"}
+
+
+def test_it_serves_hardened_and_stops_at_once(image: str, note: Note) -> None:
+    port = free_port()
+    started = time.monotonic()
+    name = docker("run", "--detach", *HARDENED, "--publish", f"127.0.0.1:{port}:8000", image)
+    try:
+        until(lambda: _status(port) == 200)
+        note(f"docker run to /readyz: {time.monotonic() - started:.1f} s")
+        until(lambda: inspect(name)["State"]["Health"]["Status"] == "healthy")
+        first = docker("exec", name, "python", "-c", "print(open('/proc/1/cmdline').read().split(chr(0))[2])")
+        assert first == "gunicorn", "signals reach it with nothing between"
+        started = time.monotonic()
+        docker("stop", "--time", "30", name)
+        note(f"docker stop: {time.monotonic() - started:.1f} s")
+        assert inspect(name)["State"]["ExitCode"] == 0
+        assert "Traceback" not in docker("logs", name)
+    finally:
+        docker("rm", "--force", "--volumes", name)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"SEEFOOD_API_KEYS_FILE": "/run/secrets/api_keys"}, "/run/secrets/api_keys can't be used: No such file"),
+        ({"SEEFOOD_MODEL": "yesterday"}, "There is no model file /models/yesterday/model.int8.onnx; `seefood models`"),
+        ({"SEEFOOD_DEVICE": "cuda"}, "The device cuda can't be used: install onnxruntime-gpu in place of onnxruntime."),
+        ({"SEEFOOD_PORT": "http"}, "SEEFOOD_PORT is 'http'; it must be a whole number."),
+        ({"SEEFOOD_FEEDBACK_DIR": "/nowhere"}, "/nowhere"),
+    ],
+)
+def test_a_wrong_setting_ends_it_with_a_sentence(image: str, settings: dict[str, str], sentence: str) -> None:
+    given = [word for name, value in settings.items() for word in ("--env", f"{name}={value}")]
+    ended = subprocess.run(
+        ["docker", "run", "--rm", *HARDENED, *given, image],  # noqa: S607
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("seefood: ")
+    assert sentence in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
+
+
+def test_a_container_that_is_not_ready_is_not_healthy(image: str) -> None:
+    checked = docker("run", "--rm", "--entrypoint", "python", image, "-m", "service.healthy", check=False)
+    assert checked == "seefood: not ready on port 8000: [Errno 111] Connection refused"
+
+
+def test_command_lines_work_in_it(image: str, photos_to_send: list[bytes], tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    (tmp_path / "photo.jpg").write_bytes(photos_to_send[0])
+    said = docker("run", "--rm", *HARDENED, "--volume", f"{tmp_path}:/photos:ro", image, "predict", "--json", "/photos")
+    assert json.loads(said)["label"] in ("hotdog", "not_hotdog")
+
+
+def _status(port: int) -> int:
+    connection = HTTPConnection("127.0.0.1", port, timeout=2)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status
+    except OSError:
+        return 0
+    finally:
+        connection.close()
