@@ -110,6 +110,7 @@ def open_model(models: Path, model: str = "", device: str = "auto", precision: s
     if device == "cpu" or (device == "auto" and _CUDA not in ort.get_available_providers()):
         return Model(find_model(models, model, "int8" if precision == "auto" else precision), "cpu", threads)
     try:
+        _check_cuda()
         return Model(find_model(models, model, "float32" if precision == "auto" else precision), "cuda", threads)
     except SeeFoodError as error:
         if device == "cuda":
@@ -118,10 +119,14 @@ def open_model(models: Path, model: str = "", device: str = "auto", precision: s
         return open_model(models, model, "cpu", precision, threads)
 
 
-def _session(path: Path, device: str, threads: int) -> ort.InferenceSession:
-    if device == "cuda" and _CUDA not in ort.get_available_providers():
+def _check_cuda() -> None:
+    if _CUDA not in ort.get_available_providers():
         raise SeeFoodError("The device cuda can't be used: install onnxruntime-gpu in place of onnxruntime.")
+
+
+def _session(path: Path, device: str, threads: int) -> ort.InferenceSession:
     if device == "cuda":
+        _check_cuda()
         with contextlib.redirect_stdout(None):  # what it lacks, opening the session will say
             ort.preload_dlls()  # NVIDIA's libraries from their wheels, where they are installed so
     options = ort.SessionOptions()

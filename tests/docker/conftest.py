@@ -32,9 +32,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def docker(*arguments: str, check: bool = True, stdin: str | None = None) -> str:
     """Run the docker command, and return what it said on both streams."""
     ran = subprocess.run(
-        ["docker", *arguments], input=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        ["docker", *arguments],  # noqa: S607
+        input=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
     )  # fmt: skip
-    assert not check or ran.returncode == 0, f"docker {' '.join(arguments)}\n{ran.stdout}"
+    assert not check or ran.returncode == 0, f"docker {' '.join(arguments)}\n{ran.stdout[-2000:]}"
     return ran.stdout.strip()
 
 
@@ -60,7 +61,7 @@ def engine() -> None:
 
 
 @pytest.fixture(scope="session")
-def image(engine: None) -> str:
+def image(engine: None) -> str:  # noqa: ARG001
     """Return the name of the image, built as the README says."""
     docker("build", "--network", "host", "--tag", IMAGE, str(ROOT))
     return IMAGE

@@ -20,7 +20,8 @@ from tests.fixtures.server import free_port
 
 pytestmark = pytest.mark.docker
 
-COMPOSE = ["docker", "compose"] if shutil.which("docker") and "Docker Compose" in docker("compose", "version", check=False) else ["docker-compose"]  # noqa: E501  # fmt: skip
+PLUGIN = shutil.which("docker") and "Docker Compose" in docker("compose", "version", check=False)
+COMPOSE = ["docker", "compose"] if PLUGIN else ["docker-compose", "--compatibility"]
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def up(image: str, registry: Path) -> Iterator[Up]:
 
 def test_it_answers_and_is_hardened(up: Up, photos_to_send: list[bytes]) -> None:
     assert {up.post(photo) for photo in photos_to_send} == {200}
-    assert f"seefood_photos_under_way 0.0" in up.get("/metrics")  # noqa: F541
+    assert "seefood_photos_under_way 0.0" in up.get("/metrics")
     name = up.container()
     for path in ("/", "/opt/seefood", "/models", "/etc"):
         assert "Read-only file system" in docker("exec", name, "touch", f"{path}/new", check=False)

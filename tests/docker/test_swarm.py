@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from service.registry import FILES
 from tests.conftest import ROOT
 from tests.docker.conftest import Note, docker, inspect
 from tests.fixtures.load import asking, until
 from tests.fixtures.server import free_port
+from tests.fixtures.tiny_model import METADATA, write_tiny_model
 
 pytestmark = pytest.mark.docker
 
@@ -20,7 +22,7 @@ SERVICE = f"{STACK}_seefood"
 
 
 @pytest.fixture(scope="module")
-def swarm(image: str) -> Iterator[None]:
+def swarm(engine: None) -> Iterator[None]:  # noqa: ARG001
     """Make the engine a swarm of its own where it is none, and leave it as it was."""
     before = docker("info", "--format", "{{.Swarm.LocalNodeState}}")
     if before == "inactive":
@@ -41,9 +43,6 @@ def images(image: str, registry_of_the_new: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def registry_of_the_new(image: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return what an image with another current model is built from."""
-    from service.registry import FILES
-    from tests.fixtures.tiny_model import METADATA, write_tiny_model
-
     folder = tmp_path_factory.mktemp("new")
     write_tiny_model(folder / "models" / "new" / FILES["int8"], METADATA.to_properties() | {"version": "new"})
     (folder / "models" / "current").write_text("new\n")
@@ -54,7 +53,7 @@ def registry_of_the_new(image: str, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture(scope="module")
-def port(swarm: None, image: str) -> Iterator[int]:
+def port(swarm: None, image: str) -> Iterator[int]:  # noqa: ARG001
     """Deploy the stack, wait until both replicas are healthy, and return its port."""
     free = free_port()
     environment = os.environ | {"SEEFOOD_IMAGE": image, "SEEFOOD_PUBLISH": str(free)}

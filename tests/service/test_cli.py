@@ -134,6 +134,19 @@ def test_the_service_imports_nothing_of_training() -> None:
     assert result.stdout == "set()\n"
 
 
+def test_nobody_is_told_what_model_is_opened(tiny_models: Path, tmp_path: Path) -> None:
+    """ONNX Runtime keeps what it means to send under the home directory, unless it is told otherwise."""
+    opened = f"open_model(Path({str(tiny_models)!r}))"
+    code = f"import time; from pathlib import Path; from service.model import open_model; {opened}; time.sleep(0.5)"
+    quiet = ("CI", "ORT_", "GITHUB_", "XDG_")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(quiet)}
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=environment | {"HOME": str(tmp_path)}, capture_output=True, text=True, check=True
+    )  # fmt: skip
+    assert (result.stdout, result.stderr) == ("", "")
+    assert not list(tmp_path.rglob("*"))
+
+
 def test_an_address_in_use_is_a_sentence(tiny_models: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
