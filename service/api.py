@@ -13,10 +13,11 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from service import overlay
 from service.batcher import Answer
+from service.errors import Full
 from service.feedback import FULL, Feedback
 from service.model import Model
 from service.photo import PhotoError, Pixels, read_photo
-from service.pipeline import Done, Full, Pipeline
+from service.pipeline import Done, Pipeline
 from service.problems import Problem
 from service.settings import Settings
 from service.worker import REFUSE

@@ -1,4 +1,4 @@
-"""The one error that ends a command or a start-up with a sentence instead of a traceback."""
+"""The error that ends a command or a start-up with a sentence instead of a traceback, and the one that says: later."""
 
 import errno
 import os
@@ -18,6 +18,10 @@ class SeeFoodError(Exception):
     """Something the person at the keyboard can mend; the message is one sentence: what is wrong and what to do."""
 
     status = 2  # what the command that ends with it exits with
+
+
+class Full(Exception):
+    """As much is under way as may be."""
 
 
 def in_words(error: OSError, otherwise: str = "A file") -> str:

@@ -9,12 +9,9 @@ from dataclasses import dataclass
 
 from service import metrics
 from service.batcher import Answer, Batcher
+from service.errors import Full
 from service.model import Model
 from service.photo import PhotoError, Pixels
-
-
-class Full(Exception):
-    """As many photos are under way as may be."""
 
 
 class Late(Exception):

@@ -6,8 +6,9 @@ from http import HTTPStatus
 from flask import Flask, Response, g, json, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 
+from service.errors import Full
 from service.photo import EmptyPhoto, PhotoError, PhotoTooLarge, UndecodablePhoto, UnsupportedPhoto
-from service.pipeline import Full, Late
+from service.pipeline import Late
 
 _TYPE = "urn:problem-type:seefood:"
 _PHOTO_PROBLEMS = {

@@ -10,8 +10,9 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from gunicorn.http.message import Request
-from gunicorn.http.unreader import SocketUnreader
 from gunicorn.workers.gthread import _DEFER, TConn, ThreadWorker
+
+from service.body import BODIES, Body, Chunks, Held, throw_away
 
 if TYPE_CHECKING:  # else gunicorn would import ONNX Runtime before it forks
     from service.pipeline import Pipeline
@@ -19,7 +20,6 @@ if TYPE_CHECKING:  # else gunicorn would import ONNX Runtime before it forks
 RECEIVE_SECONDS = 60  # a 12-megapixel photo of 4 MB by a phone's half a megabit a second
 LINGER_SECONDS = 10
 REFUSE = "SEEFOOD-REFUSE"  # the header by which the application learns that a body will not be read
-_SCRATCH = bytearray(1 << 20)  # what is thrown away
 
 
 class PatientWorker(ThreadWorker):  # type: ignore[misc]
@@ -29,6 +29,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self.offered: tuple[socket.socket, socket.socket] | None = None  # both ends of what all workers share
         self._in_progress = 0
+        self._held = Held()
         self._receiving: dict[TConn, float] = {}
 
     def run(self) -> None:
@@ -104,20 +105,23 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
     def handle_request(self, req: Request, conn: TConn) -> Any:
         """Announce the end of a connection where its next request can't be found, or is long in coming."""
         headers = dict(req.headers)
-        length = int(headers.get("CONTENT-LENGTH", 0))
+        length, largest = int(headers.get("CONTENT-LENGTH", 0)), self.wsgi.config["MAX_CONTENT_LENGTH"]
         refused = req.method == "POST" and self._pipeline.full
         req.headers = [header for header in req.headers if header[0] != REFUSE] + [(REFUSE, "1")] * refused
-        too_large = "TRANSFER-ENCODING" in headers or length > self.wsgi.config["MAX_CONTENT_LENGTH"]
-        if too_large:
-            req.force_close()
-        elif length:
-            req.body = _Body(req.body.reader.unreader, length)
-        return super().handle_request(req, conn)
+        with self._held.account(max(BODIES, 2 * largest)) as hold:
+            if "TRANSFER-ENCODING" in headers:
+                req.force_close()
+                req.body = Chunks(req.body, hold)
+            elif length > largest:
+                req.force_close()
+            elif length:
+                req.body = Body(req.body.reader.unreader, length, hold)
+            return super().handle_request(req, conn)
 
     def _keepalive_after(self, conn: TConn, keepalive: bool) -> bool:
         """Read on to where the next request begins, as was announced; gunicorn's own gives up after 64 KiB."""
         body = conn.parser.mesg.body
-        return keepalive and (body.skip() if isinstance(body, _Body) else bool(conn.parser.finish_body()))
+        return keepalive and (body.skip() if isinstance(body, Body) else bool(conn.parser.finish_body()))
 
     def finish_request(self, conn: TConn, fs: "Future[Any]") -> None:
         """Forget a connection that its thread has closed, or go on with it."""
@@ -155,49 +159,12 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
             conn.timeout = min(conn.timeout, deadline)
 
 
-class _Body:
-    """A request's body of known length, received where it is needed: gunicorn's own copies a photo six times."""
-
-    def __init__(self, unreader: SocketUnreader, length: int) -> None:
-        self._unreader, self._left = unreader, length
-
-    def read(self, size: int | None = None) -> bytes:
-        """Return so many bytes, or all there are; fewer where the client stops sending."""
-        buffer = bytearray(self._left if size is None or size < 0 else min(size, self._left))
-        received = len(ahead := self._read_ahead(len(buffer)))
-        buffer[:received] = ahead
-        with memoryview(buffer) as view:
-            while received < len(buffer) and (count := self._unreader.sock.recv_into(view[received:])):
-                received += count
-                self._left -= count
-        return bytes(buffer[:received])
-
-    def skip(self) -> bool:
-        """Throw away what is left, and say whether all of it came."""
-        self._read_ahead(self._left)
-        while self._left and (count := _throw_away(self._unreader.sock, self._left)):
-            self._left -= count
-        return not self._left
-
-    def _read_ahead(self, most: int) -> bytes:
-        """Return what gunicorn received with the headers."""
-        ahead: bytes = self._unreader.take_buffered()
-        self._unreader.unread(ahead[most:])
-        self._left -= len(ahead[:most])
-        return ahead[:most]
-
-
 def _close(sock: socket.socket) -> None:
     """Close after the client has: one that still sends would else see a reset and not the answer (RFC 9112, 9.6)."""
     with contextlib.suppress(OSError):
         sock.shutdown(socket.SHUT_WR)
         sock.settimeout(2)
         end = time.monotonic() + LINGER_SECONDS
-        while _throw_away(sock, len(_SCRATCH)) and time.monotonic() < end:
+        while throw_away(sock) and time.monotonic() < end:
             pass
     sock.close()
-
-
-def _throw_away(sock: socket.socket, most: int) -> int:
-    # Linux does not even copy what MSG_TRUNC asks for; elsewhere it lands in the scratch.
-    return sock.recv_into(_SCRATCH, min(most, len(_SCRATCH)), socket.MSG_TRUNC)

@@ -136,12 +136,13 @@ def test_the_service_imports_nothing_of_training() -> None:
 
 def test_nobody_is_told_what_model_is_opened(tiny_models: Path, tmp_path: Path) -> None:
     """ONNX Runtime keeps what it means to send under the home directory, unless it is told otherwise."""
-    opened = f"open_model(Path({str(tiny_models)!r}))"
-    code = f"import time; from pathlib import Path; from service.model import open_model; {opened}; time.sleep(0.5)"
+    opened = f"from service.model import open_model; open_model(Path({str(tiny_models)!r}))"
+    code = f"import time; from pathlib import Path; {opened}; time.sleep(0.5)"
     quiet = ("CI", "ORT_", "GITHUB_", "XDG_")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(quiet)}
     result = subprocess.run(
-        [sys.executable, "-c", code], env=environment | {"HOME": str(tmp_path)}, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code],
+        env=environment | {"HOME": str(tmp_path)}, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert (result.stdout, result.stderr) == ("", "")
     assert not list(tmp_path.rglob("*"))

@@ -186,6 +186,32 @@ def test_a_refusal_keeps_its_connection(models: Path) -> None:
         client.close()
 
 
+def test_bodies_are_held_up_to_a_bound(models: Path) -> None:
+    """Many large photos at once are refused before they fill the memory, however slowly they end."""
+    large = HEAD.replace(str(len(RED)).encode(), b"15000000")
+    with serving(models, SEEFOOD_WORKERS="1") as server:
+        before = _memory(server)
+        with ExitStack() as stack:
+            unfinished = [stack.enter_context(_connect(server)) for _ in range(6)]
+            for one in unfinished:
+                one.sendall(large + b"\0" * 14_999_999)
+            until(lambda: _memory(server) - before > 85)
+            assert server.request("POST", "/v1/predict", b"\0" * 15_000_000, "image/jpeg").status == 429
+            chunks = (b"\0" * 1_000_000 for _ in range(15))
+            assert server.request("POST", "/v1/predict", chunks, "image/jpeg").status == 429
+            assert _post(server).status == 200, "for a small one there is room"
+            unfinished[0].sendall(b"\0")
+            assert unfinished[0].recv(12) == b"HTTP/1.1 400"
+            assert server.request("POST", "/v1/predict", b"\0" * 15_000_000, "image/jpeg").status == 400
+        until(lambda: server.request("POST", "/v1/predict", b"\0" * 15_000_000, "image/jpeg").status == 400)
+
+
+def _memory(server: Server) -> float:
+    """Return the resident megabytes of the one worker."""
+    pages = int(Path(f"/proc/{server.workers()[0]}/statm").read_text().split()[1])
+    return pages * 4096 / 1e6
+
+
 def test_a_request_goes_to_the_worker_that_has_time(models: Path) -> None:
     """All connections are one worker's, which is told of half a photo and then of whole ones."""
     with serving(models, SEEFOOD_WORKERS="2") as server:

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from service.errors import Full
 from service.model import open_model
 from service.photo import PhotoError, Pixels, UndecodablePhoto
-from service.pipeline import Done, Full, Late, Pipeline
+from service.pipeline import Done, Late, Pipeline
 from tests.fixtures.tiny_model import SIZE
 
 
