@@ -154,7 +154,10 @@ def test_a_roll_to_a_new_version_costs_no_request(image: str, images: dict[str, 
 
 
 @pytest.mark.usefixtures("stack")
-def test_a_roll_to_a_broken_version_rolls_back(image: str, images: dict[str, str], photo: Path, note: Note) -> None:
+@pytest.mark.parametrize("broken", ["ending", "silent"])
+def test_a_roll_to_a_broken_version_rolls_back(
+    broken: str, image: str, images: dict[str, str], photo: Path, note: Note
+) -> None:
     before = inspect(SERVICE)["Spec"]["TaskTemplate"]["ContainerSpec"]["Image"]
     with _asking(image, photo) as seen:
         started = time.monotonic()
