@@ -163,6 +163,7 @@ def test_workers_count_together_and_a_killed_one_takes_nothing_away(running: Ser
     before = _read(running)
     assert (before[ours], before["seefood_predictions_total{label=hotdog}"]) == (40, 40)
     assert (before["seefood_decode_seconds_count{}"], before["seefood_photos_under_way{}"]) == (40, 0)
+    assert before["seefood_photo_places{}"] == 32, "16 each"
 
     killed = running.workers()[0]
     os.kill(killed, signal.SIGKILL)
