@@ -4,7 +4,6 @@ import re
 import shutil
 import subprocess
 from dataclasses import fields
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,9 @@ FOLDER = ROOT / "deploy" / "kubernetes"
 PAGE = (ROOT / "docs" / "kubernetes.md").read_text()
 BASE = {path.name: yaml.safe_load(path.read_text()) for path in FOLDER.glob("*.yaml")}
 KEYS = yaml.safe_load((FOLDER / "api-keys" / "deployment.yaml").read_text())
-OLDEST = "1.27.0"  # the first to heed all that the manifests ask for
-VERSIONS = sorted(set(all_versions()) - set(takewhile(OLDEST.__ne__, all_versions())), key=all_versions().index)
+VERSIONS = list(dict.fromkeys(all_versions()))
+VERSIONS = VERSIONS[VERSIONS.index("1.27.0") :]  # the first to heed all that the manifests ask for
+
 
 KUSTOMIZATION = BASE.pop("kustomization.yaml")
 DEPLOYMENT = BASE["deployment.yaml"]
