@@ -72,7 +72,9 @@ def test_the_documentation_names_the_versions() -> None:
 
 def test_a_misspelt_field_would_be_found() -> None:
     with pytest.raises(kubernetes_validate.ValidationError, match="readOnlyRootFileSystem"):
-        _validate(_patched(DEPLOYMENT, {"spec": {"template": {"spec": {"readOnlyRootFileSystem": True}}}}), VERSIONS[-1])
+        _validate(
+            _patched(DEPLOYMENT, {"spec": {"template": {"spec": {"readOnlyRootFileSystem": True}}}}), VERSIONS[-1]
+        )
 
 
 def test_scaling_on_waiting_photos_is_taken_where_it_is_uncommented() -> None:
@@ -113,7 +115,9 @@ def _ordered(value: Any) -> Any:
         return {key: _ordered(part) for key, part in value.items()}
     if isinstance(value, list):
         parts = [_ordered(part) for part in value]
-        return sorted(parts, key=lambda part: part.get("name", "")) if all(isinstance(p, dict) for p in parts) else parts
+        return (
+            sorted(parts, key=lambda part: part.get("name", "")) if all(isinstance(p, dict) for p in parts) else parts
+        )
     return value
 
 
@@ -148,7 +152,9 @@ def test_the_keys_are_in_the_file_that_the_setting_names() -> None:
     (mount,) = container["volumeMounts"]
     (variable,) = container["env"]
     assert (container["name"], mount["name"]) == (CONTAINER["name"], volume["name"])
-    command = re.search(r"create secret generic (\S+) --from-file=(\S+)", (FOLDER / "api-keys/kustomization.yaml").read_text())
+    command = re.search(
+        r"create secret generic (\S+) --from-file=(\S+)", (FOLDER / "api-keys/kustomization.yaml").read_text()
+    )
     assert command is not None
     assert volume["secret"]["secretName"] == command[1]
     assert variable["value"] == f"{mount['mountPath']}/{command[2]}"
