@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 import yaml
@@ -73,17 +74,17 @@ def test_an_expression_that_asks_for_what_there_is_not_would_be_found(expression
     assert unknown_in(expression) == unknown
 
 
-def test_every_route_that_is_asked_for_exists(tiny_models_routes: set[str]) -> None:
+def test_every_route_that_is_asked_for_exists(routes: set[str]) -> None:
     expressions = [rule["expr"] for rule in ALERTS] + [query.expression for query in queries()]
     asked = {pattern for one in expressions for pattern in re.findall(r'route=~?"([^"]*)"', one)}
     assert asked, "or the line above has lost them"
     for pattern in (part for whole in asked for part in whole.split("|")):
-        assert any(re.fullmatch(pattern, route) for route in tiny_models_routes), pattern
+        assert any(re.fullmatch(pattern, route) for route in routes), pattern
 
 
 @pytest.fixture
-def tiny_models_routes(tiny_models: object) -> set[str]:
-    app = create_app(Settings(models=tiny_models))  # type: ignore[arg-type]
+def routes(tiny_models: Path) -> set[str]:
+    app = create_app(Settings(models=tiny_models))
     return {rule.rule for rule in app.url_map.iter_rules()}
 
 

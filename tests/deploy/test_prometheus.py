@@ -1,10 +1,11 @@
-"""A real Prometheus scrapes the real service: every query of the dashboard has an answer, every rule can be evaluated."""
+"""A real Prometheus scrapes the real service: every query has an answer, every rule can be evaluated."""
 
 import math
 import re
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -68,7 +69,7 @@ def test_prometheus_answers_the_dashboard_and_evaluates_the_rules(tiny_models: P
         _until(lambda: all(_rules(running)[name]["state"] == "pending" for name in down))
 
 
-def _rules(running: Prometheus) -> dict[str, dict[str, object]]:
+def _rules(running: Prometheus) -> dict[str, dict[str, Any]]:
     return {rule["name"]: rule for group in running.get("rules")["groups"] for rule in group["rules"]}
 
 
@@ -80,7 +81,7 @@ def _check_legends(running: Prometheus) -> None:
 
 
 def _check_values(running: Prometheus) -> None:
-    """What was posted is known: as many red photos as blue ones, and one body in three that is no photo."""
+    """Compare with what was posted: as many red photos as blue ones, and one body in two that is no photo."""
     answers = {f"{query.title}: {query.legend}": running.query(_now(query)) for query in queries()}
     shares = {labels["label"]: value for labels, value in answers["Verdicts by label: {{label}}"]}
     assert shares == pytest.approx({"hotdog": 0.5, "not_hotdog": 0.5})
