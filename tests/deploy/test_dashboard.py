@@ -1,5 +1,6 @@
 """The dashboard is one that Grafana can lay out, asks for what the service has, and finds its data source."""
 
+import re
 from itertools import combinations
 from typing import Any
 
@@ -10,7 +11,7 @@ from tests.fixtures.monitoring import CONFIG, DASHBOARD, FOLDER, Query, queries,
 
 PANELS = DASHBOARD["panels"]
 SHOWN = [panel for panel in PANELS if panel["type"] != "row"]
-PROVISIONING = FOLDER / "grafana" / "provisioning"
+PROVISIONING = FOLDER / "grafana"
 
 
 def test_no_two_panels_have_one_number() -> None:
@@ -57,7 +58,8 @@ def test_the_data_source_is_the_one_that_is_provisioned() -> None:
 def test_the_provider_looks_where_the_documentation_mounts_the_dashboard() -> None:
     (provider,) = yaml.safe_load((PROVISIONING / "dashboards" / "seefood.yml").read_text())["providers"]
     page = (FOLDER.parent.parent / "docs" / "monitoring.md").read_text()
-    assert f"`{provider['options']['path']}`" in page
+    (mounted,) = re.findall(r"^\| `grafana/` \| `(.*?)`", page, re.MULTILINE)
+    assert provider["options"]["path"] == f"{mounted}/dashboards"
 
 
 @pytest.mark.parametrize("query", queries(), ids=[f"{query.title}: {query.legend}" for query in queries()])
