@@ -34,13 +34,15 @@ _predictions = _counter("seefood_predictions_total", "Photos answered.", ["label
 _probability = _histogram("seefood_probability", "Probability of the positive label of one photo.", buckets=_TENTHS)
 _model = ["name", "version", "file", "device", "provider"]
 _info = _gauge("seefood_model_info", "The served model; always 1.", _model, multiprocess_mode="livemax")
+_places = _gauge("seefood_photo_places", "Photos that may be read or wait.", multiprocess_mode="livesum")
 under_way = _gauge("seefood_photos_under_way", "Photos that are read or wait.", multiprocess_mode="livesum")
 
 
 def register(app: Flask, model: Model) -> None:
-    """Count the app's requests, and say which model answers them."""
+    """Count the app's requests, and say which model answers them and how many photos may wait for it."""
     meta = model.metadata
     _info.labels(meta.name, meta.version, model.path.name, model.device, model.provider).set(1)
+    _places.set(app.extensions["pipeline"].places)
     for label in (meta.positive_label, meta.negative_label):
         _predictions.labels(label)  # a rate needs the 0 before the first
     app.after_request(_count_request)

@@ -163,11 +163,13 @@ def test_workers_count_together_and_a_killed_one_takes_nothing_away(running: Ser
     before = _read(running)
     assert (before[ours], before["seefood_predictions_total{label=hotdog}"]) == (40, 40)
     assert (before["seefood_decode_seconds_count{}"], before["seefood_photos_under_way{}"]) == (40, 0)
+    assert before["seefood_photo_places{}"] == 32, "16 each"
 
     killed = running.workers()[0]
     os.kill(killed, signal.SIGKILL)
     _until(lambda: len(running.workers()) == 2 and killed not in running.workers())
     _until(lambda: len(list(folder.glob("gauge_livesum_*.db"))) == 2)
+    _until(lambda: _read(running)["seefood_photo_places{}"] == 32)
     assert running.request("POST", "/v1/predict", RED, "image/png").status == 200
     after = _read(running)
     assert after[ours] == 41

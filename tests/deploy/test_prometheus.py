@@ -1,0 +1,97 @@
+"""A real Prometheus scrapes the real service: every query has an answer, every rule can be evaluated."""
+
+import math
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from tests.fixtures.drawing import encode
+from tests.fixtures.monitoring import ALERTS, Prometheus, Query, prometheus, queries
+from tests.fixtures.server import Server, serving
+
+RED = encode(Image.new("RGB", (60, 40), (255, 0, 0)), "PNG")
+BLUE = encode(Image.new("RGB", (60, 40), (0, 0, 255)), "PNG")
+
+
+def _now(query: Query) -> str:
+    """Return the expression as Grafana would send it, but that weeks are seconds, as Prometheus has just started."""
+    variables = {"$__rate_interval": "10s", "$instance": ".*", "offset 1d": "offset 3s", "offset 1w": "offset 6s"}
+    expression = query.expression
+    for name, value in variables.items():
+        expression = expression.replace(name, value)
+    return expression
+
+
+def _until(true: Callable[[], bool], server: Server | None = None, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        if server:
+            answers = [
+                server.post_photos(RED, BLUE).status,
+                server.request("POST", "/v1/predict", b"no", "image/png").status,
+            ]
+            assert answers == [200, 400]
+        time.sleep(0.3)
+
+
+@pytest.mark.slow
+def test_prometheus_answers_the_dashboard_and_evaluates_the_rules(tiny_models: Path, tmp_path: Path) -> None:
+    with serving(tiny_models, SEEFOOD_WORKERS="2") as server, prometheus(tmp_path, server.port) as running:
+        unanswered = {query: _now(query) for query in queries()}
+        assert len(unanswered) > 30
+
+        def answered() -> bool:
+            for query, expression in list(unanswered.items()):
+                if any(math.isfinite(value) for _, value in running.query(expression)):
+                    del unanswered[query]
+            return not unanswered
+
+        try:
+            _until(answered, server)
+        except AssertionError:
+            pytest.fail("no answer to " + "\n".join(unanswered.values()))
+        _check_legends(running)
+        _check_values(running)
+
+        _until(lambda: all(rule["evaluationTime"] > 0 for rule in _rules(running).values()))
+        assert {name: (rule["health"], rule.get("lastError")) for name, rule in _rules(running).items()} == {
+            rule["alert"]: ("ok", None) for rule in ALERTS
+        }
+        down = {"SeeFoodDown", "SeeFoodInstanceDown"}
+        assert not {name for name in down if _rules(running)[name]["state"] != "inactive"}
+        assert server.stop() == 0
+        _until(lambda: all(_rules(running)[name]["state"] == "pending" for name in down))
+
+
+def _rules(running: Prometheus) -> dict[str, dict[str, Any]]:
+    return {rule["name"]: rule for group in running.get("rules")["groups"] for rule in group["rules"]}
+
+
+def _check_legends(running: Prometheus) -> None:
+    for query in queries():
+        for labels, _ in running.query(_now(query)):
+            missing = set(re.findall(r"\{\{(\w+)\}\}", query.legend)) - labels.keys()
+            assert not missing, query
+
+
+def _check_values(running: Prometheus) -> None:
+    """Compare with what was posted: as many red photos as blue ones, and one body in two that is no photo."""
+    answers = {f"{query.title}: {query.legend}": running.query(_now(query)) for query in queries()}
+    shares = {labels["label"]: value for labels, value in answers["Verdicts by label: {{label}}"]}
+    assert shares == pytest.approx({"hotdog": 0.5, "not_hotdog": 0.5})
+    assert answers["Mean probability of the positive label: now"][0][1] == pytest.approx(0.5, abs=0.01)
+    assert {labels["status"] for labels, _ in answers["Requests by status: {{status}}"]} == {"200", "400"}
+    assert [value for _, value in answers["Photos under way: places of all"]] == [32]
+    assert [value for _, value in answers["Instances that answer: "]] == [1]
+    assert [value for _, value in answers["Failed requests: "]] == [0]
+    ((model, one),) = answers["Model in service: "]
+    assert (model["version"], model["file"], one) == ("tiny", "model.int8.onnx", 1)
+    buckets = {labels["le"]: value for labels, value in answers["Probability of the positive label: {{le}}"]}
+    assert len(buckets) == 11
+    assert 0 < buckets["0.1"] == buckets["0.9"] == pytest.approx(buckets["+Inf"] / 2)
