@@ -17,11 +17,10 @@ COPY training training
 COPY models models
 RUN [ ${FLAVOUR} = train ] || rm -r training; \
     PYTHONPATH=/opt/build pip --python /opt/seefood/bin/python install --no-cache-dir --no-deps --no-build-isolation .
-# Of the registry an image needs the one file that it serves; a mounted registry takes its place.
-RUN version=$(cat models/current) && case ${FLAVOUR} in \
-        service) file=model.int8.onnx ;; cuda) file=model.onnx ;; train) file=card.md ;; esac \
-    && mkdir -p "/image/models/${version}" /image/feedback \
-    && cp models/current /image/models/ && cp "models/${version}/${file}" "/image/models/${version}/" \
+# Of the registry an image needs what it serves; a mounted registry takes its place.
+RUN version=$(cat models/current) && mkdir -p "/image/models/${version}" /image/feedback \
+    && cp models/current /image/models/ && cp "models/${version}/model.int8.onnx" "/image/models/${version}/" \
+    && { [ ${FLAVOUR} != cuda ] || cp "models/${version}/model.onnx" "/image/models/${version}/"; } \
     && chown 10001:10001 /image/feedback
 
 FROM ${PYTHON_IMAGE}

@@ -1,7 +1,9 @@
 """One ONNX file: opens it on a CPU or CUDA, warms it up, and turns a batch of pixels into verdicts."""
 
 import contextlib
+import ctypes
 import logging
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -122,6 +124,11 @@ def open_model(models: Path, model: str = "", device: str = "auto", precision: s
 def _check_cuda() -> None:
     if _CUDA not in ort.get_available_providers():
         raise SeeFoodError("The device cuda can't be used: install onnxruntime-gpu in place of onnxruntime.")
+    try:
+        ctypes.CDLL("libcuda.so.1" if sys.platform != "win32" else "nvcuda.dll")
+    except OSError as error:  # said here in a sentence, and by ONNX Runtime in a page
+        reason = "there is no NVIDIA driver; give a container a GPU with --gpus all, or set SEEFOOD_DEVICE=cpu"
+        raise SeeFoodError(f"The device cuda can't be used: {reason}.") from error
 
 
 def _session(path: Path, device: str, threads: int) -> ort.InferenceSession:

@@ -1,5 +1,6 @@
 """A model file is found, opened and asked; what is wrong with it is a sentence."""
 
+import ctypes
 from dataclasses import replace
 from pathlib import Path
 
@@ -69,6 +70,10 @@ def test_a_cuda_session_that_falls_back_is_refused_when_asked_for(
         return real(path, options, providers=["CPUExecutionProvider"])
 
     monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    with pytest.raises(SeeFoodError, match="The device cuda can't be used: there is no NVIDIA driver; give"):
+        open_model(tiny_models, device="cuda")
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: None)
+    monkeypatch.setattr(ort, "preload_dlls", lambda: None)
     monkeypatch.setattr(ort, "InferenceSession", session)
     with pytest.raises(SeeFoodError, match="The device cuda can't be used: ONNX Runtime fell back to cpu"):
         open_model(tiny_models, device="cuda")
