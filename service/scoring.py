@@ -1,34 +1,62 @@
-"""Photo files to probabilities, in batches, exactly as the service answers them."""
+"""Photos to probabilities, in batches and on every CPU, exactly as the service answers them."""
 
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from pathlib import Path
+from typing import TypeVar
 
+import loky
 import numpy as np
 
 from service.model import Model
-from service.photo import PhotoError, Pixels, read_file, read_photo
+from service.photo import PhotoError, Pixels, read_photo
+from service.sources import Address, first_line, read
 
-BATCH_SIZE = 8  # larger ones are no faster on a CPU
+BATCH_SIZE = {"cpu": 2, "cuda": 8}  # by device; larger ones take a CPU longer a photo
 
-
-def score(model: Model, paths: Iterable[Path]) -> Iterator[tuple[Path, float | str]]:
-    """Yield each photo with P(positive) in [0, 1], or with the sentence that says why it can't be read, in order."""
-    remaining = iter(paths)
-    with ThreadPoolExecutor() as pool:
-        while chunk := list(islice(remaining, BATCH_SIZE)):
-            photos = list(pool.map(lambda path: _read(path, model.size), chunk))
-            pixels = [photo for photo in photos if not isinstance(photo, str)]
-            probabilities = iter(model.run(np.stack(pixels))[0].tolist() if pixels else [])
-            for path, photo in zip(chunk, photos, strict=True):
-                yield path, photo if isinstance(photo, str) else next(probabilities)
+Answer = float | str  # P(positive) in [0, 1], or the sentence that says why a photo can't be read
+AnyAddress = TypeVar("AnyAddress", bound=Address)
 
 
-def _read(path: Path, size: int) -> Pixels | str:
+def score(
+    model: Model, photos: Iterable[AnyAddress], threads: int = 0
+) -> Generator[tuple[AnyAddress, Answer], None, None]:
+    """Yield each photo with P(positive) in [0, 1], or with the sentence that says why it can't be read, in order.
+
+    So many threads, or one for each CPU, each read a batch and run the model on it; that model is best opened with one
+    thread of its own. No more than two batches a thread are taken from `photos` before their answers are.
+    """
+    threads = threads or loky.cpu_count()
+    remaining = iter(photos)
+    batches: deque[tuple[list[AnyAddress], Future[list[Answer]]]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            while batch := list(islice(remaining, BATCH_SIZE[model.device])):
+                batches.append((batch, pool.submit(_score, model, batch)))
+                if len(batches) == 2 * threads:
+                    yield from _answered(*batches.popleft())
+            while batches:
+                yield from _answered(*batches.popleft())
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _answered(batch: list[AnyAddress], answers: Future[list[Answer]]) -> Iterator[tuple[AnyAddress, Answer]]:
+    return zip(batch, answers.result(), strict=True)
+
+
+def _score(model: Model, batch: Iterable[Address]) -> list[Answer]:
+    photos = [_read(photo, model.size) for photo in batch]
+    pixels = [photo for photo in photos if not isinstance(photo, str)]
+    probabilities = iter(model.run(np.stack(pixels))[0].tolist() if pixels else [])
+    return [photo if isinstance(photo, str) else next(probabilities) for photo in photos]
+
+
+def _read(photo: Address, size: int) -> Pixels | str:
     try:
-        return read_photo(read_file(path), size)
+        return read_photo(read(photo), size)
     except PhotoError as error:
         return str(error)
     except OSError as error:
-        return f"The file can't be read: {error.strerror}."
+        return f"The file can't be read: {error.strerror or first_line(error)}."

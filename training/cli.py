@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import loky
 
 from service.errors import SeeFoodError
 from service.model import open_model
@@ -121,9 +120,7 @@ def evaluate(folder: Path, model: str, as_json: bool) -> None:
     from training.evaluate import evaluate, slice_tables
 
     settings = Settings.from_env()
-    opened = open_model(
-        settings.models, model or settings.model, settings.device, settings.precision, threads=loky.cpu_count()
-    )
+    opened = open_model(settings.models, model or settings.model, settings.device, settings.precision)
     evaluation = evaluate(opened, folder)
     for path, reason in evaluation.unreadable.items():
         click.echo(f"Left out: {printable(path)}: {reason}", err=True)
@@ -189,8 +186,8 @@ def promote(version: str, tests: tuple[Path, ...], force: bool) -> None:
         _require_training()
         from training.gate import compare
 
-        current = open_model(settings.models, "", settings.device, settings.precision, loky.cpu_count())
-        candidate = open_model(settings.models, version, settings.device, settings.precision, loky.cpu_count())
+        current = open_model(settings.models, "", settings.device, settings.precision)
+        candidate = open_model(settings.models, version, settings.device, settings.precision)
         comparison = compare(current, candidate, tests)
         if comparison.worse and not force:
             raise SeeFoodError(f"{version} is worse: {comparison}; --force promotes it all the same.")

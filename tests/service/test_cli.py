@@ -127,9 +127,10 @@ def test_training_commands_name_the_extra_where_torch_is_absent(command: list[st
     assert result.stderr == "seefood: This command needs the training packages; install seefood[train].\n"
 
 
-def test_the_service_imports_nothing_of_training() -> None:
+def test_the_service_imports_nothing_of_the_extras() -> None:
     names = ("service.app", "service.cli", "service.scoring")
-    check = f"import sys, {', '.join(names)}; print({{'torch', 'training', 'onnx', 'scipy'}} & set(sys.modules))"
+    absent = {"torch", "training", "onnx", "scipy", "pyarrow", "ray"}
+    check = f"import sys, {', '.join(names)}; print({absent} & set(sys.modules))"
     result = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert result.stdout == "set()\n"
 
