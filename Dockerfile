@@ -13,6 +13,7 @@ RUN pip install --no-cache-dir --require-hashes --only-binary :all: --target /op
         --requirement ${FLAVOUR}.txt
 COPY pyproject.toml README.md ./
 COPY service service
+COPY scoring scoring
 COPY training training
 COPY models models
 RUN [ ${FLAVOUR} = train ] || rm -r training; \

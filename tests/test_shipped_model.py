@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from scoring.score import score
 from service.model import Model, open_model
 from service.registry import FILES, current_version
-from service.scoring import score
 from tests.conftest import ROOT
 from tests.fixtures.server import serving
 

@@ -10,9 +10,9 @@ import numpy.typing as npt
 from scipy.stats import binomtest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from scoring.score import score
 from service.errors import SeeFoodError
 from service.model import Model
-from service.scoring import score
 from training.folders import Photos, labelled
 from training.slices import slices
 from training.tables import Row

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import binomtest
 
+from scoring.score import score
 from service.errors import SeeFoodError
 from service.model import Model
-from service.scoring import score
 from training.folders import labelled
 
 SIGNIFICANCE = 0.05

@@ -70,7 +70,7 @@ def up(image: str, registry: Path) -> Iterator[Up]:
     project = Up(port, {f"SEEFOOD_{name}": value for name, value in settings.items()})
     try:
         project.compose("up", "--detach", "--no-build")
-        until(project.healthy, 60)
+        until(project.healthy, 120)
         yield project
     finally:
         project.compose("down", "--volumes", "--timeout", "5")
@@ -96,7 +96,7 @@ def test_it_answers_and_is_hardened(up: Up, photos_to_send: list[bytes]) -> None
 def test_feedback_is_kept_in_a_volume(up: Up, photos_to_send: list[bytes]) -> None:
     assert up._ask("POST", "/v1/feedback?label=hotdog", photos_to_send[0])[0] == 201
     up.compose("restart", "seefood")
-    until(up.healthy, 60)
+    until(up.healthy, 120)
     assert up._ask("POST", "/v1/feedback?label=hotdog", photos_to_send[0])[0] == 200, "known before the restart"
 
 
@@ -128,7 +128,7 @@ def test_a_flood_of_large_photos_stays_within_its_memory(up: Up, note: Note) -> 
             peak = max(peak, float(used))
     assert not load.failures
     assert 200 in load.statuses
-    assert set(load.statuses) <= {200, 429}
+    assert set(load.statuses) <= {200, 429, 504}, "and no worker or container was ended"
     state = inspect(up.container())
     assert (state["State"]["OOMKilled"], state["RestartCount"]) == (False, 0)
     assert "was killed" not in up.compose("logs", "seefood")

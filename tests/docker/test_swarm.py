@@ -73,7 +73,7 @@ def stack(swarm: None, image: str, tmp_path_factory: pytest.TempPathFactory) -> 
     command = ["docker", "stack", "deploy", "--resolve-image", "never", "--compose-file", str(path), STACK]
     subprocess.run(command, env=os.environ | {"SEEFOOD_IMAGE": image}, check=True, capture_output=True)
     try:
-        until(lambda: _running() == 2, 60)
+        until(lambda: _running() == 2, 120)
         yield
     finally:
         docker("stack", "rm", STACK)
@@ -174,7 +174,7 @@ def test_it_scales_while_clients_ask(image: str, photo: Path, note: Note) -> Non
     with _asking(image, photo) as seen:
         for replicas in (4, 1, 2):
             docker("service", "scale", "--detach", f"{SERVICE}={replicas}")
-            until(lambda: _running() == replicas, 60)  # noqa: B023 - called at once
+            until(lambda: _running() == replicas, 120)  # noqa: B023 - called at once
             time.sleep(2)
     assert (seen.failures, set(seen.statuses)) == ([], {"200"})
     note(f"swarm, scaled from 2 to 4, 1 and 2: {seen}")
@@ -185,7 +185,7 @@ def _update(*change: str) -> None:
     before = _status().get("StartedAt")
     docker("service", "update", "--detach", "--no-resolve-image", *change, SERVICE)
     until(lambda: _status().get("StartedAt") != before, 20)
-    until(lambda: _state() not in ("updating", "rollback_started"), 150)
+    until(lambda: _state() not in ("updating", "rollback_started"), 240)
 
 
 def _state() -> str:

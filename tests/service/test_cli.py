@@ -108,7 +108,7 @@ def test_what_the_system_refuses_is_a_sentence(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("service.cli.open_model", fail)
+    monkeypatch.setattr("scoring.cli.open_model", fail)
     result = _predict(tiny_models, folder)
     assert (result.exit_code, result.stderr) == (2, f"seefood: {sentence}\n")
 
@@ -128,7 +128,7 @@ def test_training_commands_name_the_extra_where_torch_is_absent(command: list[st
 
 
 def test_the_service_imports_nothing_of_the_extras() -> None:
-    names = ("service.app", "service.cli", "service.scoring")
+    names = ("service.app", "service.cli", "scoring.cli")
     absent = {"torch", "training", "onnx", "scipy", "pyarrow", "ray"}
     check = f"import sys, {', '.join(names)}; print({absent} & set(sys.modules))"
     result = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)

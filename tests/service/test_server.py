@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from scoring.score import score
 from service.model import open_model
-from service.scoring import score
 from tests.fixtures.drawing import LABELS, draw, encode
 from tests.fixtures.server import BOUNDARY, Answer, Server, multipart, serving
 from tests.fixtures.tiny_model import METADATA, write_tiny_model

@@ -12,10 +12,10 @@ import torch
 from click.testing import CliRunner, Result
 from scipy.special import log_expit
 
+from scoring.score import score
 from service.cli import main
 from service.model import Floats, open_model
 from service.registry import current_version
-from service.scoring import score
 from tests.fixtures.drawing import draw_folder
 from training import export, train
 from training.check import check

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import click
 
+from scoring.results import Results, open_results
+from scoring.rows import Row
+from scoring.score import Answer
+from scoring.sources import Address, name, walk
 from service.errors import SeeFoodError
 from service.model import Model
 from service.photo import printable
-from service.results import Results, open_results
-from service.rows import Row
-from service.scoring import Answer
-from service.sources import Address, name, walk
 
 Score = Callable[[Iterator[Address]], Generator[tuple[Address, Answer], None, None]]
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from scoring.score import score
 from service.model import open_model
-from service.scoring import score
 from tests.fixtures.drawing import encode
 
 

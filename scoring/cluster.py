@@ -15,10 +15,10 @@ import pyarrow as pa
 import ray
 import ray.data
 
+from scoring.score import Answer, AnyAddress, score
+from scoring.sources import Address, address
 from service.errors import SeeFoodError
 from service.model import Model
-from service.scoring import Answer, AnyAddress, score
-from service.sources import Address, address
 
 _BLOCK = 32  # photos that a worker scores at a time, and scores again where it is killed
 _SHARD = 100_000  # photos that the cluster is given, and this process holds, at a time

@@ -9,9 +9,9 @@ from typing import TypeVar
 import loky
 import numpy as np
 
+from scoring.sources import Address, first_line, read
 from service.model import Model
 from service.photo import PhotoError, Pixels, read_photo
-from service.sources import Address, first_line, read
 
 BATCH_SIZE = {"cpu": 2, "cuda": 8}  # by device; larger ones take a CPU longer a photo
 

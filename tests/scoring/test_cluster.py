@@ -16,7 +16,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.fixtures.drawing import draw, encode
 from tests.fixtures.server import free_port
-from tests.service.test_bulk import score_here
+from tests.scoring.test_bulk import score_here
 
 ray = pytest.importorskip("ray", reason="Ray is absent; pip install 'seefood[bulk]'")
 cluster_utils = pytest.importorskip("ray.cluster_utils")
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 _PHOTOS = 400
 _PREDICT = """
 import sys
-from service import cluster
+from scoring import cluster
 from service.cli import main
 cluster._SHARD = 300  # so that the photos are given in two parts
 main(["predict", "--ray", *sys.argv[1:]])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from service.rows import Row
+from scoring.rows import Row
 
 _GROUP = 65_536  # rows that are held at a time
 _SCHEMA = pa.schema(

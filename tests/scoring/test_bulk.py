@@ -21,13 +21,13 @@ from click.testing import CliRunner, Result
 from moto.server import ThreadedMotoServer
 from PIL import Image
 
-from service import sources
-from service.bulk import predict_into
+from scoring import sources
+from scoring.bulk import predict_into
+from scoring.results import open_results
+from scoring.score import BATCH_SIZE, score
 from service.cli import main
 from service.model import open_model
 from service.photo import find_photos
-from service.results import open_results
-from service.scoring import BATCH_SIZE, score
 from tests.conftest import ROOT
 from tests.fixtures.drawing import draw, encode
 from tests.fixtures.server import free_port

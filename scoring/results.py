@@ -11,8 +11,8 @@ from types import ModuleType
 
 import numpy as np
 
+from scoring.rows import Csv, Format, JsonLines, Row
 from service.errors import SeeFoodError, in_words
-from service.rows import Csv, Format, JsonLines, Row
 
 _FORMATS: dict[str, Format] = {".csv": Csv(), ".jsonl": JsonLines(), ".parquet": JsonLines()}
 _DIGEST = "S16"  # 128 bits: no two of any number of names share them
@@ -152,7 +152,7 @@ def _replaced(path: Path) -> Iterator[Path]:
 
 def _parquet() -> ModuleType:
     try:
-        from service import parquet
+        from scoring import parquet
     except ImportError as error:
         raise SeeFoodError("Parquet needs pyarrow; pip install 'seefood[bulk]'.") from error
     return parquet

@@ -1,0 +1,86 @@
+"""The command `seefood predict`: verdicts on photos in files, without a server."""
+
+import json
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+from scoring.bulk import predict_into
+from scoring.score import score
+from scoring.sources import Address, address
+from service.errors import SeeFoodError
+from service.model import Model, open_model
+from service.photo import find_photos, printable, utf8
+from service.settings import Settings
+
+_UNREADABLE = 2  # the exit status where a photo can't be read
+_DOUBT = ", uncertain"
+
+
+@click.command()
+@click.argument("photos", nargs=-1, required=True, type=click.Path(), metavar="PHOTO_OR_FOLDER...")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object a line instead of a table.")
+@click.option("--model", default="", help="Version or ONNX file; SEEFOOD_MODEL, else the current version.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Write .csv, .jsonl or .parquet; again: only what it lacks."
+)
+@click.option("--ray", metavar="ADDRESS", help="Score on a Ray cluster: HOST:PORT, auto or local.")
+def predict(photos: tuple[str, ...], as_json: bool, model: str, out: Path | None, ray: str | None) -> None:
+    """Say what photos show. Exit status 2 where one is missing or can't be read."""
+    if out is None and ray is not None:
+        raise SeeFoodError("--ray scores into a file; name one with --out.")
+    if out is not None and as_json:
+        raise SeeFoodError("--json prints and --out writes; leave one of them out.")
+    settings = Settings.from_env()
+    device = "cpu" if ray else settings.device  # whose model is sent to the CPUs of the cluster
+    opened = open_model(settings.models, model or settings.model, device, settings.precision)
+    named = [address(photo) for photo in photos]
+    if out is None:
+        _print(opened, _expand(named), as_json)
+    elif not predict_into(out, opened, named, partial(_score_on(ray) if ray else score, opened)):
+        sys.exit(_UNREADABLE)
+
+
+def _score_on(cluster: str) -> Any:
+    try:
+        from scoring.cluster import score_on
+    except ImportError as error:
+        raise SeeFoodError("--ray needs Ray; pip install 'seefood[bulk]'.") from error
+    return partial(score_on, cluster)
+
+
+def _print(opened: Model, photos: Iterator[Address], as_json: bool) -> None:
+    labels = opened.metadata.positive_label, opened.metadata.negative_label
+    chance = f"P({labels[0]})"
+    width = max(map(len, labels)) + len(_DOUBT)
+    if not as_json:
+        click.echo(f"{'VERDICT':{width}}  {chance}  PHOTO")
+    unreadable = 0
+    for path, answer in score(opened, photos):
+        name = printable(path)
+        if isinstance(answer, str):
+            unreadable += 1
+            click.echo(f"seefood: {name}: {answer}", err=True)
+            continue
+        verdict = opened.verdict(answer)
+        if as_json:
+            click.echo(json.dumps({"file": utf8(path), **verdict.as_dict(labels[0])}))
+        else:
+            label = verdict.label + (_DOUBT if verdict.uncertain else "")
+            click.echo(f"{label:{width}}  {answer:{len(chance)}.1%}  {name}")
+    if unreadable:
+        sys.exit(_UNREADABLE)
+
+
+def _expand(photos: list[Address]) -> Iterator[Address]:
+    for path in photos:
+        if isinstance(path, str) or not path.is_dir():
+            yield path
+        elif found := find_photos(path):
+            yield from found
+        else:
+            raise SeeFoodError(f"{path} has no photos in it.")
