@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
@@ -44,16 +45,16 @@ class Up:
         state = inspect(self.container())["State"]
         return bool(state["Running"] and state["Health"]["Status"] == "healthy")
 
-    def post(self, photo: bytes) -> int:
-        return self._ask("POST", "/v1/predict", photo)[0]
+    def post(self, photo: bytes, key: str = "") -> int:
+        return self._ask("POST", "/v1/predict", photo, key)[0]
 
     def get(self, path: str) -> str:
         return self._ask("GET", path)[1]
 
-    def _ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, str]:
+    def _ask(self, method: str, path: str, body: bytes | None = None, key: str = "") -> tuple[int, str]:
         connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
-            connection.request(method, path, body, {"Content-Type": "image/jpeg"})
+            connection.request(method, path, body, {"Content-Type": "image/jpeg", "X-API-Key": key})
             response = connection.getresponse()
             return response.status, response.read().decode()
         finally:
@@ -63,11 +64,17 @@ class Up:
 @pytest.fixture
 def up(image: str, registry: Path) -> Iterator[Up]:
     """Start the compose file as it is, but for the names of the image, the port and the registry."""
+    with _up(image, registry) as project:
+        yield project
+
+
+@contextmanager
+def _up(image: str, registry: Path, **more: str) -> Iterator[Up]:
     if not shutil.which(COMPOSE[0]):
         pytest.skip("there is neither docker compose nor docker-compose")
     port = free_port()
     settings = {"IMAGE": image, "PUBLISH": str(port), "REGISTRY": str(registry), "FEEDBACK_DIR": "/feedback"}
-    project = Up(port, {f"SEEFOOD_{name}": value for name, value in settings.items()})
+    project = Up(port, {f"SEEFOOD_{name}": value for name, value in settings.items()} | more)
     try:
         project.compose("up", "--detach", "--no-build")
         until(project.healthy, 120)
@@ -148,6 +155,17 @@ def test_hup_swaps_the_model_and_no_request_fails(
     assert len(load.versions) == 2
     assert '"version":"new"' in up.get("/v1/model").replace(" ", "")
     note(f"HUP under load: {load}")
+
+
+def test_keys_reach_it_as_a_secret(image: str, registry: Path, tmp_path: Path, photos_to_send: list[bytes]) -> None:
+    keys = tmp_path / "keys.txt"
+    keys.write_text("one-of-ours\n")
+    keys.chmod(0o644)
+    files = ("docker-compose.yml", "docker-compose.override.yml", "deploy/compose.keys.yml")
+    with _up(image, registry, SEEFOOD_KEYS=str(keys), COMPOSE_FILE=os.pathsep.join(files)) as up:
+        assert up.post(photos_to_send[0]) == 401
+        assert up.post(photos_to_send[0], "one-of-ours") == 200
+        assert "one-of-ours" not in docker("inspect", up.container())
 
 
 def _answers(up: Up) -> bool:
