@@ -78,7 +78,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
 
     def _take(self, offered: socket.socket) -> bool:
         """Take a connection on offer, after those workers that have less to do; say whether there was one."""
-        time.sleep(self._in_progress * 0.00025)
+        time.sleep(min(self._in_progress, 8) * 0.00025)  # and not for each of many that send slowly
         try:
             _, descriptors, _, _ = socket.recv_fds(offered, 1, 1)
         except BlockingIOError:
