@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import threading
 import time
 from pathlib import Path
 
@@ -11,28 +12,39 @@ from service.model import open_model
 from service.photo import read_photo
 
 
-def _work(models: Path, photo: bytes, seconds: float, answers: "multiprocessing.Queue[int]") -> None:
+def _work(
+    models: Path,
+    photo: bytes,
+    seconds: float,
+    decode: bool,
+    barrier: "threading.Barrier",
+    answers: "multiprocessing.Queue[float]",
+) -> None:
     model = open_model(models, device="cpu")
+    pixels = read_photo(photo, model.size)[None]
     model.warm_up()
-    end = time.monotonic() + seconds
+    barrier.wait()
+    started = time.monotonic()
     done = 0
-    while time.monotonic() < end:
-        model.run(read_photo(photo, model.size)[None])
+    while time.monotonic() < started + seconds:
+        model.run(read_photo(photo, model.size)[None] if decode else pixels)
         done += 1
-    answers.put(done)
+    answers.put(done / (time.monotonic() - started))
 
 
-def limit(models: Path, photo: bytes, *, processes: int, seconds: float) -> float:
-    """Return photos a second, decode and inference, in-process."""
+def limit(models: Path, photo: bytes, *, processes: int, seconds: float, decode: bool = True) -> float:
+    """Return photos a second, in-process: decode and inference, or inference alone."""
     context = multiprocessing.get_context("spawn")
-    answers: multiprocessing.Queue[int] = context.Queue()
-    workers = [context.Process(target=_work, args=(models, photo, seconds, answers)) for _ in range(processes)]
+    answers: multiprocessing.Queue[float] = context.Queue()
+    barrier = context.Barrier(processes)
+    arguments = (models, photo, seconds, decode, barrier, answers)
+    workers = [context.Process(target=_work, args=arguments) for _ in range(processes)]
     for worker in workers:
         worker.start()
-    done = sum(answers.get() for _ in workers)
+    rate = sum(answers.get(timeout=seconds + 60) for _ in workers)
     for worker in workers:
         worker.join()
-    return done / seconds
+    return rate
 
 
 @click.command()

@@ -1,113 +1,138 @@
-"""A load of photos: closed (clients that ask again when answered) or open (a fixed rate, whatever the answers do).
+"""A load of photos by k6: closed (clients that ask again when answered) or open (a fixed rate, whatever comes back).
 
     python -m benchmarks.load URL PHOTO --clients 8 --seconds 20 [--rate 30]
 
-Prints one JSON object. In an open load a latency is counted from the moment when the request should have left, so that
-a service which stalls can't hide it (no coordinated omission). Its own share of a CPU is in the answer.
+Prints one JSON object. In an open load requests leave on time whether or not others were answered, so that a service
+which stalls can't hide it (no coordinated omission); those for which no client was free are counted as dropped. What
+the load itself costs of a CPU is in the answer.
 """
 
-import contextlib
-import http.client
+import csv
 import json
-import threading
-import time
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import uuid
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import click
 import numpy as np
 
+K6 = Path(sys.executable).with_name("k6")
+SCRIPT = Path(__file__).with_name("load.js")
+POINTS = (50, 95, 99, 99.9)
 
-@dataclass
-class Seen:
-    """What the clients saw: by status, and how long each answer took, in seconds."""
 
-    statuses: Counter[int] = field(default_factory=Counter)
-    latencies: dict[int, list[float]] = field(default_factory=dict)
-    failures: int = 0
+@dataclass(frozen=True)
+class Body:
+    """The very bytes of a request's body, in a file, and its content type."""
 
-    def note(self, status: int, seconds: float) -> None:
-        """Count one answer."""
-        self.statuses[status] += 1
-        self.latencies.setdefault(status, []).append(seconds)
+    path: Path
+    content_type: str
 
-    def summary(self, status: int) -> dict[str, float]:
-        """Return the percentiles of one status, in milliseconds."""
-        seconds = self.latencies.get(status, [])
-        points = np.percentile(seconds, [50, 95, 99, 99.9]) * 1000 if seconds else [float("nan")] * 4
-        return {
-            name: round(float(value), 1) for name, value in zip(("p50", "p95", "p99", "p99.9"), points, strict=True)
-        } | {"max": round(max(seconds, default=float("nan")) * 1000, 1)}
+    @classmethod
+    def of(cls, photo: bytes, form: str, folder: Path) -> "Body":
+        """Write the body that sends a JPEG: as it is, or as the only file of a form's field."""
+        path = folder / uuid.uuid4().hex
+        if not form:
+            path.write_bytes(photo)
+            return cls(path, "image/jpeg")
+        boundary = uuid.uuid4().hex
+        head = f'--{boundary}\r\nContent-Disposition: form-data; name="{form}"; filename="photo.jpg"\r\n'
+        path.write_bytes(
+            f"{head}Content-Type: image/jpeg\r\n\r\n".encode() + photo + f"\r\n--{boundary}--\r\n".encode()
+        )
+        return cls(path, f"multipart/form-data; boundary={boundary}")
 
 
 def load(
-    url: str, photo: bytes, *, clients: int, seconds: float, rate: float | None = None, warm_up: float = 2
+    url: str, body: Body, *, clients: int, seconds: float, rate: float | None = None, warm_up: float = 2
 ) -> dict[str, Any]:
-    """Ask for so many seconds, and return what was seen after the warm-up."""
-    target = urlsplit(url)
-    seen, lock = Seen(), threading.Lock()
-    start = time.monotonic()
-    end = start + warm_up + seconds
-    due = _due(start, end, rate)
+    """Ask for so many seconds after the warm-up, and return what was seen of them.
 
-    def ask() -> None:
-        connection = http.client.HTTPConnection(target.hostname or "", target.port, timeout=60)
-        while True:
-            with lock:
-                planned = next(due, None)
-            if planned is None:
-                connection.close()
-                return
-            time.sleep(max(0, planned - time.monotonic()))
-            began = planned if rate else time.monotonic()
-            try:
-                connection.request("POST", target.path, photo, {"Content-Type": "image/jpeg"})
-                response = connection.getresponse()
-                response.read()
-                status = response.status
-            except (OSError, http.client.HTTPException):
-                connection.close()
-                status = 0
-            now = time.monotonic()
-            if start + warm_up <= now < end:
-                with lock:
-                    seen.note(status, now - began)
+    Returns:
+        answered: answers with 200, those of the warm-up too.
+        per_second: answers with 200 that came in the measured time, by its seconds.
+        statuses: how many answers came, by status; 0 is a connection that failed.
+        ms_STATUS: p50, p95, p99, p99.9 and max of the latencies, in milliseconds. Of a closed load those of answers
+            that came in the measured time, of an open one those of requests that left in it.
+        dropped: requests of an open load that no client was free to send.
+        generator_cpu: share of one CPU that the load itself took.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        rows = Path(folder) / "rows.csv"
+        asked = {
+            "URL": url,
+            "BODY": str(body.path),
+            "TYPE": body.content_type,
+            "CLIENTS": clients,
+            "SECONDS": warm_up + seconds,
+            "RATE": rate or 0,
+        }
+        command = [str(K6), "run", "--quiet", "--no-summary", "--no-usage-report", "--out", f"csv={rows}", str(SCRIPT)]
+        for name, value in asked.items():
+            command += ["--env", f"{name}={value}"]
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        # One thread and rare collections: the load should take as little as it can from what it measures.
+        settings = {"GOMAXPROCS": "1", "GOGC": "1000", "K6_CSV_TIME_FORMAT": "unix_micro", "K6_LOG_FORMAT": "raw"}
+        ran = subprocess.run(command, env=os.environ | settings, capture_output=True, text=True)
+        if ran.returncode:
+            raise RuntimeError(f"k6 ended with status {ran.returncode}: {ran.stderr.strip()[-500:]}")
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seen = _summary(rows, seconds=seconds, warm_up=warm_up, by_start=rate is not None)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {**seen, "generator_cpu": round(cpu / (warm_up + seconds), 3)}
 
-    threads = [threading.Thread(target=ask) for _ in range(clients)]
-    cpu = time.process_time()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+
+def _summary(rows: Path, *, seconds: float, warm_up: float, by_start: bool) -> dict[str, Any]:
+    ended, took, status, dropped = [], [], [], 0
+    with rows.open(newline="") as lines:
+        for row in csv.DictReader(lines):
+            if row["metric_name"] == "latency":
+                ended.append(int(row["timestamp"]) / 1e6)
+                took.append(float(row["metric_value"]))
+                status.append(int(row["extra_tags"].removeprefix("answer=")))
+            elif row["metric_name"] == "dropped_iterations":
+                dropped += int(float(row["metric_value"]))
+    if not ended:
+        return {"answered": 0, "per_second": 0.0, "statuses": {}, "dropped": dropped}
+    end, milliseconds, answer = np.array(ended), np.array(took), np.array(status)
+    start = end - milliseconds / 1000
+    first = start.min() + warm_up
+    came = (end >= first) & (end < first + seconds)
+    counted = (start >= first) & (start < first + seconds) if by_start else came
     return {
-        "per_second": round(seen.statuses[200] / seconds, 2),
-        "statuses": dict(seen.statuses),
-        **{f"ms_{status}": seen.summary(status) for status in seen.statuses},
-        "generator_cpu": round((time.process_time() - cpu) / (time.monotonic() - start), 3),
+        "answered": int((answer == 200).sum()),
+        "per_second": round(float((came & (answer == 200)).sum() / seconds), 3),
+        "statuses": {str(code): count for code, count in sorted(Counter(answer[came].tolist()).items())},
+        **{f"ms_{code}": _percentiles(milliseconds[counted & (answer == code)]) for code in np.unique(answer[counted])},
+        "dropped": dropped,
     }
 
 
-def _due(start: float, end: float, rate: float | None) -> Iterator[float]:
-    planned = start
-    while planned < end:
-        yield planned
-        planned = planned + 1 / rate if rate else time.monotonic()
+def _percentiles(milliseconds: "np.ndarray[Any, np.dtype[np.float64]]") -> dict[str, float]:
+    values = np.percentile(milliseconds, POINTS)
+    named = {f"p{point}": round(float(value), 1) for point, value in zip(POINTS, values, strict=True)}
+    return {**named, "max": round(float(milliseconds.max()), 1)}
 
 
 @click.command()
 @click.argument("url")
 @click.argument("photo", type=click.Path(path_type=Path))
+@click.option("--form", default="", help="Send the photo as this field of a form.")
 @click.option("--clients", default=8)
 @click.option("--seconds", default=10.0)
 @click.option("--rate", type=float)
-def main(url: str, photo: Path, clients: int, seconds: float, rate: float | None) -> None:
+def main(url: str, photo: Path, form: str, clients: int, seconds: float, rate: float | None) -> None:
     """Load a service and print what was seen."""
-    with contextlib.suppress(KeyboardInterrupt):
-        print(json.dumps(load(url, photo.read_bytes(), clients=clients, seconds=seconds, rate=rate)))
+    with tempfile.TemporaryDirectory() as folder:
+        body = Body.of(photo.read_bytes(), form, Path(folder))
+        print(json.dumps(load(url, body, clients=clients, seconds=seconds, rate=rate)))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import io
 import numpy as np
 from PIL import Image
 
-SIZES = {"0.3 MP": (640, 480), "512 px": (512, 512), "2 MP": (1600, 1200), "12 MP": (4032, 3024)}
+SIZES = {"0.3 MP": (640, 480), "2 MP": (1600, 1200), "12 MP": (4032, 3024)}
 
 
 def photo(size: tuple[int, int], seed: int = 0) -> bytes:

@@ -1,0 +1,55 @@
+"""How fast, against whom, and how far from the limit: `make bench`, or python -m benchmarks.
+
+Each part is written to results.json when it is done, so that one can be measured again alone with --only; tables and
+plots are made from that file.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from benchmarks import curves, hotspots, plots, report, serving, strain
+from benchmarks.machine import here
+
+FOLDER = Path(__file__).parent
+PARTS = ("serving", "hotspots", "strain", "curves", "training", "bulk")
+
+
+@click.command()
+@click.option("--only", "parts", multiple=True, type=click.Choice(PARTS), help="Measure this part alone; repeatable.")
+@click.option("--models", default=Path("models"), type=click.Path(path_type=Path), help="Registry to serve from.")
+@click.option("--seconds", default=5.0, help="Each load lasts, after its warm-up.")
+@click.option("--rounds", default=3, help="Times that each contender has its turn.")
+@click.option("--requests", default=50_000, help="How many to watch the memory over.")
+@click.option("--out", default=FOLDER, type=click.Path(path_type=Path), help="Folder of results.json and the plots.")
+def main(parts: tuple[str, ...], models: Path, seconds: float, rounds: int, requests: int, out: Path) -> None:
+    """Measure, and write results.json, the plots and, in this folder, the tables of both READMEs."""
+    measures: dict[str, Callable[[], dict[str, Any]]] = {
+        "serving": lambda: serving.measure(models, seconds=seconds, rounds=rounds),
+        "hotspots": lambda: hotspots.measure(models, seconds=seconds),
+        "strain": lambda: strain.measure(models, seconds=seconds, requests=requests),
+        "curves": lambda: curves.measure(models, seconds=seconds),
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "results.json"
+    for part in parts or PARTS:
+        started = time.monotonic()
+        found = measures[part]()
+        results = json.loads(path.read_text()) if path.exists() else {}
+        took = round(time.monotonic() - started)
+        results[part] = {"machine": here(), "took_seconds": took, **found}
+        path.write_text(json.dumps(results, indent=1) + "\n")
+        print(f"{part}: {took} s", flush=True)
+    results = json.loads(path.read_text())
+    plots.draw(results, out)
+    if out == FOLDER:
+        report.write(results, FOLDER / "README.md", report.tables)
+        report.write(results, FOLDER.parent / "README.md", report.short)
+
+
+if __name__ == "__main__":
+    main()

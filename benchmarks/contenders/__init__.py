@@ -1,0 +1,89 @@
+"""Who is measured: how each is started, as its own documentation says, and how a photo is sent to it."""
+
+import sys
+from dataclasses import dataclass, field
+from importlib.metadata import version
+
+LIMIT = "the limit: decode and inference in-process"  # no contender, but stands in the same tables
+BIN = sys.executable.rsplit("/", 1)[0]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One way to serve the network.
+
+    Attributes:
+        name: what tables and plots call it.
+        command: starts it; {port} and {cpus} are filled in.
+        path: where a photo is POSTed.
+        form: name of the form's field that takes the photo; empty: the photo is the body.
+        packages: what it is made of; their versions go into the results.
+        settings: environment variables that it is given.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    path: str
+    form: str = ""
+    packages: tuple[str, ...] = ()
+    settings: dict[str, str] = field(default_factory=dict)
+
+    def versions(self) -> dict[str, str]:
+        """Return the version of each package that it is made of."""
+        return {package: version(package) for package in self.packages}
+
+
+def _python(module: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", f"benchmarks.contenders.{module}", "{port}")
+
+
+def _seefood(name: str, precision: str) -> Contender:
+    command = (f"{BIN}/seefood", "serve", "--port", "{port}")
+    return Contender(
+        name, command, "/v1/predict", packages=("onnxruntime", "gunicorn"), settings={"SEEFOOD_PRECISION": precision}
+    )
+
+
+SEEFOOD = _seefood("SeeFood", "int8")
+
+PEERS = (
+    _seefood("SeeFood, float32", "float32"),
+    Contender(
+        "FastAPI + ONNX Runtime",
+        (f"{BIN}/uvicorn", "benchmarks.contenders.fastapi_onnx:app", "--port", "{port}", "--workers", "{cpus}"),
+        "/predict",
+        "file",
+        ("fastapi", "uvicorn", "onnxruntime"),
+    ),
+    Contender("LitServe + ONNX Runtime", _python("litserve_onnx"), "/predict", "content", ("litserve", "onnxruntime")),
+    Contender(
+        "BentoML + ONNX Runtime, adaptive batching",
+        (f"{BIN}/bentoml", "serve", "benchmarks.contenders.bentoml_onnx:Hotdog", "--port", "{port}"),
+        "/predict",
+        "images",
+        ("bentoml", "onnxruntime"),
+        {"BENTOML_DO_NOT_TRACK": "True"},
+    ),
+    Contender(
+        "Ray Serve + ONNX Runtime",
+        _python("ray_serve"),
+        "/",
+        packages=("ray", "onnxruntime"),
+        settings={"RAY_USAGE_STATS_ENABLED": "0"},
+    ),
+    Contender(
+        "Flask + PyTorch under gunicorn",
+        (
+            f"{BIN}/gunicorn",
+            "--bind",
+            "127.0.0.1:{port}",
+            "--workers",
+            "{cpus}",
+            "benchmarks.contenders.flask_torch:app",
+        ),
+        "/predict",
+        "file",
+        ("flask", "gunicorn", "torch"),
+    ),
+    Contender("LitServe + PyTorch", _python("litserve_torch"), "/predict", "content", ("litserve", "torch")),
+)
