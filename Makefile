@@ -28,15 +28,15 @@ test-fast: .venv/.dev ## run the tests that take seconds
 test-docker: .venv/.dev ## build the image and run it in every way, where a Docker engine answers
 	$(BIN)/pytest -m docker
 
-bench: .venv/.dev ## measure the service on this machine, into benchmarks/ (a quarter of an hour, with nothing else running)
-	$(BIN)/python -m benchmarks.service
+bench: benchmarks/.venv/.ready ## measure this machine, peers too, into benchmarks/ (an hour or so, with nothing else running)
+	benchmarks/.venv/bin/python -W ignore -m benchmarks $(ARGS)
 
 check: .venv/.dev ## lint, format check and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-lock: .venv/.dev ## resolve every version again, to the newest releases: constraints.txt and, with hashes, deploy/locks/
+lock: .venv/.dev ## resolve every version again, to the newest releases: constraints.txt, deploy/locks/, benchmarks/
 	$(LOCK) --universal --all-extras --upgrade pyproject.toml --output-file constraints.txt
 	$(MAKE) locks
 
@@ -46,9 +46,11 @@ locks: .venv/.dev ## write deploy/locks/, what each flavour of the image install
 	$(LOCK) $(HASHES) --overrides deploy/locks/cuda.overrides pyproject.toml deploy/locks/cuda.in \
 		--output-file deploy/locks/cuda.txt
 	echo hatchling | $(LOCK) $(HASHES) - --output-file deploy/locks/build.txt
+	$(LOCK) --universal --constraint constraints.txt --extra train --extra bulk pyproject.toml benchmarks/requirements.in \
+		--output-file benchmarks/requirements.txt
 
 clean: ## remove what make and the tools made; models and checkpoints stay
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv benchmarks/.venv .pytest_cache .mypy_cache .ruff_cache
 
 # One environment, three sizes: what is installed is remembered by a file of that name.
 .venv/bin/pip:
@@ -61,4 +63,11 @@ clean: ## remove what make and the tools made; models and checkpoints stay
 .venv/.dev: EXTRA := [dev]
 .venv/.service .venv/.train .venv/.dev: pyproject.toml constraints.txt | .venv/bin/pip
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".$(EXTRA)"
+	@touch $@
+
+# Peers' needs would hold back ours, so they have an environment of their own.
+benchmarks/.venv/.ready: pyproject.toml benchmarks/requirements.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed" >&2; exit 2; }
+	$(PYTHON) -m venv benchmarks/.venv
+	benchmarks/.venv/bin/pip install --quiet --disable-pip-version-check --requirement benchmarks/requirements.txt --editable .
 	@touch $@

@@ -1,6 +1,7 @@
 """JPEG files that cost what a camera's cost: noise with the spectrum of natural images, in colour, with grain."""
 
 import io
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -19,7 +20,7 @@ def photo(size: tuple[int, int], seed: int = 0) -> bytes:
     frequency[0, 0] = 1
     amplitude = np.exp(-((frequency / 0.3) ** 2)) / frequency
 
-    def pink() -> np.ndarray:
+    def pink() -> Any:
         spectrum = np.fft.rfft2(random.standard_normal((height, width))) * amplitude
         plane = np.fft.irfft2(spectrum, (height, width))
         return plane / plane.std()

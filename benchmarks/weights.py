@@ -49,7 +49,7 @@ def state_of(path: Path) -> dict[str, Tensor]:
         channels = len(weight)
         state[f"{norm}.weight"] = torch.ones(channels)
         state[f"{norm}.running_mean"] = torch.zeros(channels)
-        state[f"{norm}.running_var"] = torch.full((channels,), 1 - nn.BatchNorm2d.__init__.__defaults__[0])
+        state[f"{norm}.running_var"] = torch.full((channels,), 1 - nn.BatchNorm2d(1).eps)
     temperature = tensors["temperature"]
     state["fc.weight"] = tensors["head.weight"].flatten(1) / temperature
     state["fc.bias"] = tensors["head.bias"] / temperature

@@ -1,23 +1,75 @@
-"""The table in benchmarks/README.md is that of the last run, and the load generator counts right."""
+"""The tables of both READMEs are those of the last run; the load generator counts right; contenders start and end."""
 
 import json
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import psutil
 import pytest
+import torch
 
-from benchmarks.load import load
+from benchmarks import report, weights
+from benchmarks.contenders import LIMIT, SEEFOOD
+from benchmarks.load import Body, load
+from benchmarks.machine import here
 from benchmarks.photos import SIZES, photo
-from benchmarks.table import table
+from benchmarks.processes import running
+from service.model import open_model
 from service.photo import read_photo
 from tests.conftest import ROOT
 from tests.fixtures.server import serving
 
 FOLDER = ROOT / "benchmarks"
+SMALL = photo((64, 48))
 
 
-def test_the_table_is_that_of_the_json() -> None:
-    found = json.loads((FOLDER / "service.json").read_text())
-    assert table(found) in (FOLDER / "README.md").read_text()
+def results() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((FOLDER / "results.json").read_text())
+    return found
+
+
+def test_the_tables_are_those_of_the_json() -> None:
+    assert f"\n{report.tables(results())}\n{report.END}" in (FOLDER / "README.md").read_text()
+    assert f"\n{report.short(results())}\n{report.END}" in (ROOT / "README.md").read_text()
+
+
+def test_another_figure_gives_another_table() -> None:
+    changed = results()
+    changed["serving"]["contenders"][SEEFOOD.name]["turns"][0]["12 MP"]["per_second"] += 10
+    assert report.short(changed) != report.short(results())
+    assert report.tables(changed) != report.tables(results())
+
+
+def test_everybody_had_the_same_network() -> None:
+    answers = results()["serving"]["answers"]
+    assert len(answers) > 1
+    assert max(answers.values()) - min(answers.values()) < 0.01
+
+
+def test_a_contender_that_did_not_come_up_is_named_as_not_measured() -> None:
+    found = results()
+    found["serving"]["contenders"]["Nobody"] = {"versions": {}, "command": "", "turns": [], "error": "It ended."}
+    assert "| Nobody | not measured |" in report.tables(found)
+    assert "Nobody" not in report.short(found)
+
+
+def test_ratios_are_pair_by_pair() -> None:
+    turns = [{"12 MP": {"per_second": 5.0, "seefood": 20.0}}, {"12 MP": {"per_second": 10.0, "seefood": 30.0}}]
+    assert report.ratios(turns, "12 MP") == [4, 3]
+
+
+def test_the_last_run_says_where_and_when() -> None:
+    for part, found in results().items():
+        assert here().keys() == found["machine"].keys(), part
+    assert LIMIT in results()["serving"]
 
 
 def test_a_made_photo_is_one() -> None:
@@ -26,11 +78,100 @@ def test_a_made_photo_is_one() -> None:
 
 
 @pytest.mark.slow
+def test_peers_have_the_weights_of_the_model_in_the_box() -> None:
+    model = open_model(ROOT / "models", device="cpu", precision="float32")
+    network = weights.Hotdog().eval()
+    missing = network.network.load_state_dict(weights.state_of(model.path), strict=False).missing_keys
+    assert all(name.endswith("num_batches_tracked") for name in missing)
+    pixels = np.stack([read_photo(photo((300, 200), seed), model.size) for seed in range(4)])
+    images = (pixels.transpose(0, 3, 1, 2) / np.float32(255) - weights.MEAN) / weights.STD
+    with torch.inference_mode():
+        answers = network(torch.from_numpy(images)).numpy()
+    assert np.abs(answers - model.run(pixels)[0]).max() < 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["", "image"])
 @pytest.mark.parametrize("rate", [None, 50.0])
-def test_the_load_counts_every_answer(tiny_models: Path, rate: float | None) -> None:
+def test_the_load_counts_every_answer(tiny_models: Path, tmp_path: Path, rate: float | None, form: str) -> None:
     with serving(tiny_models) as server:
         url = f"http://127.0.0.1:{server.port}/v1/predict"
-        seen = load(url, photo((64, 48)), clients=4, seconds=2, rate=rate, warm_up=0.5)
-    assert set(seen["statuses"]) == {200}
-    assert seen["per_second"] == sum(seen["statuses"].values()) / 2
-    assert seen["ms_200"]["p50"] <= seen["ms_200"]["p99"] <= seen["ms_200"]["max"]
+        seen = load(url, Body.of(SMALL, form, tmp_path), clients=4, seconds=2, rate=rate, warm_up=0.5)
+    assert set(seen["statuses"]) == {"200"}
+    assert seen["per_second"] == seen["statuses"]["200"] / 2
+    assert seen["answered"] >= seen["statuses"]["200"]
+    assert seen["ms_200"]["p50"] <= seen["ms_200"]["p99"] <= seen["ms_200"]["p99.9"] <= seen["ms_200"]["max"]
+
+
+@pytest.mark.slow
+def test_a_service_that_stalls_can_not_hide_it_from_an_open_load(tmp_path: Path) -> None:
+    with _stub(HTTPServer, seconds=0.2) as url:  # one after the other: five a second of the ten that are asked
+        seen = load(url, Body.of(SMALL, "", tmp_path), clients=50, seconds=3, rate=10, warm_up=0)
+    assert seen["dropped"] == 0
+    assert seen["ms_200"]["max"] > 2 * 200  # each waits for those that came before it
+
+
+@pytest.mark.slow
+def test_an_open_load_says_what_it_could_not_send(tmp_path: Path) -> None:
+    with _stub(ThreadingHTTPServer, seconds=0.5) as url:
+        seen = load(url, Body.of(SMALL, "", tmp_path), clients=1, seconds=2, rate=20, warm_up=0)
+    assert seen["dropped"] > 0
+
+
+@pytest.mark.slow
+def test_other_answers_are_counted_as_what_they_are(tmp_path: Path) -> None:
+    with _stub(ThreadingHTTPServer, status=503) as url:
+        seen = load(url, Body.of(SMALL, "", tmp_path), clients=2, seconds=1, warm_up=0.2)
+    assert set(seen["statuses"]) == {"503"}
+    assert seen["per_second"] == seen["answered"] == 0
+
+
+@pytest.mark.slow
+def test_a_contender_is_started_held_still_and_wholly_ended(tiny_models: Path, tmp_path: Path) -> None:
+    with running(SEEFOOD, Body.of(SMALL, "", tmp_path), settings={"SEEFOOD_MODELS": str(tiny_models)}) as run:
+        assert run.ready_seconds > 0
+        pids = [process.pid for process in run.tree()]
+        assert len(pids) > 1
+        with run.paused():
+            until = time.monotonic() + 10
+            while {process.status() for process in run.tree()} != {psutil.STATUS_STOPPED}:
+                assert time.monotonic() < until
+        seconds, megabytes = run.usage()
+        assert seconds > 0
+        assert megabytes > 10
+    assert not any(psutil.pid_exists(pid) for pid in pids)
+
+
+@pytest.mark.slow
+def test_a_contender_that_ends_is_told_with_what_it_printed(tmp_path: Path) -> None:
+    broken = replace(SEEFOOD, command=(sys.executable, "-c", "raise SystemExit('no such network')"))
+    with (
+        pytest.raises(RuntimeError, match=r"SeeFood did not come up.*no such network"),
+        running(broken, Body.of(SMALL, "", tmp_path)),
+    ):
+        pass
+
+
+@contextmanager
+def _stub(server: type[HTTPServer], *, status: int = 200, seconds: float = 0.0) -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            time.sleep(seconds)
+            self.send_response(status)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server names it
+            pass
+
+    stub = server(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=stub.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{stub.server_address[1]}/predict"
+    finally:
+        stub.shutdown()
+        thread.join()
+        stub.server_close()

@@ -18,7 +18,7 @@ STD = np.array([0.229, 0.224, 0.225], np.float32)
 def normalised(image: Image.Image) -> npt.NDArray[np.float32]:
     """Turn a photo into a network's input: float32 [3, 224, 224]."""
     pixels = np.asarray(image.convert("RGB").resize((224, 224), Image.Resampling.BILINEAR), np.float32)
-    return ((pixels / 255 - MEAN) / STD).transpose(2, 0, 1)
+    return ((pixels / np.float32(255) - MEAN) / STD).transpose(2, 0, 1)
 
 
 def decoded(data: bytes) -> npt.NDArray[np.float32]:

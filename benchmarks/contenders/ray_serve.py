@@ -26,4 +26,4 @@ class Hotdog:
 
 if __name__ == "__main__":
     serve.start(http_options={"host": "127.0.0.1", "port": int(sys.argv[1])})
-    serve.run(Hotdog.bind(), blocking=True)
+    serve.run(Hotdog.bind(), blocking=True)  # type: ignore[attr-defined]
