@@ -48,6 +48,9 @@ locks: .venv/.dev ## write deploy/locks/, what each flavour of the image install
 	echo hatchling | $(LOCK) $(HASHES) - --output-file deploy/locks/build.txt
 	$(LOCK) --universal --constraint constraints.txt --extra train --extra bulk pyproject.toml benchmarks/requirements.in \
 		--output-file benchmarks/requirements.txt
+	for peer in torchserve triton; do \
+		$(LOCK) --universal benchmarks/requirements-$$peer.in --output-file benchmarks/requirements-$$peer.txt; \
+	done
 
 clean: ## remove what make and the tools made; models and checkpoints stay
 	rm -rf .venv benchmarks/.venv .pytest_cache .mypy_cache .ruff_cache
@@ -66,8 +69,13 @@ clean: ## remove what make and the tools made; models and checkpoints stay
 	@touch $@
 
 # Peers' needs would hold back ours, so they have an environment of their own.
-benchmarks/.venv/.ready: pyproject.toml benchmarks/requirements.txt
+benchmarks/.venv/.ready: pyproject.toml $(wildcard benchmarks/requirements*.txt)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed" >&2; exit 2; }
 	$(PYTHON) -m venv benchmarks/.venv
 	benchmarks/.venv/bin/pip install --quiet --disable-pip-version-check --requirement benchmarks/requirements.txt --editable .
+	for peer in torchserve triton; do \
+		$(PYTHON) -m venv benchmarks/.venv/$$peer && benchmarks/.venv/$$peer/bin/pip install --quiet \
+			--disable-pip-version-check --requirement benchmarks/requirements-$$peer.txt \
+			|| echo "$$peer can't be installed here and will be named as not measured" >&2; \
+	done
 	@touch $@

@@ -26,7 +26,7 @@ BATCHES = (1, 2, 4, 8, 16, 32)
 def measure(models: Path, *, seconds: float) -> dict[str, Any]:
     """Return photos a second over each, and over clients the percentiles and statuses too."""
     with tempfile.TemporaryDirectory() as scratch:
-        bodies = {name: Body.of(photos.photo(size), "", Path(scratch)) for name, size in SIZES.items()}
+        bodies = {name: Body.of(photos.photo(size), Path(scratch)) for name, size in SIZES.items()}
         settings = {"SEEFOOD_MODELS": str(models)}
         with running(SEEFOOD, bodies[USUAL], settings=settings) as run:
             clients = {str(count): load(run.url, bodies[USUAL], clients=count, seconds=seconds) for count in CLIENTS}

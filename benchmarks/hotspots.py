@@ -36,7 +36,7 @@ def measure(models: Path, *, seconds: float) -> dict[str, Any]:
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:
         for name in PHOTOS:
-            body = Body.of(photo(SIZES[name]), "", Path(scratch))
+            body = Body.of(photo(SIZES[name]), Path(scratch))
             with running(SEEFOOD, body, settings={"SEEFOOD_MODELS": str(models)}) as run:
                 worker = run.tree()[1].pid
                 asking = threading.Thread(

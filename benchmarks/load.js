@@ -3,7 +3,7 @@ import http from 'k6/http';
 import { Trend } from 'k6/metrics';
 
 const body = open(__ENV.BODY, 'b');
-const params = { headers: { 'Content-Type': __ENV.TYPE }, timeout: '60s' };
+const params = { headers: JSON.parse(__ENV.HEADERS), timeout: '60s' };
 const clients = Number(__ENV.CLIENTS);
 const duration = `${__ENV.SECONDS}s`;
 const latency = new Trend('latency', true);

@@ -30,24 +30,24 @@ POINTS = (50, 95, 99, 99.9)
 
 @dataclass(frozen=True)
 class Body:
-    """The very bytes of a request's body, in a file, and its content type."""
+    """The very bytes of a request's body, in a file, and its headers."""
 
     path: Path
-    content_type: str
+    headers: dict[str, str]
 
     @classmethod
-    def of(cls, photo: bytes, form: str, folder: Path) -> "Body":
+    def of(cls, photo: bytes, folder: Path, form: str = "", headers: dict[str, str] | None = None) -> "Body":
         """Write the body that sends a JPEG: as it is, or as the only file of a form's field."""
         path = folder / uuid.uuid4().hex
         if not form:
             path.write_bytes(photo)
-            return cls(path, "image/jpeg")
+            return cls(path, {"Content-Type": "image/jpeg", **(headers or {})})
         boundary = uuid.uuid4().hex
         head = f'--{boundary}\r\nContent-Disposition: form-data; name="{form}"; filename="photo.jpg"\r\n'
         path.write_bytes(
             f"{head}Content-Type: image/jpeg\r\n\r\n".encode() + photo + f"\r\n--{boundary}--\r\n".encode()
         )
-        return cls(path, f"multipart/form-data; boundary={boundary}")
+        return cls(path, {"Content-Type": f"multipart/form-data; boundary={boundary}", **(headers or {})})
 
 
 def load(
@@ -69,7 +69,7 @@ def load(
         asked = {
             "URL": url,
             "BODY": str(body.path),
-            "TYPE": body.content_type,
+            "HEADERS": json.dumps(body.headers),
             "CLIENTS": clients,
             "SECONDS": warm_up + seconds,
             "RATE": rate or 0,
@@ -131,7 +131,7 @@ def _percentiles(milliseconds: "np.ndarray[Any, np.dtype[np.float64]]") -> dict[
 def main(url: str, photo: Path, form: str, clients: int, seconds: float, rate: float | None) -> None:
     """Load a service and print what was seen."""
     with tempfile.TemporaryDirectory() as folder:
-        body = Body.of(photo.read_bytes(), form, Path(folder))
+        body = Body.of(photo.read_bytes(), Path(folder), form)
         print(json.dumps(load(url, body, clients=clients, seconds=seconds, rate=rate)))
 
 

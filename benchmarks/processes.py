@@ -2,7 +2,6 @@
 
 import contextlib
 import http.client
-import json
 import os
 import signal
 import socket
@@ -65,16 +64,14 @@ class Running:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.resume()
 
-    def ask(self, body: Body) -> tuple[int, Any]:
+    def ask(self, body: Body) -> tuple[int, bytes]:
         """POST one photo, and return the status and the answer."""
         host, port = self.url.removeprefix("http://").split("/")[0].split(":")
         connection = http.client.HTTPConnection(host, int(port), timeout=30)
-        headers = {"Content-Type": body.content_type}
         with contextlib.closing(connection):
-            connection.request("POST", "/" + self.url.split("/", 3)[3], body.path.read_bytes(), headers)
+            connection.request("POST", "/" + self.url.split("/", 3)[3], body.path.read_bytes(), body.headers)
             answer = connection.getresponse()
-            text = answer.read()
-            return answer.status, json.loads(text) if answer.status == 200 else text.decode(errors="replace")
+            return answer.status, answer.read()
 
 
 @contextlib.contextmanager
@@ -82,7 +79,7 @@ def running(contender: Contender, body: Body, *, settings: dict[str, str] | None
     """Start a contender, wait for its first answer, and end it and all that it started.
 
     Raises:
-        RuntimeError: it ended, or did not answer a photo in PATIENCE seconds; with the end of what it printed.
+        RuntimeError: it can't be started, ended, or did not answer in PATIENCE seconds; with what it printed last.
     """
     cpus = len(os.sched_getaffinity(0))
     port = _free_port()
@@ -90,9 +87,14 @@ def running(contender: Contender, body: Body, *, settings: dict[str, str] | None
     environment = os.environ | {"BENCH_CPUS": str(cpus), "PYTHONPATH": str(ROOT)} | contender.settings
     with tempfile.TemporaryFile() as log:
         started = time.monotonic()
-        process = subprocess.Popen(
-            command, cwd=ROOT, env=environment | (settings or {}), stdout=log, stderr=log, start_new_session=True
-        )
+        environment |= settings or {}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # or each start would compile all that it imports again
+        try:
+            process = subprocess.Popen(
+                command, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True
+            )
+        except OSError as error:
+            raise RuntimeError(f"{contender.name} is not installed: {error}.") from error
         run = Running(contender, f"http://127.0.0.1:{port}{contender.path}", process)
         try:
             _wait(run, body, started, log)
@@ -112,7 +114,7 @@ def _wait(run: Running, body: Body, started: float, log: Any) -> None:
             continue
         if status == 200:
             return
-        last = f"it answered {status}: {answer[:200]}"
+        last = f"it answered {status}: {answer[:200].decode(errors='replace')}"
         time.sleep(0.05)
     log.seek(0)
     printed = log.read().decode(errors="replace").strip()[-1500:]

@@ -7,7 +7,9 @@ after, of SeeFood, whoever is not asked being held still. So each ratio is of tw
 that slows down hits both. Then the next peer, and so on; and all that again.
 """
 
+import json
 import os
+import struct
 import sys
 import tempfile
 from pathlib import Path
@@ -45,14 +47,14 @@ def measure(models: Path, *, seconds: float, rounds: int) -> dict[str, Any]:
         folder = Path(scratch)
         prepare(models, folder)
         settings = {"BENCH_WEIGHTS": str(folder), "SEEFOOD_MODELS": str(models)}
-        raw = {name: Body.of(data, SEEFOOD.form, folder) for name, data in photos.items()}
+        raw = {name: Body.of(data, folder) for name, data in photos.items()}
         with running(SEEFOOD, raw[OPEN], settings=settings) as own:
             answers[SEEFOOD.name] = _probability(own.ask(raw[OPEN])[1])
             for _ in range(rounds):
                 limits.append(_limit_turn(models, photos, own, raw, seconds))
                 contenders[SEEFOOD.name]["turns"].append(_own_turn(own, raw, seconds))
                 for peer in PEERS:
-                    bodies = {name: Body.of(data, peer.form, folder) for name, data in photos.items()}
+                    bodies = {name: Body.of(data, folder, peer.form, peer.headers) for name, data in photos.items()}
                     found = contenders[peer.name]
                     try:
                         with running(peer, bodies[OPEN], settings=settings) as theirs:
@@ -123,8 +125,11 @@ def _open(run: Running, body: Body, per_second: float, seconds: float) -> dict[s
     return {"rate": rate, **seen}
 
 
-def _probability(answer: Any) -> float:
-    """Read P(hotdog) from an answer: SeeFood's, a list of one, or an object with a probability."""
+def _probability(text: bytes) -> float:
+    """Read P(hotdog) from an answer: SeeFood's, a list, an object, or Triton's, whose last four bytes it is."""
+    if b'"parameters":{"binary_data_size":4}' in text:
+        return float(struct.unpack("<f", text[-4:])[0])
+    answer = json.loads(text)
     if isinstance(answer, list):
         return float(answer[0])
     return float(answer["probability"] if "probability" in answer else answer["predictions"][0]["probability"])

@@ -25,7 +25,7 @@ def measure(models: Path, *, seconds: float, requests: int) -> dict[str, Any]:
     loads: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:
         for name in PHOTOS:
-            body = Body.of(photo(SIZES[name]), "", Path(scratch))
+            body = Body.of(photo(SIZES[name]), Path(scratch))
             with running(SEEFOOD, body, settings=settings) as run:
                 most = load(run.url, body, clients=8, seconds=seconds)["per_second"]
                 loads[name] = {
@@ -36,7 +36,7 @@ def measure(models: Path, *, seconds: float, requests: int) -> dict[str, Any]:
                     "again": load(run.url, body, clients=8, seconds=seconds)["per_second"],
                 }
             print(name, {key: value for key, value in loads[name].items() if isinstance(value, float)}, flush=True)
-        small = Body.of(photo((160, 120)), "", Path(scratch))
+        small = Body.of(photo((160, 120)), Path(scratch))
         with running(SEEFOOD, small, settings=settings) as run:
             answered, memory = _endure(run, small, requests)
     return {"loads": loads, "requests": answered, "memory_mb": memory}

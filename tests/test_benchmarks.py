@@ -96,7 +96,7 @@ def test_peers_have_the_weights_of_the_model_in_the_box() -> None:
 def test_the_load_counts_every_answer(tiny_models: Path, tmp_path: Path, rate: float | None, form: str) -> None:
     with serving(tiny_models) as server:
         url = f"http://127.0.0.1:{server.port}/v1/predict"
-        seen = load(url, Body.of(SMALL, form, tmp_path), clients=4, seconds=2, rate=rate, warm_up=0.5)
+        seen = load(url, Body.of(SMALL, tmp_path, form), clients=4, seconds=2, rate=rate, warm_up=0.5)
     assert set(seen["statuses"]) == {"200"}
     assert seen["per_second"] == seen["statuses"]["200"] / 2
     assert seen["answered"] >= seen["statuses"]["200"]
@@ -106,7 +106,7 @@ def test_the_load_counts_every_answer(tiny_models: Path, tmp_path: Path, rate: f
 @pytest.mark.slow
 def test_a_service_that_stalls_can_not_hide_it_from_an_open_load(tmp_path: Path) -> None:
     with _stub(HTTPServer, seconds=0.2) as url:  # one after the other: five a second of the ten that are asked
-        seen = load(url, Body.of(SMALL, "", tmp_path), clients=50, seconds=3, rate=10, warm_up=0)
+        seen = load(url, Body.of(SMALL, tmp_path), clients=50, seconds=3, rate=10, warm_up=0)
     assert seen["dropped"] == 0
     assert seen["ms_200"]["max"] > 2 * 200  # each waits for those that came before it
 
@@ -114,21 +114,21 @@ def test_a_service_that_stalls_can_not_hide_it_from_an_open_load(tmp_path: Path)
 @pytest.mark.slow
 def test_an_open_load_says_what_it_could_not_send(tmp_path: Path) -> None:
     with _stub(ThreadingHTTPServer, seconds=0.5) as url:
-        seen = load(url, Body.of(SMALL, "", tmp_path), clients=1, seconds=2, rate=20, warm_up=0)
+        seen = load(url, Body.of(SMALL, tmp_path), clients=1, seconds=2, rate=20, warm_up=0)
     assert seen["dropped"] > 0
 
 
 @pytest.mark.slow
 def test_other_answers_are_counted_as_what_they_are(tmp_path: Path) -> None:
     with _stub(ThreadingHTTPServer, status=503) as url:
-        seen = load(url, Body.of(SMALL, "", tmp_path), clients=2, seconds=1, warm_up=0.2)
+        seen = load(url, Body.of(SMALL, tmp_path), clients=2, seconds=1, warm_up=0.2)
     assert set(seen["statuses"]) == {"503"}
     assert seen["per_second"] == seen["answered"] == 0
 
 
 @pytest.mark.slow
 def test_a_contender_is_started_held_still_and_wholly_ended(tiny_models: Path, tmp_path: Path) -> None:
-    with running(SEEFOOD, Body.of(SMALL, "", tmp_path), settings={"SEEFOOD_MODELS": str(tiny_models)}) as run:
+    with running(SEEFOOD, Body.of(SMALL, tmp_path), settings={"SEEFOOD_MODELS": str(tiny_models)}) as run:
         assert run.ready_seconds > 0
         pids = [process.pid for process in run.tree()]
         assert len(pids) > 1
@@ -147,7 +147,7 @@ def test_a_contender_that_ends_is_told_with_what_it_printed(tmp_path: Path) -> N
     broken = replace(SEEFOOD, command=(sys.executable, "-c", "raise SystemExit('no such network')"))
     with (
         pytest.raises(RuntimeError, match=r"SeeFood did not come up.*no such network"),
-        running(broken, Body.of(SMALL, "", tmp_path)),
+        running(broken, Body.of(SMALL, tmp_path)),
     ):
         pass
 

@@ -1,11 +1,13 @@
 """Who is measured: how each is started, as its own documentation says, and how a photo is sent to it."""
 
+import json
+import subprocess
 import sys
 from dataclasses import dataclass, field
-from importlib.metadata import version
+from pathlib import Path
 
 LIMIT = "the limit: decode and inference in-process"  # no contender, but stands in the same tables
-BIN = sys.executable.rsplit("/", 1)[0]
+BIN = Path(sys.executable).parent
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,8 @@ class Contender:
         form: name of the form's field that takes the photo; empty: the photo is the body.
         packages: what it is made of; their versions go into the results.
         settings: environment variables that it is given.
+        headers: what its requests carry beside the content type.
+        environment: of the Python packages, where it can't share that of the rest.
     """
 
     name: str
@@ -27,14 +31,24 @@ class Contender:
     form: str = ""
     packages: tuple[str, ...] = ()
     settings: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
+    environment: Path = BIN.parent
 
     def versions(self) -> dict[str, str]:
-        """Return the version of each package that it is made of."""
-        return {package: version(package) for package in self.packages}
+        """Return the version of each package that it is made of; none where its environment is not installed."""
+        python = self.environment / "bin" / "python"
+        ask = "import json, sys, importlib.metadata as m; print(json.dumps([*map(m.version, sys.argv[1:])]))"
+        if not python.exists():
+            return {}
+        printed = subprocess.run([python, "-c", ask, *self.packages], capture_output=True, text=True, check=True).stdout
+        return dict(zip(self.packages, json.loads(printed), strict=True))
 
 
-def _python(module: str) -> tuple[str, ...]:
-    return (sys.executable, "-m", f"benchmarks.contenders.{module}", "{port}")
+def _python(module: str, environment: Path = BIN.parent) -> tuple[str, ...]:
+    return (f"{environment}/bin/python", "-m", f"benchmarks.contenders.{module}", "{port}")
+
+
+TORCHSERVE, TRITON = BIN.parent / "torchserve", BIN.parent / "triton"
 
 
 def _seefood(name: str, precision: str) -> Contender:
@@ -86,4 +100,19 @@ PEERS = (
         ("flask", "gunicorn", "torch"),
     ),
     Contender("LitServe + PyTorch", _python("litserve_torch"), "/predict", "content", ("litserve", "torch")),
+    Contender(
+        "TorchServe, batching",
+        _python("torchserve.serve", TORCHSERVE),
+        "/predictions/hotdog",
+        packages=("torchserve", "torch"),
+        environment=TORCHSERVE,
+    ),
+    Contender(
+        "Triton (PyTriton) + ONNX Runtime, dynamic batching",
+        _python("pytriton_onnx", TRITON),
+        "/v2/models/hotdog/infer",
+        packages=("nvidia-pytriton", "onnxruntime"),
+        headers={"Inference-Header-Content-Length": "0"},
+        environment=TRITON,
+    ),
 )

@@ -9,13 +9,12 @@ from torchvision import transforms
 from ts.torch_handler.base_handler import BaseHandler
 
 
-class Handler(BaseHandler):  # type: ignore[misc]
+class Handler(BaseHandler):
     """What TorchServe's own classifier does, but for the sigmoid of one logit in place of a softmax."""
 
     transform = transforms.Compose(
         [
-            transforms.Resize(256),
-            transforms.CenterCrop(224),
+            transforms.Resize((224, 224)),
             transforms.ToTensor(),
             transforms.Normalize(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
         ]
