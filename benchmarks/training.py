@@ -27,7 +27,7 @@ import json
 import re
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,7 @@ def measure(
     val: int = 200,
     weights: Path | None = None,
     keep_memory: bool = True,
+    only: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Let every trainer take its turn, so many rounds, and return all that was seen, as JSON can hold it.
 
@@ -87,6 +88,7 @@ def measure(
         val: photos to validate on, likewise.
         weights: a state_dict to start from, which may lack tensors; None: torchvision's official one, a download.
         keep_memory: whether glibc is told to keep freed memory in all of them, not in SeeFood alone.
+        only: keys of TRAINERS to measure; none: all.
     """
     folder = split_folders(photos, scratch / "photos", train=train, val=val)
     start = write_start_weights(weights, scratch / "torch")
@@ -99,9 +101,9 @@ def measure(
         **(_KEEP_MEMORY if keep_memory else {}),
     }
     warm_up(sys.executable, ["training.train", "fastai.vision.all", "ultralytics.models.yolo.classify"])
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name in TRAINERS}
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in TRAINERS if not only or name in only}
     for turn in range(rounds):
-        for name in TRAINERS:
+        for name in found:
             own = scratch / f"{name}-{turn}"
             if name == "seefood":
                 watched = watch(_seefood(folder, start, epochs, own), limit=_LIMIT, env=env)
@@ -123,7 +125,7 @@ def measure(
             "glibc_keeps_memory": "all" if keep_memory else "SeeFood alone",
         },
         "versions": {package: importlib.metadata.version(package) for package in PACKAGES},
-        "trainers": {name: {"what": what, "rounds": found[name]} for name, what in TRAINERS.items()},
+        "trainers": {name: {"what": TRAINERS[name], "rounds": each} for name, each in found.items()},
     }
 
 
@@ -200,6 +202,7 @@ def _summed(watched: Watched, read: Mapping[str, Any], target: float) -> dict[st
 @click.option("--val", default=200, show_default=True, type=click.IntRange(8))
 @click.option("--weights", type=click.Path(exists=True, path_type=Path), help="A state_dict, which may lack tensors.")
 @click.option("--keep-memory/--as-shipped", default=True, help="Whether glibc keeps freed memory in all of them.")
+@click.option("--only", multiple=True, type=click.Choice(list(TRAINERS)), help="Trainer to measure; repeatable.")
 def main(photos: Path | None, weights: Path | None, **options: Any) -> None:
     """Measure on PHOTOS, a folder with hotdog and not_hotdog in it, and print JSON."""
     photos = photos or (_DATA if _DATA.is_dir() else None)
