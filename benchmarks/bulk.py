@@ -2,8 +2,8 @@
 
     python -m benchmarks.bulk
 
-All run a ResNet-18 at 224 px over the same files and write down what they find. They take turns, on all CPUs, and on one
-CPU with the first folder. What differs:
+All run a ResNet-18 at 224 px over the same files and write down what they find. They take turns, on all CPUs, and with
+the first folder on one CPU too. What differs:
 
 - `seefood predict` runs the int8 model on a CPU unless told otherwise, and float32 where SEEFOOD_PRECISION says so. The
   others compute in float32.
@@ -176,7 +176,7 @@ def _compared(rounds: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
 @click.command()
 @click.argument("photos", required=False, type=click.Path(exists=True, path_type=Path))
 @click.option("--camera", default=200, show_default=True, type=click.IntRange(16), help="Photos of two megapixels.")
-@click.option("--given", default=300, show_default=True, type=click.IntRange(1), help="How many of PHOTOS.")
+@click.option("--given", default=200, show_default=True, type=click.IntRange(1), help="How many of PHOTOS.")
 @click.option("--rounds", default=1, show_default=True, type=click.IntRange(1))
 @click.option("--one-cpu/--all-cpus-alone", default=True, help="Whether to measure on one CPU too.")
 @click.option("--only", multiple=True, type=click.Choice(list(SCORERS)), help="Tool to measure; repeatable.")
