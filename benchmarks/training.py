@@ -68,8 +68,8 @@ def measure(
     rounds: int,
     target: float,
     scratch: Path,
-    train: int = 600,
-    val: int = 200,
+    train: int = 256,
+    val: int = 80,
     weights: Path | None = None,
     keep_memory: bool = True,
     only: Sequence[str] = (),
@@ -198,8 +198,8 @@ def _summed(watched: Watched, read: Mapping[str, Any], target: float) -> dict[st
 @click.option("--batch", type=int, help="Photos a step; SeeFood's own rule.")
 @click.option("--rounds", default=2, show_default=True, type=click.IntRange(1))
 @click.option("--target", default=0.8, show_default=True, help="Validation accuracy to time.")
-@click.option("--train", default=600, show_default=True, type=click.IntRange(64))
-@click.option("--val", default=200, show_default=True, type=click.IntRange(8))
+@click.option("--train", default=256, show_default=True, type=click.IntRange(64))
+@click.option("--val", default=80, show_default=True, type=click.IntRange(8))
 @click.option("--weights", type=click.Path(exists=True, path_type=Path), help="A state_dict, which may lack tensors.")
 @click.option("--keep-memory/--as-shipped", default=True, help="Whether glibc keeps freed memory in all of them.")
 @click.option("--only", multiple=True, type=click.Choice(list(TRAINERS)), help="Trainer to measure; repeatable.")
