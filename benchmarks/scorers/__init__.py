@@ -1,0 +1,1 @@
+"""Scripts that score a folder with a tool that has no command for it, as the tool's own documentation teaches."""
