@@ -85,10 +85,10 @@ def running(contender: Contender, body: Body, *, settings: dict[str, str] | None
     port = _free_port()
     command = [part.format(port=port, cpus=cpus) for part in contender.command]
     environment = os.environ | {"BENCH_CPUS": str(cpus), "PYTHONPATH": str(ROOT)} | contender.settings
+    environment |= settings or {}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # or each start would compile all that it imports again
     with tempfile.TemporaryFile() as log:
         started = time.monotonic()
-        environment |= settings or {}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # or each start would compile all that it imports again
         try:
             process = subprocess.Popen(
                 command, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True
