@@ -1,6 +1,7 @@
 """How a request's body comes: counted, in one piece where its length is known, or not at all."""
 
 import contextlib
+import io
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from gunicorn.http.unreader import SocketUnreader
 from service.errors import Full
 
 BODIES = 100_000_000  # bytes of bodies that one process holds; twenty photos of 12 megapixels, say, and few of 50
+_PIECE = 1 << 18  # bytes that are received, and counted, at a time
 _SCRATCH = bytearray(1 << 20)  # what is thrown away
 
 
@@ -61,15 +63,25 @@ class Body:
 
     def read(self, size: int | None = None) -> bytes:
         """Return so many bytes, or all there are; fewer where the client stops sending."""
-        buffer = bytearray(self._left if size is None or size < 0 else min(size, self._left))
-        received = len(ahead := self._read_ahead(len(buffer)))
-        buffer[:received] = ahead
-        with memoryview(buffer) as view:
-            while received < len(buffer) and (count := self._unreader.sock.recv_into(view[received:])):
-                received += count
-                self._left -= count
-                self._hold(count)
-        return bytes(buffer[:received])
+        wanted = self._left if size is None or size < 0 else min(size, self._left)
+        ahead = self._read_ahead(wanted)
+        # A buffer that hands out its bytes as they are: a bytearray would have to be copied, which costs as much again.
+        buffer = io.BytesIO(ahead)
+        received = len(ahead)
+        if received < wanted:
+            buffer.seek(wanted - 1)
+            buffer.write(b"\0")
+            with buffer.getbuffer() as view:
+                while received < wanted and (count := self._receive(view[received : received + _PIECE])):
+                    received += count
+                    self._left -= count
+                    self._hold(count)
+            buffer.truncate(received)
+        return buffer.getvalue()
+
+    def _receive(self, view: memoryview) -> int:
+        with view:  # or the buffer could not be handed out
+            return self._unreader.sock.recv_into(view, 0, socket.MSG_WAITALL)  # few calls, and few turns of the GIL
 
     def skip(self) -> bool:
         """Throw away what is left, and say whether all of it came."""
