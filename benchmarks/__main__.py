@@ -5,6 +5,7 @@ plots are made from that file.
 """
 
 import json
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 import click
 
-from benchmarks import curves, hotspots, plots, report, serving, strain
+from benchmarks import bulk, curves, hotspots, plots, report, serving, strain, training
 from benchmarks.machine import here
 
 FOLDER = Path(__file__).parent
@@ -33,6 +34,8 @@ def main(parts: tuple[str, ...], models: Path, seconds: float, rounds: int, requ
         "hotspots": lambda: hotspots.measure(models, seconds=seconds),
         "strain": lambda: strain.measure(models, seconds=seconds, requests=requests),
         "curves": lambda: curves.measure(models, seconds=seconds),
+        "training": _training,
+        "bulk": _bulk,
     }
     out.mkdir(parents=True, exist_ok=True)
     path = out / "results.json"
@@ -49,6 +52,20 @@ def main(parts: tuple[str, ...], models: Path, seconds: float, rounds: int, requ
     if out == FOLDER:
         report.write(results, FOLDER / "README.md", report.tables)
         report.write(results, FOLDER.parent / "README.md", report.short)
+
+
+def _training() -> dict[str, Any]:
+    photos, weights = (path if path.exists() else None for path in (training.DATA, training.WEIGHTS))
+    with tempfile.TemporaryDirectory() as scratch:
+        return training.measure(
+            photos, epochs=3, size=224, batch=None, rounds=1, target=0.8, scratch=Path(scratch), weights=weights
+        )
+
+
+def _bulk() -> dict[str, Any]:
+    photos = bulk.DATA if bulk.DATA.exists() else None
+    with tempfile.TemporaryDirectory() as scratch:
+        return bulk.measure(photos, camera=200, given=200, rounds=1, scratch=Path(scratch))
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ from benchmarks.photo_folders import camera_folder, flat_folder
 from benchmarks.watched import ROOT, warm_up, watch
 
 PACKAGES = ("seefood", "onnxruntime", "torch", "torchvision", "fastai", "ultralytics")
-_DATA = ROOT.parent / "shared" / "data" / "test"
+DATA = ROOT.parent / "shared" / "data" / "test"
 _LIMIT = 900.0  # seconds that one command may take
 _SEEFOOD = [sys.executable, "-c", "from service.cli import main; main()", "predict"]
 _YOLO = [str(Path(sys.executable).with_name("yolo")), "classify", "predict", "imgsz=224", "save=False", "save_txt=True"]
@@ -182,7 +182,7 @@ def _compared(rounds: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
 @click.option("--only", multiple=True, type=click.Choice(list(SCORERS)), help="Tool to measure; repeatable.")
 def main(photos: Path | None, **options: Any) -> None:
     """Measure on drawn camera photos and on PHOTOS, a folder, and print JSON."""
-    photos = photos or (_DATA if _DATA.is_dir() else None)
+    photos = photos or (DATA if DATA.is_dir() else None)
     with tempfile.TemporaryDirectory() as scratch:
         print(json.dumps(measure(photos, scratch=Path(scratch), **options), indent=2))
 

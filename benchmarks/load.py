@@ -1,4 +1,4 @@
-"""A load of photos by k6: closed (clients that ask again when answered) or open (a fixed rate, whatever comes back).
+"""A load of photos: closed, by wrk (clients that ask again when answered), or open, by k6 (a fixed rate).
 
     python -m benchmarks.load URL PHOTO --clients 8 --seconds 20 [--rate 30]
 
@@ -9,14 +9,16 @@ the load itself costs of a CPU is in the answer.
 
 import csv
 import json
+import math
 import os
+import re
 import resource
 import subprocess
 import sys
 import tempfile
 import uuid
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ import click
 import numpy as np
 
 K6 = Path(sys.executable).with_name("k6")
-SCRIPT = Path(__file__).with_name("load.js")
+HERE = Path(__file__).parent
 POINTS = (50, 95, 99, 99.9)
 
 
@@ -62,46 +64,84 @@ def load(
         ms_STATUS: p50, p95, p99, p99.9 and max of the latencies, in milliseconds. Of a closed load those of answers
             that came in the measured time, of an open one those of requests that left in it.
         dropped: requests of an open load that no client was free to send.
+        failed: requests of a closed load whose connection broke or timed out.
         generator_cpu: share of one CPU that the load itself took.
     """
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     with tempfile.TemporaryDirectory() as folder:
-        rows = Path(folder) / "rows.csv"
-        asked = {
-            "URL": url,
-            "BODY": str(body.path),
-            "HEADERS": json.dumps(body.headers),
-            "CLIENTS": clients,
-            "SECONDS": warm_up + seconds,
-            "RATE": rate or 0,
-        }
-        command = [str(K6), "run", "--quiet", "--no-summary", "--no-usage-report", "--out", f"csv={rows}", str(SCRIPT)]
-        for name, value in asked.items():
-            command += ["--env", f"{name}={value}"]
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        # One thread and rare collections: the load should take as little as it can from what it measures.
-        settings = {"GOMAXPROCS": "1", "GOGC": "1000", "K6_CSV_TIME_FORMAT": "unix_micro", "K6_LOG_FORMAT": "raw"}
-        ran = subprocess.run(command, env=os.environ | settings, capture_output=True, text=True)
-        if ran.returncode:
-            raise RuntimeError(f"k6 ended with status {ran.returncode}: {ran.stderr.strip()[-500:]}")
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        seen = _summary(rows, seconds=seconds, warm_up=warm_up, by_start=rate is not None)
+        if rate:
+            rows = _open(url, body, clients, warm_up + seconds, rate, Path(folder))
+        else:
+            rows = _closed(url, body, clients, warm_up + seconds, Path(folder))
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    seen = _summary(rows, seconds=seconds, warm_up=warm_up, by_start=rate is not None)
     return {**seen, "generator_cpu": round(cpu / (warm_up + seconds), 3)}
 
 
-def _summary(rows: Path, *, seconds: float, warm_up: float, by_start: bool) -> dict[str, Any]:
-    ended, took, status, dropped = [], [], [], 0
-    with rows.open(newline="") as lines:
+@dataclass
+class _Rows:
+    """Every answer: when it came, in seconds, how long it took, in milliseconds, and its status; and what had none."""
+
+    ended: list[float] = field(default_factory=list)
+    took: list[float] = field(default_factory=list)
+    status: list[int] = field(default_factory=list)
+    dropped: int = 0
+    failed: int = 0
+
+    def add(self, ended: str, took: float, status: str) -> None:
+        """Note one answer, at so many microseconds."""
+        self.ended.append(int(ended) / 1e6)
+        self.took.append(took)
+        self.status.append(int(status))
+
+
+def _closed(url: str, body: Body, clients: int, seconds: float, folder: Path) -> _Rows:
+    # A thread a connection, as wrk tells a script of answers and not which request they are to.
+    command = ["wrk", f"-t{clients}", f"-c{clients}", f"-d{math.ceil(seconds)}s", "--timeout", "60s"]
+    command += ["--script", str(HERE / "closed.lua"), url, "--", str(body.path), str(folder)]
+    printed = _run([*command, *(part for header in body.headers.items() for part in header)])
+    rows = _Rows(failed=sum(map(int, re.findall(r"(?:connect|read|write|timeout) (\d+)", printed))))
+    for log in folder.iterdir():
+        for line in log.read_text().splitlines():
+            ended, took, status = line.split()
+            rows.add(ended, int(took) / 1000, status)
+    return rows
+
+
+def _open(url: str, body: Body, clients: int, seconds: float, rate: float, folder: Path) -> _Rows:
+    told = {"URL": url, "BODY": body.path, "HEADERS": json.dumps(body.headers)}
+    told |= {"CLIENTS": clients, "SECONDS": seconds, "RATE": rate}
+    command = [str(K6), "run", "--quiet", "--no-summary", "--no-usage-report", "--out", f"csv={folder / 'rows.csv'}"]
+    for name, value in told.items():
+        command += ["--env", f"{name}={value}"]
+    # One thread and rare collections: the load should take as little as it can from what it measures.
+    settings = {"GOMAXPROCS": "1", "GOGC": "1000", "K6_CSV_TIME_FORMAT": "unix_micro", "K6_LOG_FORMAT": "raw"}
+    _run([*command, str(HERE / "open.js")], settings)
+    rows = _Rows()
+    with (folder / "rows.csv").open(newline="") as lines:
         for row in csv.DictReader(lines):
             if row["metric_name"] == "latency":
-                ended.append(int(row["timestamp"]) / 1e6)
-                took.append(float(row["metric_value"]))
-                status.append(int(row["extra_tags"].removeprefix("answer=")))
+                rows.add(row["timestamp"], float(row["metric_value"]), row["extra_tags"].removeprefix("answer="))
             elif row["metric_name"] == "dropped_iterations":
-                dropped += int(float(row["metric_value"]))
-    if not ended:
-        return {"answered": 0, "per_second": 0.0, "statuses": {}, "dropped": dropped}
-    end, milliseconds, answer = np.array(ended), np.array(took), np.array(status)
+                rows.dropped += int(float(row["metric_value"]))
+    return rows
+
+
+def _run(command: list[str], settings: dict[str, str] | None = None) -> str:
+    try:
+        ran = subprocess.run(command, env=os.environ | (settings or {}), capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        raise SystemExit(f"{command[0]} is not installed: apt-get install wrk, or brew install wrk.") from error
+    if ran.returncode:
+        raise RuntimeError(f"{command[0]} ended with status {ran.returncode}: {ran.stderr.strip()[-500:]}")
+    return ran.stdout
+
+
+def _summary(rows: _Rows, *, seconds: float, warm_up: float, by_start: bool) -> dict[str, Any]:
+    if not rows.ended:
+        return {"answered": 0, "per_second": 0.0, "statuses": {}, "dropped": rows.dropped, "failed": rows.failed}
+    end, milliseconds, answer = np.array(rows.ended), np.array(rows.took), np.array(rows.status)
     start = end - milliseconds / 1000
     first = start.min() + warm_up
     came = (end >= first) & (end < first + seconds)
@@ -111,7 +151,8 @@ def _summary(rows: Path, *, seconds: float, warm_up: float, by_start: bool) -> d
         "per_second": round(float((came & (answer == 200)).sum() / seconds), 3),
         "statuses": {str(code): count for code, count in sorted(Counter(answer[came].tolist()).items())},
         **{f"ms_{code}": _percentiles(milliseconds[counted & (answer == code)]) for code in np.unique(answer[counted])},
-        "dropped": dropped,
+        "dropped": rows.dropped,
+        "failed": rows.failed,
     }
 
 

@@ -10,6 +10,7 @@ from benchmarks.photos import SIZES
 
 START, END = "<!-- measured -->", "<!-- end of what was measured -->"
 FEW = ("0.3 MP", "12 MP")
+MENTIONED = 0.05  # milliseconds
 POINTS = ("p50", "p95", "p99", "p99.9")
 LATENCIES = " / ".join(POINTS)
 
@@ -134,9 +135,15 @@ def _limits(serving: dict[str, Any]) -> list[str]:
 
 def _hotspots(found: dict[str, Any]) -> list[str]:
     measured = {size: found[size] for size in FEW if "error" not in found[size]}
-    places = list(dict.fromkeys(place for shares in measured.values() for place in shares))
-    rows = [[place, *(f"{100 * shares.get(place, 0):.1f}%" for shares in measured.values())] for place in places]
-    lines = ["**Where the time of a request goes**: samples of a busy process.", "", *_table(["", *measured], rows)]
+    kinds = list(dict.fromkeys(kind for one in measured.values() for kind, ms in one["ms"].items() if ms >= MENTIONED))
+    rows = [[kind, *(f"{one['ms'].get(kind, 0):.2f}" for one in measured.values())] for kind in kinds]
+    rows.append(["all of the service", *(f"{sum(one['ms'].values()):.2f}" for one in measured.values())])
+    rows.append(["and the load, wrk", *(f"{one['load_ms']:.2f}" for one in measured.values())])
+    lines = [
+        "**Where a request's time goes**: CPU milliseconds a photo, 8 clients.",
+        "",
+        *_table(["", *measured], rows),
+    ]
     return lines + [f"{size}: not measured, {found[size]['error']}" for size in FEW if "error" in found[size]]
 
 
@@ -195,11 +202,48 @@ def _curves(found: dict[str, Any]) -> list[str]:
 
 
 def _training(found: dict[str, Any]) -> list[str]:
-    return [str(found)]
+    asked = found["settings"]
+    rows = [[one["what"], *_trained(one["rounds"])] for one in found["trainers"].values()]
+    head = ["", "photos a second", f"s to {asked['target_accuracy']}", "accuracy by epoch", "s, whole command", "MB"]
+    return [
+        f"**Training**: ResNet-18, {asked['photos']} photos, {asked['epochs']} epochs in batches of {asked['batch']}, "
+        f"validated on {asked['validation_photos']} others at {asked['size']} px.",
+        "",
+        *_table(head, rows),
+    ]
+
+
+def _trained(rounds: list[dict[str, Any]]) -> list[str]:
+    done = [one for one in rounds if "error" not in one]
+    if not done:
+        return ["not measured", "", rounds[0]["error"], "", ""]
+    reached = [f"{one['seconds_to_target']:.0f}" if one["seconds_to_target"] else "never" for one in done]
+    return [
+        _number(statistics.mean(one["photos_per_second"] for one in done)),
+        ", ".join(reached),
+        "; ".join(", ".join(f"{epoch['accuracy']:.3f}" for epoch in one["epochs"]) for one in done),
+        ", ".join(f"{one['seconds']:.0f}" for one in done),
+        f"{max(one['peak_memory_mb'] for one in done):,.0f}",
+    ]
 
 
 def _bulk(found: dict[str, Any]) -> list[str]:
-    return [str(found)]
+    seen = {
+        f"{scored['photos']} {name} photos, {cpus}": scored[cpus]
+        for name, scored in found["folders"].items()
+        for cpus in ("all CPUs", "one CPU")
+        if cpus in scored
+    }
+    rows = [[what, *(_scored(one[name]) for one in seen.values())] for name, what in found["tools"].items()]
+    lines = ["**Scoring a folder**, whole command: photos a second, SeeFood's times that, MB.", ""]
+    return lines + _table(["", *seen], rows)
+
+
+def _scored(one: dict[str, Any]) -> str:
+    if not one["photos_per_second"]:
+        return "not measured: " + next(seen["error"] for seen in one["rounds"] if "error" in seen)
+    memory = max(seen["peak_memory_mb"] for seen in one["rounds"])
+    return f"{one['photos_per_second']:.1f} ({one['seefood_is_times_as_fast']:.2f}x), {memory:,.0f} MB"
 
 
 def _where(section: dict[str, Any]) -> str:
@@ -232,10 +276,11 @@ def _latency(seen: list[dict[str, float] | None]) -> str:
 
 def _statuses(seen: dict[str, Any]) -> str:
     counts = [f"{count:,} x {status}" for status, count in seen["statuses"].items()]
-    return ", ".join(counts + ([f"{seen['dropped']:,} not sent"] if seen["dropped"] else []))
+    lost = [f"{seen[what]:,} {what}" for what in ("dropped", "failed") if seen[what]]
+    return ", ".join(counts + lost)
 
 
 def _wrong(turns: list[dict[str, Any]]) -> str:
     loads = [turn[size] for turn in turns for size in (*SIZES, "open")]
     wrong = sum(count for seen in loads for status, count in seen.get("statuses", {}).items() if status != "200")
-    return str(wrong + sum(seen.get("dropped", 0) for seen in loads))
+    return str(wrong + sum(seen.get("dropped", 0) + seen.get("failed", 0) for seen in loads))

@@ -2,12 +2,14 @@
 
     python -m benchmarks.training FOLDER --epochs 3
 
-All start from the same file of ResNet-18 weights, learn from the same photos, validate on the same others, and take as
+All start from the same ResNet-18 weights, learn from the same photos, validate on the same others, and take as
 many epochs and photos a step. They take turns, each as the command that its user would start, and each with its own
 default recipe. What differs:
 
-- `seefood train` chooses the size of its squares: 128 px, 176 px in the last third of the epochs, 224 px to validate.
-  The others train and validate at `size`, of which 128 px, the default, is no more than SeeFood's.
+- All validate on squares of 224 px, what SeeFood serves and the others have as their default; they train on them too.
+  `seefood train` trains on 128 px and, in the last third of the epochs, on 176 px: that is part of its recipe.
+- Where the file of weights lacks layers, SeeFood is given it as it is and knows which start from nothing. The others
+  can't be told: they get it completed by torchvision's own initial values.
 - It leaves out the photos of an epoch that fill no whole batch, as fastai does; the two others use them.
 - Where the CPU multiplies bfloat16 it computes in that; the others compute in float32 on a CPU.
 - Its command does more, which counts in its seconds though in no photos a second: it looks for damaged, doubled and
@@ -47,7 +49,7 @@ TRAINERS = {
 }
 _SCRIPTS = {"fastai": "with_fastai", "ultralytics": "with_ultralytics", "pytorch": "plain_torch"}
 
-_DATA, _WEIGHTS = (ROOT.parent / "shared" / part for part in ("data/train", "weights/resnet18-imagenet-partial.pth"))
+DATA, WEIGHTS = (ROOT.parent / "shared" / part for part in ("data/train", "weights/resnet18-imagenet-partial.pth"))
 _KEEP_MEMORY = {
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": "100000000000",
@@ -79,7 +81,7 @@ def measure(
     Args:
         photos: a folder with the subfolders hotdog and not_hotdog; None: photos are drawn.
         epochs: that each trains, at least 2.
-        size: side in pixels of the squares of all but SeeFood, which has sizes of its own.
+        size: side in pixels of the squares that all but SeeFood train on; it has sizes of its own.
         batch: photos a step of all but SeeFood, which has a rule of its own; None: what that rule gives.
         rounds: turns of each.
         target: validation accuracy whose first reaching is timed.
@@ -106,7 +108,7 @@ def measure(
         for name in found:
             own = scratch / f"{name}-{turn}"
             if name == "seefood":
-                watched = watch(_seefood(folder, start, epochs, own), limit=_LIMIT, env=env)
+                watched = watch(_seefood(folder, weights or start, epochs, own), limit=_LIMIT, env=env)
                 read = _read_seefood(watched, own, Recipe().batch(train))
             else:
                 watched = watch(_script(name, folder, epochs, size, batch, own), limit=_LIMIT, env=env)
@@ -194,7 +196,7 @@ def _summed(watched: Watched, read: Mapping[str, Any], target: float) -> dict[st
 @click.command()
 @click.argument("photos", required=False, type=click.Path(exists=True, path_type=Path))
 @click.option("--epochs", default=3, show_default=True, type=click.IntRange(2))
-@click.option("--size", default=128, show_default=True)
+@click.option("--size", default=224, show_default=True)
 @click.option("--batch", type=int, help="Photos a step; SeeFood's own rule.")
 @click.option("--rounds", default=2, show_default=True, type=click.IntRange(1))
 @click.option("--target", default=0.8, show_default=True, help="Validation accuracy to time.")
@@ -205,8 +207,8 @@ def _summed(watched: Watched, read: Mapping[str, Any], target: float) -> dict[st
 @click.option("--only", multiple=True, type=click.Choice(list(TRAINERS)), help="Trainer to measure; repeatable.")
 def main(photos: Path | None, weights: Path | None, **options: Any) -> None:
     """Measure on PHOTOS, a folder with hotdog and not_hotdog in it, and print JSON."""
-    photos = photos or (_DATA if _DATA.is_dir() else None)
-    weights = weights or (_WEIGHTS if _WEIGHTS.is_file() else None)
+    photos = photos or (DATA if DATA.is_dir() else None)
+    weights = weights or (WEIGHTS if WEIGHTS.is_file() else None)
     with tempfile.TemporaryDirectory() as scratch:
         print(json.dumps(measure(photos, weights=weights, scratch=Path(scratch), **options), indent=2))
 

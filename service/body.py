@@ -81,7 +81,8 @@ class Body:
 
     def _receive(self, view: memoryview) -> int:
         with view:  # or the buffer could not be handed out
-            return self._unreader.sock.recv_into(view, 0, socket.MSG_WAITALL)  # few calls, and few turns of the GIL
+            sock: socket.socket = self._unreader.sock
+            return sock.recv_into(view, 0, socket.MSG_WAITALL)  # few calls, and few turns of the GIL
 
     def skip(self) -> bool:
         """Throw away what is left, and say whether all of it came."""

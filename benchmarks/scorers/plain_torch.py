@@ -32,7 +32,8 @@ class PhotoFiles(Dataset[Tensor]):
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Tensor:
-        return self.transform(Image.open(self.paths[index]).convert("RGB"))
+        image: Tensor = self.transform(Image.open(self.paths[index]).convert("RGB"))
+        return image
 
 
 @click.command()

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import click
 import torch
@@ -54,13 +55,13 @@ def main(folder: Path, epochs: int, size: int, batch: int, runs: Path | None) ->
         tell_epoch(epoch + 1, _accuracy(network, held_back, device))
 
 
-def _accuracy(network: nn.Module, batches: DataLoader, device: torch.device) -> float:
+def _accuracy(network: nn.Module, batches: DataLoader[Any], device: torch.device) -> float:
     network.eval()
     right = 0
     with torch.no_grad():
         for images, labels in batches:
             right += int((network(images.to(device)).argmax(1).cpu() == labels).sum())
-    return right / len(batches.dataset)
+    return right / len(batches.dataset)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":
