@@ -5,6 +5,7 @@ plots are made from that file.
 """
 
 import json
+import signal
 import tempfile
 import time
 from collections.abc import Callable
@@ -18,16 +19,20 @@ from benchmarks.machine import here
 
 FOLDER = Path(__file__).parent
 PARTS = ("serving", "hotspots", "strain", "curves", "training", "bulk")
+AGAIN = "again"  # serving once more, to see how far two runs differ
 
 
 @click.command()
-@click.option("--only", "parts", multiple=True, type=click.Choice(PARTS), help="Measure this part alone; repeatable.")
+@click.option("--only", "parts", multiple=True, type=click.Choice((*PARTS, AGAIN)), help="Part to measure; repeatable.")
+@click.option("--tables", is_flag=True, help="Measure nothing: write tables and plots of what was measured.")
 @click.option("--models", default=Path("models"), type=click.Path(path_type=Path), help="Registry to serve from.")
 @click.option("--seconds", default=5.0, help="Each load lasts, after its warm-up.")
 @click.option("--rounds", default=3, help="Times that each contender has its turn.")
 @click.option("--requests", default=50_000, help="How many to watch the memory over.")
 @click.option("--out", default=FOLDER, type=click.Path(path_type=Path), help="Folder of results.json and the plots.")
-def main(parts: tuple[str, ...], models: Path, seconds: float, rounds: int, requests: int, out: Path) -> None:
+def main(
+    parts: tuple[str, ...], tables: bool, models: Path, seconds: float, rounds: int, requests: int, out: Path
+) -> None:
     """Measure, and write results.json, the plots and, in this folder, the tables of both READMEs."""
     measures: dict[str, Callable[[], dict[str, Any]]] = {
         "serving": lambda: serving.measure(models, seconds=seconds, rounds=rounds),
@@ -36,15 +41,17 @@ def main(parts: tuple[str, ...], models: Path, seconds: float, rounds: int, requ
         "curves": lambda: curves.measure(models, seconds=seconds),
         "training": _training,
         "bulk": _bulk,
+        AGAIN: lambda: serving.measure(models, seconds=seconds, rounds=rounds),
     }
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what was started is ended
     out.mkdir(parents=True, exist_ok=True)
     path = out / "results.json"
-    for part in parts or PARTS:
-        started = time.monotonic()
+    for part in () if tables else parts or PARTS:
+        machine, started = here(), time.monotonic()
         found = measures[part]()
         results = json.loads(path.read_text()) if path.exists() else {}
         took = round(time.monotonic() - started)
-        results[part] = {"machine": here(), "took_seconds": took, **found}
+        results[part] = {"machine": machine, "took_seconds": took, **found}
         path.write_text(json.dumps(results, indent=1) + "\n")
         print(f"{part}: {took} s", flush=True)
     results = json.loads(path.read_text())

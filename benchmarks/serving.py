@@ -25,21 +25,22 @@ from benchmarks.weights import prepare
 OPEN = "0.3 MP"  # what an open load is made of
 CLIENTS, OPEN_CLIENTS = 8, 64
 SHARE = 0.8  # of what a contender just did with CLIENTS, asked of it at a fixed rate
-WARM_UP = 1.5
+WARM_UP = 1
 
 
 def measure(models: Path, *, seconds: float, rounds: int) -> dict[str, Any]:
     """Return what was seen of every contender.
 
     Returns:
-        contenders: by name, `versions` and `command`, and either `error` or `turns`: of each, `ready_seconds`, `open`
-            and, by photo size, what the load saw with `cpu_ms` for each photo, `memory_mb`, and `seefood`: answers a
+        contenders: by name, `versions`, `command`, `errors` of turns that came to nothing, and `turns`: of each,
+            `ready_seconds`, `open` and, by photo size, what the load saw with `cpu_ms` for each photo, `memory_mb`, and `seefood`: answers a
             second that SeeFood gave right after.
         answers: by name, P(hotdog) of one photo, so that all can be seen to have the same network.
     """
     photos = {name: photo(size) for name, size in SIZES.items()}
     contenders: dict[str, Any] = {
-        peer.name: {"versions": peer.versions(), "command": _command(peer), "turns": []} for peer in (SEEFOOD, *PEERS)
+        peer.name: {"versions": peer.versions(), "command": _command(peer), "turns": [], "errors": []}
+        for peer in (SEEFOOD, *PEERS)
     }
     limits: list[dict[str, Any]] = []
     answers: dict[str, float] = {}
@@ -61,7 +62,7 @@ def measure(models: Path, *, seconds: float, rounds: int) -> dict[str, Any]:
                             answers[peer.name] = _probability(theirs.ask(bodies[OPEN])[1])
                             found["turns"].append(_turn(theirs, bodies, own, raw, seconds))
                     except RuntimeError as error:
-                        found["error"] = str(error)
+                        found["errors"].append(str(error))
                     _say(peer.name, found)
     return {"contenders": contenders, LIMIT: limits, "answers": answers, "clients": CLIENTS, "seconds": seconds}
 
@@ -73,6 +74,8 @@ def _turn(
     for name, body in bodies.items():
         with own.paused():
             turn[name] = _closed(theirs, body, seconds)
+            if not turn[name]["per_second"]:
+                raise RuntimeError(f"{theirs.contender.name} answered no photo of {name} in {seconds:g} seconds")
             if name == OPEN:
                 turn["open"] = _open(theirs, body, turn[name]["per_second"], seconds)
         with theirs.paused():
@@ -142,4 +145,4 @@ def _command(contender: Contender) -> str:
 def _say(name: str, found: dict[str, Any]) -> None:
     last = found["turns"][-1] if found["turns"] else {}
     seen = ", ".join(f"{size} {last[size]['per_second']} (SeeFood {last[size]['seefood']})" for size in SIZES if last)
-    print(f"{name}: {seen or found.get('error')}", flush=True)
+    print(f"{name}: {seen or found['errors']}", flush=True)

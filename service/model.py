@@ -23,7 +23,7 @@ _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
 # It moves the rounding to uint8 from behind the first max-pool to before it. ONNX Runtime pools uint8 in that layout
 # thirty times slower than float32, so that the pool took a third of an int8 inference; the answers are the same bits.
-_HARMFUL_OPTIMIZERS = ["QDQPropagationTransformer"]
+HARMFUL_OPTIMIZERS = ["QDQPropagationTransformer"]
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def _session(path: Path, device: str, threads: int) -> ort.InferenceSession:
             path,
             options,
             providers=[cuda, _CPU] if device == "cuda" else [_CPU],
-            disabled_optimizers=_HARMFUL_OPTIMIZERS,
+            disabled_optimizers=HARMFUL_OPTIMIZERS,
         )
     except Exception as error:  # ONNX Runtime's errors share no base class but Exception
         reason = str(error).splitlines()[0]

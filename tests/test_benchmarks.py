@@ -1,6 +1,8 @@
 """The tables of both READMEs are those of the last run; the load generator counts right; contenders start and end."""
 
+import io
 import json
+import shutil
 import sys
 import threading
 import time
@@ -15,8 +17,9 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from PIL import Image
 
-from benchmarks import report, weights
+from benchmarks import against, report, weights
 from benchmarks.contenders import LIMIT, SEEFOOD
 from benchmarks.load import Body, load
 from benchmarks.machine import here
@@ -28,6 +31,7 @@ from tests.conftest import ROOT
 from tests.fixtures.server import serving
 
 FOLDER = ROOT / "benchmarks"
+closed_load = pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
 SMALL = photo((64, 48))
 
 
@@ -56,14 +60,14 @@ def test_everybody_had_the_same_network() -> None:
 
 def test_a_contender_that_did_not_come_up_is_named_as_not_measured() -> None:
     found = results()
-    found["serving"]["contenders"]["Nobody"] = {"versions": {}, "command": "", "turns": [], "error": "It ended."}
+    found["serving"]["contenders"]["Nobody"] = {"versions": {}, "command": "", "turns": [], "errors": ["It ended."]}
     assert "| Nobody | not measured |" in report.tables(found)
     assert "Nobody" not in report.short(found)
 
 
 def test_ratios_are_pair_by_pair() -> None:
     turns = [{"12 MP": {"per_second": 5.0, "seefood": 20.0}}, {"12 MP": {"per_second": 10.0, "seefood": 30.0}}]
-    assert report.ratios(turns, "12 MP") == [4, 3]
+    assert against.ratios(turns, "12 MP") == [4, 3]
 
 
 def test_the_last_run_says_where_and_when() -> None:
@@ -72,7 +76,14 @@ def test_the_last_run_says_where_and_when() -> None:
     assert LIMIT in results()["serving"]
 
 
-def test_a_made_photo_is_one() -> None:
+def test_a_drawn_photo_takes_the_bits_of_a_real_one(photos: Path) -> None:
+    real = [8 * path.stat().st_size / np.prod(Image.open(path).size) for path in sorted(photos.glob("test/*/*.jpg"))]
+    drawn = Image.open(io.BytesIO(photo((340, 256))))
+    drawn.save(buffer := io.BytesIO(), "JPEG", quality=88)  # as those were
+    assert np.percentile(real, 25) < 8 * len(buffer.getvalue()) / np.prod(drawn.size) < np.percentile(real, 75)
+
+
+def test_a_drawn_photo_is_one() -> None:
     assert read_photo(photo(SIZES["0.3 MP"]), 224).std() > 20
     assert photo((64, 48), seed=1) != photo((64, 48), seed=2)
 
@@ -90,6 +101,7 @@ def test_peers_have_the_weights_of_the_model_in_the_box() -> None:
     assert np.abs(answers - model.run(pixels)[0]).max() < 1e-4
 
 
+@closed_load
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["", "image"])
 @pytest.mark.parametrize("rate", [None, 50.0])
@@ -118,6 +130,7 @@ def test_an_open_load_says_what_it_could_not_send(tmp_path: Path) -> None:
     assert seen["dropped"] > 0
 
 
+@closed_load
 @pytest.mark.slow
 def test_other_answers_are_counted_as_what_they_are(tmp_path: Path) -> None:
     with _stub(ThreadingHTTPServer, status=503) as url:

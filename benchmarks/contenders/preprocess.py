@@ -36,10 +36,11 @@ def onnx_session(threads: int) -> Any:
 
 
 def torch_network() -> Any:
-    """Open the float32 network in PyTorch: images float32 [N, 3, 224, 224] to logits float32 [N, 1]."""
+    """Open the float32 network in PyTorch, for one thread: float32 [N, 3, 224, 224] to logits float32 [N, 1]."""
     import torch
     from torchvision.models import resnet18
 
+    torch.set_num_threads(1)  # with all CPUs in each of several processes their threads spin and wait for each other
     network = resnet18(num_classes=1)
     network.load_state_dict(torch.load(WEIGHTS / "resnet18.pt"))
     return network.eval()

@@ -10,8 +10,9 @@ import onnxruntime as ort
 import pytest
 
 from service.errors import SeeFoodError
-from service.model import Model, open_model
+from service.model import HARMFUL_OPTIMIZERS, Model, open_model
 from service.registry import find_model
+from tests.conftest import ROOT
 from tests.fixtures.tiny_model import METADATA, SIZE, write_tiny_model, write_tiny_registry
 
 
@@ -48,6 +49,23 @@ def test_it_is_warm_only_after_an_inference(tiny_models: Path) -> None:
 def test_a_cpu_gets_int8_unless_told_otherwise(tiny_models: Path) -> None:
     assert open_model(tiny_models).path.name == "model.int8.onnx"
     assert open_model(tiny_models, precision="float32").path.name == "model.onnx"
+
+
+def test_an_int8_model_pools_in_float32(tmp_path: Path) -> None:
+    """Where ONNX Runtime would round to uint8 before the pool, the pool alone takes a third of an inference."""
+    path = find_model(ROOT / "models", "", "int8")
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    kept = ort.InferenceSession(path, options, ["CPUExecutionProvider"], disabled_optimizers=HARMFUL_OPTIMIZERS)
+    graph = onnx.load(options.optimized_model_filepath).graph
+    (pool,) = [node for node in graph.node if node.op_type == "MaxPool"]
+    (before,) = [node for node in graph.node if pool.input[0] in node.output]
+    assert before.op_type == "Conv"
+    moved = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+    pixels = {"pixels": np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), np.uint8)}
+    for answer, other in zip(kept.run(None, pixels), moved.run(None, pixels), strict=True):
+        np.testing.assert_array_equal(answer, other)
 
 
 def test_a_file_can_be_opened_by_its_path(tiny_models: Path) -> None:
