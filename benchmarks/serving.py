@@ -33,8 +33,8 @@ def measure(models: Path, *, seconds: float, rounds: int) -> dict[str, Any]:
 
     Returns:
         contenders: by name, `versions`, `command`, `errors` of turns that came to nothing, and `turns`: of each,
-            `ready_seconds`, `open` and, by photo size, what the load saw with `cpu_ms` for each photo, `memory_mb`, and `seefood`: answers a
-            second that SeeFood gave right after.
+            `ready_seconds`, `open` and, by photo size, what the load saw with `cpu_ms` for each photo, `memory_mb`,
+            and `seefood`: answers a second that SeeFood gave right after.
         answers: by name, P(hotdog) of one photo, so that all can be seen to have the same network.
     """
     photos = {name: photo(size) for name, size in SIZES.items()}

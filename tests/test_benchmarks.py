@@ -77,10 +77,13 @@ def test_the_last_run_says_where_and_when() -> None:
 
 
 def test_a_drawn_photo_takes_the_bits_of_a_real_one(photos: Path) -> None:
-    real = [8 * path.stat().st_size / np.prod(Image.open(path).size) for path in sorted(photos.glob("test/*/*.jpg"))]
+    real = []
+    for path in sorted(photos.glob("test/*/*.jpg")):
+        with Image.open(path) as image:
+            real.append(8 * path.stat().st_size / np.prod(image.size))
     drawn = Image.open(io.BytesIO(photo((340, 256))))
     drawn.save(buffer := io.BytesIO(), "JPEG", quality=88)  # as those were
-    assert np.percentile(real, 25) < 8 * len(buffer.getvalue()) / np.prod(drawn.size) < np.percentile(real, 75)
+    assert np.percentile(real, 10) < 8 * len(buffer.getvalue()) / np.prod(drawn.size) < np.percentile(real, 90)
 
 
 def test_a_drawn_photo_is_one() -> None:

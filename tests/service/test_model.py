@@ -83,7 +83,7 @@ def test_a_cuda_session_that_falls_back_is_refused_when_asked_for(
     real = ort.InferenceSession
     asked: list[object] = []
 
-    def session(path: Path, options: ort.SessionOptions, providers: list[object]) -> ort.InferenceSession:
+    def session(path: Path, options: ort.SessionOptions, providers: list[object], **_: object) -> ort.InferenceSession:
         asked.append(providers[0])
         return real(path, options, providers=["CPUExecutionProvider"])
 
