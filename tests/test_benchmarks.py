@@ -21,7 +21,7 @@ from PIL import Image
 
 from benchmarks import against, report, weights
 from benchmarks.contenders import LIMIT, SEEFOOD
-from benchmarks.load import Body, load
+from benchmarks.load import K6, Body, load
 from benchmarks.machine import here
 from benchmarks.photos import SIZES, photo
 from benchmarks.processes import running
@@ -32,6 +32,7 @@ from tests.fixtures.server import serving
 
 FOLDER = ROOT / "benchmarks"
 closed_load = pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
+open_load = pytest.mark.skipif(not K6.exists(), reason="k6 is not installed")
 SMALL = photo((64, 48))
 
 
@@ -105,6 +106,7 @@ def test_peers_have_the_weights_of_the_model_in_the_box() -> None:
 
 
 @closed_load
+@open_load
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["", "image"])
 @pytest.mark.parametrize("rate", [None, 50.0])
@@ -118,6 +120,7 @@ def test_the_load_counts_every_answer(tiny_models: Path, tmp_path: Path, rate: f
     assert seen["ms_200"]["p50"] <= seen["ms_200"]["p99"] <= seen["ms_200"]["p99.9"] <= seen["ms_200"]["max"]
 
 
+@open_load
 @pytest.mark.slow
 def test_a_service_that_stalls_can_not_hide_it_from_an_open_load(tmp_path: Path) -> None:
     with _stub(HTTPServer, seconds=0.2) as url:  # one after the other: five a second of the ten that are asked
@@ -126,6 +129,7 @@ def test_a_service_that_stalls_can_not_hide_it_from_an_open_load(tmp_path: Path)
     assert seen["ms_200"]["max"] > 2 * 200  # each waits for those that came before it
 
 
+@open_load
 @pytest.mark.slow
 def test_an_open_load_says_what_it_could_not_send(tmp_path: Path) -> None:
     with _stub(ThreadingHTTPServer, seconds=0.5) as url:
