@@ -65,7 +65,7 @@ def _training() -> dict[str, Any]:
     photos, weights = (path if path.exists() else None for path in (training.DATA, training.WEIGHTS))
     with tempfile.TemporaryDirectory() as scratch:
         return training.measure(
-            photos, epochs=3, size=224, batch=None, rounds=1, target=0.8, scratch=Path(scratch), weights=weights
+            photos, epochs=3, size=224, batch=None, rounds=1, scratch=Path(scratch), weights=weights
         )
 
 

@@ -76,6 +76,7 @@ def _strain(found: dict[str, Any]) -> list[str]:
         ["at 80% of its rate", *(latency([row["at 80%"]["ms_200"]]) for row in loads.values())],
         ["8 clients, before and after, photos a second", *most],
         ["at four times that, photos a second", *(number(seen["per_second"]) for seen in over)],
+        ["CPUs that the load takes of the same ones meanwhile", *(f"{seen['generator_cpu']:.2f}" for seen in over)],
         ["its answers, by status", *map(statuses, over)],
         ["a refusal with 429, ms", *(latency([seen.get("ms_429")]) for seen in over)],
         ["the slowest health answer meanwhile, ms", *(f"{seen['health_max_ms']:.0f}" for seen in over)],
@@ -123,8 +124,17 @@ def _curves(found: dict[str, Any]) -> list[str]:
 
 def _training(found: dict[str, Any]) -> list[str]:
     asked = found["settings"]
-    rows = [[one["what"], *_trained(one["rounds"])] for one in found["trainers"].values()]
-    head = ["", "photos a second", f"s to {asked['target_accuracy']}", "accuracy by epoch", "s, whole command", "MB"]
+    done = [one for trainer in found["trainers"].values() for one in trainer["rounds"] if "error" not in one]
+    shared = min((one["best_accuracy"] for one in done), default=0.0)
+    rows = [[one["what"], *_trained(one["rounds"], shared)] for one in found["trainers"].values()]
+    head = [
+        "",
+        "photos a second",
+        f"s to {shared:.3f}, which all reached",
+        "accuracy by epoch",
+        "s, whole command",
+        "MB",
+    ]
     return [
         f"**Training**: ResNet-18, {asked['photos']} photos, {asked['epochs']} epochs in batches of {asked['batch']}, "
         f"validated on {asked['validation_photos']} others at {asked['size']} px.",
@@ -133,11 +143,13 @@ def _training(found: dict[str, Any]) -> list[str]:
     ]
 
 
-def _trained(rounds: list[dict[str, Any]]) -> list[str]:
+def _trained(rounds: list[dict[str, Any]], shared: float) -> list[str]:
     done = [one for one in rounds if "error" not in one]
     if not done:
         return ["not measured", "", rounds[0]["error"], "", ""]
-    reached = [f"{one['seconds_to_target']:.0f}" if one["seconds_to_target"] else "never" for one in done]
+    reached = [
+        f"{next(epoch['seconds'] for epoch in one['epochs'] if epoch['accuracy'] >= shared):.0f}" for one in done
+    ]
     return [
         number(statistics.mean(one["photos_per_second"] for one in done)),
         ", ".join(reached),

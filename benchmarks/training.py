@@ -68,7 +68,6 @@ def measure(
     size: int,
     batch: int | None,
     rounds: int,
-    target: float,
     scratch: Path,
     train: int = 256,
     val: int = 80,
@@ -84,7 +83,6 @@ def measure(
         size: side in pixels of the squares that all but SeeFood train on; it has sizes of its own.
         batch: photos a step of all but SeeFood, which has a rule of its own; None: what that rule gives.
         rounds: turns of each.
-        target: validation accuracy whose first reaching is timed.
         scratch: an empty folder for all that is written.
         train: photos to learn from, half of each class.
         val: photos to validate on, likewise.
@@ -113,7 +111,7 @@ def measure(
             else:
                 watched = watch(_script(name, folder, epochs, size, batch, own), limit=_LIMIT, env=env)
                 read = _read_script(watched)
-            found[name].append(_summed(watched, read, target))
+            found[name].append(_summed(watched, read))
             print(name, turn, json.dumps(found[name][-1]), file=sys.stderr, flush=True)
     return {
         "settings": {
@@ -122,7 +120,6 @@ def measure(
             "epochs": epochs,
             "size": size,
             "batch": batch,
-            "target_accuracy": target,
             "weights": weights.name if weights else "torchvision's official ones",
             "glibc_keeps_memory": "all" if keep_memory else "SeeFood alone",
         },
@@ -174,7 +171,7 @@ def _read_script(watched: Watched) -> dict[str, Any]:
     return {"began": begins[0][0], "photos": begins[0][1], "epochs": epochs}
 
 
-def _summed(watched: Watched, read: Mapping[str, Any], target: float) -> dict[str, Any]:
+def _summed(watched: Watched, read: Mapping[str, Any]) -> dict[str, Any]:
     if not read or not read["epochs"]:
         return {"error": watched.error() or "it said nothing that could be understood"}
     epochs = read["epochs"]
@@ -186,7 +183,6 @@ def _summed(watched: Watched, read: Mapping[str, Any], target: float) -> dict[st
         "training_seconds": round(training_seconds, 3),
         "photos_seen": photos_seen,
         "photos_per_second": round(photos_seen / training_seconds, 2),
-        "seconds_to_target": next((epoch["seconds"] for epoch in epochs if epoch["accuracy"] >= target), None),
         "best_accuracy": max(epoch["accuracy"] for epoch in epochs),
         "epochs": epochs,
         "peak_memory_mb": watched.peak_mb,
@@ -199,7 +195,6 @@ def _summed(watched: Watched, read: Mapping[str, Any], target: float) -> dict[st
 @click.option("--size", default=224, show_default=True)
 @click.option("--batch", type=int, help="Photos a step; SeeFood's own rule.")
 @click.option("--rounds", default=2, show_default=True, type=click.IntRange(1))
-@click.option("--target", default=0.8, show_default=True, help="Validation accuracy to time.")
 @click.option("--train", default=256, show_default=True, type=click.IntRange(64))
 @click.option("--val", default=80, show_default=True, type=click.IntRange(8))
 @click.option("--weights", type=click.Path(exists=True, path_type=Path), help="A state_dict, which may lack tensors.")
