@@ -38,7 +38,7 @@ def _contenders(serving: dict[str, Any], path: Path) -> None:
         labels = [name.split(":")[0].replace(", adaptive batching", "") for name in names]
         bars = axis.barh(labels, means, xerr=spread, color=colours, ecolor="#444444", capsize=2)
         axis.bar_label(bars, fmt="%.1f", padding=8)
-        axis.set_xlim(0, 1.2 * max(means))
+        axis.set_xlim(0, 1.3 * max(means))
         axis.set_title(f"{size}: photos a second, 8 clients")
         axis.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=110)
@@ -77,7 +77,7 @@ def _curves(curves: dict[str, Any], strain: dict[str, Any], path: Path) -> None:
 
 def _titled(axis: Axes, title: str, *, log: bool = False) -> None:
     axis.set_title(title, fontsize="medium")
-    axis.set_ylim(0)
+    axis.set_ylim(0, 1.1 * axis.dataLim.y1)
     if log:
         axis.set_xscale("log", base=2)
         axis.xaxis.set_major_formatter("{x:.0f}")
