@@ -26,7 +26,7 @@ AGAIN = "again"  # serving once more, to see how far two runs differ
 @click.option("--only", "parts", multiple=True, type=click.Choice((*PARTS, AGAIN)), help="Part to measure; repeatable.")
 @click.option("--tables", is_flag=True, help="Measure nothing: write tables and plots of what was measured.")
 @click.option("--models", default=Path("models"), type=click.Path(path_type=Path), help="Registry to serve from.")
-@click.option("--seconds", default=5.0, help="Each load lasts, after its warm-up.")
+@click.option("--seconds", default=4.0, help="Each load lasts, after its warm-up.")
 @click.option("--rounds", default=3, help="Times that each contender has its turn.")
 @click.option("--requests", default=50_000, help="How many to watch the memory over.")
 @click.option("--out", default=FOLDER, type=click.Path(path_type=Path), help="Folder of results.json and the plots.")
