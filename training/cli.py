@@ -28,8 +28,8 @@ from training.versions import tabulate
     "--backbone",
     default=BACKBONE,
     show_default=True,
-    type=click.Choice(BACKBONE_NAMES),
-    help="Network by torchvision's name.",
+    metavar="NAME",
+    help=f"{', '.join(BACKBONE_NAMES)}, or timm/NAME for a convolutional network of timm.",
 )
 @click.option(
     "--weights", default=WEIGHTS, show_default=True, help="imagenet (a download), none, or the path of a state_dict."
@@ -41,7 +41,14 @@ from training.versions import tabulate
 @click.option(
     "--test", "tests", multiple=True, type=click.Path(path_type=Path), help="Folder for the final figures; repeatable."
 )
-@click.option("--teacher", type=click.Path(path_type=Path), help="ONNX file to learn from beside the labels.")
+@click.option("--labels", type=click.Path(path_type=Path), help="CSV list of corrected labels: sha256,label,reason.")
+@click.option(
+    "--teacher",
+    "teachers",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="ONNX file to learn from beside the labels; repeatable: their mean.",
+)
 @click.option("--drop-suspects", is_flag=True, help="Fit without the photos that look mislabelled.")
 @click.option("--models", type=click.Path(path_type=Path), help="Registry to add to; SEEFOOD_MODELS, else models.")
 @click.option(
@@ -51,6 +58,7 @@ from training.versions import tabulate
     type=click.IntRange(0),
     help="Times the photos are seen; 0: a linear probe.",
 )
+@click.option("--freeze", metavar="STAGE", help="Last pretrained stage that stays as it is, as layer2 of a ResNet.")
 @click.option("--aim", default="accuracy", show_default=True, help="Of the threshold; or precision=0.99, recall=0.95.")
 @click.option("--seed", default=SEED, show_default=True, type=click.IntRange(0, 2**32 - 1), help="Of all randomness.")
 @click.option(
@@ -62,7 +70,7 @@ from training.versions import tabulate
     help="Fits, each with the next seed; the best is kept.",
 )
 @click.option("--resume", metavar="RUN", help="Go on with a run that was interrupted.")
-def train(models: Path | None, aim: str, epochs: int, **given: Any) -> None:
+def train(models: Path | None, aim: str, epochs: int, freeze: str | None, **given: Any) -> None:
     """Fine-tune a network on a FOLDER with two subfolders of photos, and export it."""
     asked = Aim.parse(aim)
     _require_training()
@@ -70,7 +78,7 @@ def train(models: Path | None, aim: str, epochs: int, **given: Any) -> None:
     from training.train import train
 
     models = models or Settings.from_env().models
-    job = Job(models=models, aim=asked, recipe=Recipe(epochs=epochs), **given)
+    job = Job(models=models, aim=asked, recipe=Recipe(epochs=epochs, frozen=freeze), **given)
     version, evaluations = train(job, say=lambda line: click.echo(line, err=True))
     if not ranks.leads():
         return

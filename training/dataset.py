@@ -1,7 +1,7 @@
-"""Photos as tensors: augmented, by seed and epoch alone, or as the service sees them."""
+"""Photos as tensors: augmented, by content and view alone, or as the service sees them."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
-from itertools import repeat
 
 import loky
 import numpy as np
@@ -12,7 +12,7 @@ from torchvision.transforms import v2
 
 from service.photo import decode, square
 from training import ranks
-from training.backbones import BACKBONES
+from training.backbones import backbone
 from training.folders import Photos
 from training.looks import DECODE_AT_LEAST
 from training.recipe import Augmentation, Recipe
@@ -28,24 +28,47 @@ def augmentation(kind: Augmentation, size: int) -> v2.Transform:
     return v2.Compose([*steps, v2.TrivialAugmentWide()] if kind == "trivial" else steps)
 
 
-class TrainingSet(Dataset[Example]):
-    """Augmented photos: uint8 [size, size, 3] pixels and a float32 target in [0, 1], by position, seed and size."""
+def augmented(content: bytes, view: int, kind: Augmentation, drawn: int, size: int) -> Tensor:
+    """Return one view of a photo, uint8 [size, size, 3]; the same for the same bytes, view, kind and drawn size.
 
-    def __init__(self, photos: Photos, targets: Tensor, kind: Augmentation) -> None:
+    Args:
+        content: the bytes of the photo file.
+        view: its number; each is another crop.
+        kind: what is done to the photo.
+        drawn: side in pixels at which that is done; networks of several sizes see the same crop.
+        size: side in pixels of the result.
+    """
+    image = decode(content, at_least=DECODE_AT_LEAST)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int.from_bytes(hashlib.sha256(b"%d " % view + content).digest()[:7], "big"))
+        image = augmentation(kind, drawn)(image)
+    return torch.from_numpy(np.array(image if size == drawn else v2.functional.resize(image, [size, size])))
+
+
+class TrainingSet(Dataset[Example]):
+    """Augmented photos: uint8 [size, size, 3] pixels and a float32 target in [0, 1], by position, view and size.
+
+    Args:
+        photos: to learn from.
+        targets: what the network should say of them: float32 [views, N], where a view's number takes its row in turn.
+        kind: what is done to a photo.
+        drawn: side in pixels at which that is done; None: the size that is asked for.
+    """
+
+    def __init__(self, photos: Photos, targets: Tensor, kind: Augmentation, drawn: int | None = None) -> None:
         self.photos = photos
         self.targets = targets
         self.kind = kind
+        self.drawn = drawn
 
     def __len__(self) -> int:
         return len(self.photos)
 
     def __getitem__(self, item: tuple[int, int, int]) -> Example:
-        index, seed, size = item
-        image = decode(self.photos.paths[index].read_bytes(), at_least=DECODE_AT_LEAST)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            image = augmentation(self.kind, size)(image)
-        return torch.from_numpy(np.array(image)), self.targets[index]
+        index, view, size = item
+        content = self.photos.paths[index].read_bytes()
+        pixels = augmented(content, view, self.kind, self.drawn or size, size)
+        return pixels, self.targets[view % len(self.targets), index]
 
 
 class ValidationSet(Dataset[Example]):
@@ -64,16 +87,19 @@ class ValidationSet(Dataset[Example]):
 
 
 class Shuffled(Sampler[tuple[int, int, int]]):
-    """Each photo once an epoch, with the seed and the size of its augmentation, the same wherever an epoch runs.
+    """Each photo once an epoch, with the view and the size of its augmentation, the same wherever an epoch runs.
 
     Over several processes every one gets its share of each batch, so that together they see the batches of one.
     """
 
-    def __init__(self, count: int, batch_size: int, seed: int, sizes: Sequence[int], epoch: int = 0) -> None:
+    def __init__(
+        self, count: int, batch_size: int, seed: int, sizes: Sequence[int], views: Sequence[int], epoch: int = 0
+    ) -> None:
         self.count = count - count % batch_size
         self.of = count
         self.seed = seed
         self.sizes = sizes  # by epoch
+        self.views = views  # by epoch
         self.epoch = epoch  # Lightning draws the first one before it calls set_epoch
 
     def set_epoch(self, epoch: int) -> None:
@@ -84,26 +110,43 @@ class Shuffled(Sampler[tuple[int, int, int]]):
         return self.count // ranks.world()
 
     def __iter__(self) -> Iterator[tuple[int, int, int]]:
-        random = np.random.default_rng([self.seed, self.epoch])
-        order = random.permutation(self.of)[: self.count]
-        seeds = random.integers(2**62, size=self.count)
-        mine = slice(ranks.rank(), None, ranks.world())
-        return zip(order[mine].tolist(), seeds[mine].tolist(), repeat(self.sizes[self.epoch]))
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.of)[: self.count]
+        view, size = self.views[self.epoch], self.sizes[self.epoch]
+        return ((index, view, size) for index in order[ranks.rank() :: ranks.world()].tolist())
 
 
 def training_loader(
-    photos: Photos, targets: Tensor, recipe: Recipe, backbone: str, seed: int, epoch: int = 0
+    photos: Photos,
+    targets: Tensor,
+    recipe: Recipe,
+    name: str,
+    seed: int,
+    epoch: int = 0,
+    drawn: int | None = None,
 ) -> DataLoader[Example]:
-    """Return augmented batches from an epoch on; targets are float32 [N] in [0, 1], which need not be the labels."""
-    small = recipe.train_size or BACKBONES[backbone].train_size
-    large = recipe.last_size or BACKBONES[backbone].last_size
+    """Return augmented batches from an epoch on.
+
+    Args:
+        photos: to learn from.
+        targets: float32 [views, N] in [0, 1], which need not be the labels. With one row every epoch has views of its
+            own; with several, by a teacher, the epochs take them in turn.
+        recipe: how to fit.
+        name: of the backbone.
+        seed: of the order, and of the views that are of an epoch alone.
+        epoch: the first, counted from 0.
+        drawn: as in TrainingSet.
+    """
+    small = recipe.train_size or backbone(name).train_size
+    large = recipe.last_size or backbone(name).last_size
     sizes = [small] * (recipe.epochs - recipe.large_epochs()) + [large] * recipe.large_epochs()
+    rows = len(targets)
+    views = [number % rows if rows > 1 else seed * 100_000 + number for number in range(recipe.epochs)]
     batch = max(recipe.batch(len(photos)), ranks.world())
     batch -= batch % ranks.world()
     return DataLoader(
-        TrainingSet(photos, targets, recipe.augmentation),
+        TrainingSet(photos, targets, recipe.augmentation, drawn),
         batch_size=batch // ranks.world(),
-        sampler=Shuffled(len(photos), batch, seed, sizes, epoch),
+        sampler=Shuffled(len(photos), batch, seed, sizes, views, epoch),
         num_workers=loky.cpu_count(),
         persistent_workers=True,
         pin_memory=torch.cuda.is_available(),

@@ -69,6 +69,8 @@ def fit(
     recipe: Recipe,
     seed: int,
     say: Callable[[str], None],
+    *,
+    drawn: int | None = None,
 ) -> Best:
     """Fit the network in place and leave it, in float32 on the CPU, as it was at its best epoch.
 
@@ -76,12 +78,13 @@ def fit(
         network: what `network.build` made.
         absent: tensors of the backbone that start from nothing.
         train: the photos that move the weights.
-        targets: what the network should say of them, float32 [N] in [0, 1]: their labels, or a teacher's softer ones.
+        targets: what the network should say of them, float32 [views, N] in [0, 1], as `training_loader` takes it.
         validation: the photos that choose the epoch.
         folder: gets the checkpoints and a table of figures by epoch; a fit that was interrupted there goes on.
         recipe: how to fit.
         seed: of the order of the photos and of their augmentation.
         say: takes a line of progress after each epoch.
+        drawn: as in TrainingSet.
 
     Raises:
         Interrupted: by Ctrl-C.
@@ -94,7 +97,7 @@ def fit(
     done = _epochs_done(folder / LAST, told)
     learner = Learner(network.to(memory_format=torch.channels_last), absent, recipe, balance(train, recipe), say)
     if done < recipe.epochs:
-        loader = training_loader(train, targets, recipe, network.backbone, seed, done)
+        loader = training_loader(train, targets, recipe, network.backbone, seed, done, drawn)
         mine = validation.take(range(ranks.rank(), len(validation), ranks.world()))
         with writing_to(folder):
             _run(learner, loader, validation_loader(mine, network.size), folder, told, resume=done > 0)

@@ -44,12 +44,13 @@ class Job:
     Attributes:
         folder: has two subfolders of photos, one for each class, or train, val and test with such subfolders.
         models: the registry folder.
-        backbone: torchvision's name of the network, a key of `backbones.BACKBONES`.
+        backbone: the network's name, as `backbones.backbone` takes it.
         weights: where the backbone starts, as `backbones.build_body` takes it.
         positive: the class to say yes to; None: `hotdog`.
         extras: further folders with one or both of the classes, to learn from.
         tests: folders of labelled photos that nothing but the final figures sees.
-        teacher: an ONNX file to learn from beside the labels.
+        labels: a list of corrected labels, as `labels.read_labels` takes it.
+        teachers: ONNX files to learn from beside the labels.
         drop_suspects: whether to fit without the photos that look mislabelled.
         recipe: how to fit.
         aim: what the threshold is for.
@@ -65,7 +66,8 @@ class Job:
     positive: str | None = None
     extras: tuple[Path, ...] = ()
     tests: tuple[Path, ...] = ()
-    teacher: Path | None = None
+    labels: Path | None = None
+    teachers: tuple[Path, ...] = ()
     drop_suspects: bool = False
     recipe: Recipe = field(default_factory=Recipe)
     aim: Aim = Aim("accuracy")

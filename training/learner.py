@@ -33,6 +33,8 @@ class Learner(L.LightningModule):
         self.network = network
         self.fresh = fresh_parameters(network, absent)
         self.recipe = recipe
+        if recipe.frozen:
+            network.freeze(recipe.frozen)
         self.negative_weight, self.positive_weight = balance
         self.accuracy = BinaryAccuracy()
         self.auc = BinaryAUROC()
@@ -54,13 +56,14 @@ class Learner(L.LightningModule):
         return loss
 
     def _loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        smoothed = targets * (1 - self.recipe.label_smoothing) + self.recipe.label_smoothing / 2
         weights = targets * self.positive_weight + (1 - targets) * self.negative_weight
-        return binary_cross_entropy_with_logits(logits, smoothed, weights)
+        return binary_cross_entropy_with_logits(logits, targets, weights)
 
     def on_train_epoch_start(self) -> None:
         """Seed what the network itself draws, so that an epoch is the same in a fit that was interrupted before it."""
         torch.manual_seed(self.current_epoch)
+        if self.recipe.frozen:
+            self.network.freeze(self.recipe.frozen)
 
     def on_validation_epoch_start(self) -> None:
         """Stop a fit that has come to nothing; raises SeeFoodError."""
@@ -102,6 +105,8 @@ class Learner(L.LightningModule):
         """Return the optimiser with its rates, and the schedule that moves them all, step by step."""
         groups: dict[float, list[Tensor]] = {}
         for name, weight in self.network.named_parameters():
+            if not weight.requires_grad:
+                continue
             groups.setdefault(self._rate(name), []).append(weight)
         optimizer = torch.optim.AdamW(
             [{"params": weights, "lr": rate} for rate, weights in groups.items()], weight_decay=self.recipe.weight_decay
@@ -123,7 +128,7 @@ class Learner(L.LightningModule):
             return recipe.learning_rate
         stages = [stage for stage, module in self.network.features.named_children() if list(module.parameters())]
         stage = name.split(".")[1]
-        depth = stages.index(stage) / (len(stages) - 1)
+        depth = stages.index(stage) / max(1, len(stages) - 1)
         share: float = recipe.first_share ** (1 - depth) * recipe.last_share**depth
         return recipe.learning_rate * share
 

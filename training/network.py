@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from training.backbones import BACKBONES, Body, build_body, in_classifier
+from service.errors import SeeFoodError
+from training.backbones import Body, backbone, build_body, in_classifier
 
 
 class Classifier(nn.Module):
@@ -13,7 +14,7 @@ class Classifier(nn.Module):
     pooling followed by one linear unit, with the class activation map (Zhou et al. 2016, arXiv:1512.04150) on the way.
 
     Attributes:
-        backbone: torchvision's name of the network.
+        backbone: the network's name, as `backbones.backbone` takes it.
         size: side S of the square it takes, in pixels.
         features: the backbone's stages, in order.
         auxiliary: exits that only the fit uses, by the stage that they leave from.
@@ -23,19 +24,34 @@ class Classifier(nn.Module):
     std: Tensor
     temperature: Tensor
 
-    def __init__(self, backbone: str, body: Body) -> None:
+    def __init__(self, name: str, body: Body) -> None:
         super().__init__()
-        self.backbone = backbone
-        self.size = BACKBONES[backbone].size
+        described = backbone(name)
+        self.backbone = name
+        self.size = described.size
         self.features = nn.Sequential(body.stages)
         self.auxiliary = nn.ModuleDict(body.exits)
         self.head = nn.Conv2d(body.channels, 1, kernel_size=1)
         nn.init.zeros_(self.head.weight)  # so that the first verdicts are 0.5, and the first gradients small
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
-        mean, std = BACKBONES[backbone].normalisation
+        mean, std = described.normalisation
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1) * 255)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1) * 255)
         self.register_buffer("temperature", torch.ones(()))
+
+    def freeze(self, last: str) -> None:
+        """Keep the stages up to this one as they are, batch norms included; call it after each `train()`.
+
+        Raises:
+            SeeFoodError: there is no such stage, or none would be left to learn.
+        """
+        names = [name for name, _ in self.features.named_children()]
+        if last not in names[:-1]:
+            raise SeeFoodError(
+                f"The backbone {self.backbone} can't be frozen at '{last}'; name one of {', '.join(names[:-1])}."
+            )
+        for name in names[: names.index(last) + 1]:
+            self.features.get_submodule(name).eval().requires_grad_(False)
 
     def images(self, pixels: Tensor) -> Tensor:
         """Map uint8 [N, S, S, 3] RGB pixels to float32 [N, 3, S, S], normalised as the backbone's weights expect."""
@@ -65,19 +81,19 @@ class Classifier(nn.Module):
         return torch.sigmoid(heatmap.mean((1, 2)) / self.temperature), heatmap
 
 
-def build(weights: str, backbone: str = "resnet18") -> tuple[Classifier, list[str]]:
-    """Make a classifier, and list the tensors of its backbone that no weights were given for, by torchvision's names.
+def build(weights: str, name: str = "resnet18") -> tuple[Classifier, list[str]]:
+    """Make a classifier, and list the tensors of its backbone that no weights were given for, by the provider's names.
 
     Args and Raises: as for `build_body`.
     """
-    body = build_body(backbone, weights)
-    return Classifier(backbone, body), body.absent
+    body = build_body(name, weights)
+    return Classifier(name, body), body.absent
 
 
 def fresh_parameters(classifier: Classifier, absent: list[str]) -> set[str]:
     """Return the names of the classifier's parameters that start from nothing: absent ones, and every last layer."""
     names = {in_classifier(classifier.backbone, tensor) for tensor in absent}
-    exits = tuple(f"auxiliary.{stage}.fc" for stage in BACKBONES[classifier.backbone].auxiliary)
+    exits = tuple(f"auxiliary.{stage}.fc" for stage in backbone(classifier.backbone).auxiliary)
     return {
         name
         for name, _ in classifier.named_parameters()

@@ -1,21 +1,22 @@
 """From folders to what a fit takes: photos looked at and split, the head's start, suspected labels, softer targets."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from service.errors import SeeFoodError
 from service.photo import printable
-from training import folders, ranks
+from training import folders, labels, ranks
 from training.check import CACHE, Findings, check
 from training.folders import Photos
 from training.job import Job
+from training.labels import Changed
 from training.network import Classifier
 from training.probe import FEATURES, frozen_features, out_of_fold
 from training.suspects import Suspect, find_suspects
-from training.teacher import ANSWERS, Teacher
+from training.teacher import ANSWERS, Ensemble
 
 Array = npt.NDArray[np.float32]
 
@@ -29,8 +30,11 @@ class Prepared:
         training, validation: the photos to fit and those held back, in an order that follows nothing.
         findings: of the look at all photos.
         features: of the training photos by the pretrained network, float32 [N, C]; None where it knows nothing yet.
-        targets: what the network should say of the training photos, float32 [N] in [0, 1].
+        targets: what the network should say of the training photos, float32 [views, N] in [0, 1]; one row without a
+            teacher.
+        drawn: side in pixels at which a view is made, where there are teachers; None: the size that is fitted.
         suspects: photos that look mislabelled; None where nothing could tell.
+        changed: photos whose label the label list corrects.
     """
 
     data: folders.Data
@@ -39,7 +43,9 @@ class Prepared:
     findings: Findings
     features: Array | None
     targets: Array
+    drawn: int | None
     suspects: tuple[Suspect, ...] | None
+    changed: Sequence[Changed]
 
 
 def prepare(job: Job, data: folders.Data, classifier: Classifier, say: Callable[[str], None]) -> Prepared:
@@ -51,6 +57,9 @@ def prepare(job: Job, data: folders.Data, classifier: Classifier, say: Callable[
         classifier: as its weights left it; its head is not used.
         say: takes each line of progress.
     """
+    data, changed = _corrected(job, data)
+    if job.labels:
+        say(f"{job.labels} changes labels: {labels.summary(changed)}.")
     with ranks.leader_first():
         findings = check(data.photos, data.held_back(), job.models / CACHE)
     for path, reason in findings.left_out.items():
@@ -81,12 +90,29 @@ def prepare(job: Job, data: folders.Data, classifier: Classifier, say: Callable[
         kept = [i for i, path in enumerate(training.paths) if path not in suspected]
         training = folders.leave_out(training, suspected)
         features = features[kept] if features is not None else None
-    targets = training.targets
-    if job.teacher:
-        teacher = Teacher(job.teacher)
+    smoothing, drawn = job.recipe.label_smoothing, None
+    targets = (training.targets * (1 - smoothing) + smoothing / 2)[None]
+    if job.teachers:
+        ensemble = Ensemble(job.teachers)
+        drawn = ensemble.drawn
         with ranks.leader_first():
             digests = [findings.digests[path] for path in training.paths]
-            answers = teacher.probabilities(training, digests, job.models / ANSWERS)
+            answers = ensemble.answers(training, digests, job.recipe, job.models / ANSWERS)
         targets = (1 - job.recipe.teacher_share) * targets + job.recipe.teacher_share * answers
     say(f"{len(training)} photos to fit and {len(validation)} to validate, {photos.positive} or {photos.negative}.")
-    return Prepared(data, training, validation, findings, features, targets, suspects)
+    return Prepared(
+        data, training, validation, findings, features, targets.astype(np.float32), drawn, suspects, changed
+    )
+
+
+def _corrected(job: Job, data: folders.Data) -> tuple[folders.Data, list[Changed]]:
+    """Apply the label list to the photos to learn from and to those held back; test photos keep their labels."""
+    if job.labels is None:
+        return data, []
+    corrections = labels.read_labels(job.labels, data.photos.positive, data.photos.negative)
+    photos, changed = labels.correct(data.photos, corrections)
+    validation = data.validation
+    if validation:
+        validation, more = labels.correct(validation, corrections)
+        changed += more
+    return replace(data, photos=photos, validation=validation), changed

@@ -22,9 +22,12 @@ class Recipe:
         warm_up: share of all steps over which the rates rise before they fall along a cosine.
         label_smoothing: how far targets move from 0 and 1 towards a half, times two.
         averaged_epochs: the weights kept are an exponential average over about so many epochs; 0: the last ones.
+        frozen: the last pretrained stage that stays as it is, as do those before it: its edges and colours serve any
+            photo, and a fit takes half the time; None: all learn.
         augmentation: what is done to a training photo.
         class_weights: whether both classes weigh the same, however many photos they have.
-        teacher_share: of the target, where there is a teacher; the label is the rest.
+        teacher_share: of the target, where there are teachers; the label is the rest.
+        views: how many augmented crops of each photo the teachers answer; the student sees one an epoch, in turn.
         auxiliary_share: what an auxiliary exit's loss adds, relative to that of the head.
     """
 
@@ -40,9 +43,11 @@ class Recipe:
     warm_up: float = 0.1
     label_smoothing: float = 0.1  # a label of a scraped photo is wrong now and then (arXiv:1512.00567)
     averaged_epochs: float = 1.0
+    frozen: str | None = None
     augmentation: Augmentation = "trivial"  # arXiv:2103.10158, after random crops and mirroring
     class_weights: bool = False
-    teacher_share: float = 0.5
+    teacher_share: float = 0.9  # arXiv:2106.05237 takes all; a tenth keeps what a person has checked
+    views: int = 8
     auxiliary_share: float = 0.3  # arXiv:1409.4842
 
     def batch(self, photos: int) -> int:

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from service.photo import RESIZE_POLICY
-from training import ranks
-from training.backbones import BACKBONES
+from training import labels, ranks
+from training.backbones import Backbone, backbone
 from training.fit import precision
 from training.job import Job
 from training.prepare import Prepared
@@ -38,6 +38,7 @@ def steps(job: Job, prepared: Prepared, absent: list[str], epoch: int, seed: int
         "photos": f"{positive} {training.positive} and {len(training) - positive} {training.negative} fitted, "
         f"{len(validation)} others held back to validate; "
         f"{len(prepared.findings.left_out)} left out as unreadable or showing the same picture",
+        **({"corrected labels": labels.summary(list(prepared.changed))} if job.labels else {}),
         "suspected labels": "unknown: the network started from nothing"
         if suspects is None
         else f"{len(suspects)} photos, {'left out of the fit' if job.drop_suspects else 'fitted all the same'}",
@@ -53,7 +54,7 @@ def steps(job: Job, prepared: Prepared, absent: list[str], epoch: int, seed: int
 
 
 def _fit_steps(job: Job, prepared: Prepared, absent: list[str], epoch: int) -> dict[str, object]:
-    recipe, backbone = job.recipe, BACKBONES[job.backbone]
+    recipe, described = job.recipe, backbone(job.backbone)
     rate = recipe.learning_rate
     probed = starts_as_probe(recipe, prepared, absent)
     augmented = {
@@ -65,16 +66,32 @@ def _fit_steps(job: Job, prepared: Prepared, absent: list[str], epoch: int) -> d
     return {
         "best epoch": f"{epoch} of {recipe.epochs}, by ROC AUC on the validation photos",
         "head": "starts as a linear probe of the pretrained features" if probed else "starts at zero",
+        **({"frozen": f"the stages up to {recipe.frozen}, as pretrained"} if recipe.frozen else {}),
         "loss": f"binary cross-entropy on the logit, labels smoothed by {recipe.label_smoothing:g}"
         + (", both classes weighing the same" if recipe.class_weights else "")
-        + (f", targets {recipe.teacher_share:.0%} by the teacher {job.teacher.name}" if job.teacher else ""),
+        + _taught(job),
         "optimiser": f"AdamW, learning rate {rate:g} for fresh tensors and from {rate * recipe.first_share:.2g} (first "
         f"stage) to {rate * recipe.last_share:.2g} (last) for pretrained ones, weight decay {recipe.weight_decay:g}, "
         f"batches of {recipe.batch(len(prepared.training))}",
         "schedule": f"warm-up over {recipe.warm_up:.0%} of the steps, then cosine",
         "weights kept": averaged if recipe.averaged_epochs else "those of the last step",
         "augmentation": augmented[recipe.augmentation],
-        "squares": f"{recipe.train_size or backbone.train_size} px, {recipe.last_size or backbone.last_size} px in the "
-        f"last {recipe.large_epochs()} epochs, and {backbone.size} px for validation and serving",
+        "squares": _squares(recipe, described),
         "precision": precision() + (f", {ranks.world()} processes" if ranks.world() > 1 else ""),
     }
+
+
+def _taught(job: Job) -> str:
+    if not job.teachers:
+        return ""
+    names = ", ".join(path.name for path in job.teachers)
+    return (
+        f"; targets {job.recipe.teacher_share:.0%} by the mean of the teachers {names}, that see the same crop, "
+        f"{job.recipe.views} views of each photo"
+    )
+
+
+def _squares(recipe: Recipe, described: Backbone) -> str:
+    small, large = recipe.train_size or described.train_size, recipe.last_size or described.last_size
+    large_epochs = recipe.large_epochs()
+    return f"{small} px, {large} px in the last {large_epochs} epochs, and {described.size} px to validate and to serve"

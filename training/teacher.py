@@ -1,4 +1,4 @@
-"""A larger network to learn from: any ONNX file that answers `pixels` with `probability`."""
+"""Larger networks to learn from: any ONNX files that answer `pixels` with `probability`."""
 
 import hashlib
 from collections.abc import Sequence
@@ -8,11 +8,14 @@ import loky
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
+import torch
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from service.errors import SeeFoodError
-from training.dataset import validation_loader
+from training.dataset import TrainingSet
 from training.folders import Photos
+from training.recipe import Recipe
 from training.remember import remembered
 
 Array = npt.NDArray[np.float32]
@@ -45,12 +48,50 @@ class Teacher:
             )
         self.size: int = shape[1]
 
-    def probabilities(self, photos: Photos, digests: Sequence[str], cache: Path) -> Array:
-        """Return P(positive) of each photo, float32 [N] in [0, 1]. Raises as `remembered` does."""
+    def answers(
+        self, photos: Photos, digests: Sequence[str], recipe: Recipe, drawn: int, view: int, cache: Path
+    ) -> Array:
+        """Return P(positive) of one view of each photo, float32 [N] in [0, 1]. Raises as `remembered` does.
+
+        Args:
+            photos: to look at.
+            digests: SHA-256 of each, hex.
+            recipe: has the augmentation.
+            drawn: as in `dataset.augmented`.
+            view: its number.
+            cache: a folder that keeps the answers.
+        """
 
         def compute(positions: list[int]) -> Array:
-            loader = validation_loader(photos.take(positions), self.size)
-            bar = tqdm(loader, "Teacher", unit=" batches", leave=False, disable=None)
+            some = photos.take(positions)
+            views = TrainingSet(some, torch.from_numpy(some.targets)[None], recipe.augmentation, drawn)
+            items = [(index, view, self.size) for index in range(len(some))]
+            loader = DataLoader(views, 32, sampler=items, num_workers=loky.cpu_count())
+            bar = tqdm(loader, f"{self.path.name}, view {view + 1}", unit=" batches", leave=False, disable=None)
             return np.concatenate([self._session.run(["probability"], {"pixels": p.numpy()})[0] for p, _ in bar])
 
-        return remembered(cache, self.digest[:32], digests, compute)
+        key = hashlib.sha256(f"{self.digest} {recipe.augmentation} {drawn} {view}".encode()).hexdigest()
+        return remembered(cache, key[:32], digests, compute)
+
+
+class Ensemble:
+    """Teachers that look at the same crop of each photo, and whose answers are averaged.
+
+    A student that sees that very crop has to match a function, not a label (Beyer et al. 2022, arXiv:2106.05237).
+
+    Attributes:
+        drawn: side in pixels at which a crop is made: that of the largest teacher.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._teachers = [Teacher(path) for path in paths]
+        self.drawn = max(teacher.size for teacher in self._teachers)
+
+    def answers(self, photos: Photos, digests: Sequence[str], recipe: Recipe, cache: Path) -> Array:
+        """Return the mean P(positive) of each view of each photo, float32 [recipe.views, N] in [0, 1]."""
+        return np.stack(
+            [
+                np.mean([each.answers(photos, digests, recipe, self.drawn, view, cache) for each in self._teachers], 0)
+                for view in range(min(recipe.views, max(1, recipe.epochs)))
+            ]
+        )

@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import lightning as L
-import numpy as np
 import torch
 from scipy.special import expit
 
@@ -82,8 +81,19 @@ def _fit_one(
         probe_head(classifier, prepared.features, training.targets)
     best = Best(0)
     if job.recipe.epochs:
-        targets = torch.from_numpy(prepared.targets.astype(np.float32))
-        best = fit(classifier, absent, training, targets, validation, folder, job.recipe, job.seed + number, say)
+        targets = torch.from_numpy(prepared.targets)
+        best = fit(
+            classifier,
+            absent,
+            training,
+            targets,
+            validation,
+            folder,
+            job.recipe,
+            job.seed + number,
+            say,
+            drawn=prepared.drawn,
+        )
         say(f"Epoch {best.epoch} of {job.recipe.epochs} ranks the validation photos best; it is {best.checkpoint}.")
     if not ranks.leads():
         return None
