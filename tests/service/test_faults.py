@@ -106,12 +106,14 @@ def test_a_stop_waits_for_photos_and_not_for_idle_connections(models: Path) -> N
         assert time.monotonic() - started < 10
 
 
-def test_a_promoted_model_takes_over_on_hup_and_no_request_fails(models: Path) -> None:
-    with serving(models, SEEFOOD_WORKERS="2") as server:
+@pytest.mark.parametrize("pointer", ["current", "phone"])
+def test_a_promoted_model_takes_over_on_hup_and_no_request_fails(models: Path, pointer: str) -> None:
+    (models / pointer).write_text("tiny\n")
+    with serving(models, SEEFOOD_WORKERS="2", SEEFOOD_MODEL="" if pointer == "current" else pointer) as server:
         with asking(server.port, RED) as load:
             time.sleep(0.5)
             for version in ("new", "tiny", "new"):
-                (models / "current").write_text(f"{version}\n")
+                (models / pointer).write_text(f"{version}\n")
                 server.process.send_signal(signal.SIGHUP)
                 until(lambda: all(_version(server) == version for _ in range(8)))  # noqa: B023 - called at once
             time.sleep(0.5)
