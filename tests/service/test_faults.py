@@ -158,6 +158,17 @@ def test_a_killed_worker_costs_its_own_requests_alone(models: Path) -> None:
         assert set(load.statuses) == {200}
 
 
+@pytest.mark.parametrize("pointer", ["current", "phone"])
+def test_a_worker_that_starts_later_serves_what_the_others_do(models: Path, pointer: str) -> None:
+    (models / pointer).write_text("tiny\n")
+    with serving(models, SEEFOOD_WORKERS="1", SEEFOOD_MODEL="" if pointer == "current" else pointer) as server:
+        (models / pointer).write_text("new\n")
+        (worker,) = server.workers()
+        os.kill(worker, signal.SIGKILL)
+        until(lambda: len(server.workers()) == 1 and worker not in server.workers())
+        assert _version(server) == "tiny", "no SIGHUP has asked for another"
+
+
 def test_more_than_can_be_answered_is_refused_and_health_still_known(models: Path) -> None:
     """Nothing but 200 and 429 is seen, and every 429 says when to come back."""
     with serving(models, SEEFOOD_WORKERS="1", SEEFOOD_QUEUE="2", SEEFOOD_MAX_IMAGES="1") as server:

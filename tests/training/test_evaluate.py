@@ -15,6 +15,7 @@ from PIL import Image
 from service.cli import main
 from service.errors import SeeFoodError
 from service.model import open_model
+from tests.conftest import ROOT
 from tests.fixtures.drawing import encode
 from tests.fixtures.tiny_model import METADATA, write_tiny_model, write_tiny_registry
 from training.evaluate import calibration_error, evaluate, measure, slice_tables
@@ -43,6 +44,14 @@ def test_metrics_by_hand() -> None:
 def test_a_share_has_wilsons_interval() -> None:
     metric = measure(np.zeros(100), np.zeros(100), 0.5)["false_positive_rate"]
     assert (metric.value, metric.low, round(metric.high, 4)) == (0, 0, 0.037)
+
+
+def test_the_page_about_strangers_has_the_intervals_right() -> None:
+    page = (ROOT / "docs" / "strangers.md").read_text(encoding="utf-8")
+    none = {n: measure(np.zeros(n), np.zeros(n), 0.5)["false_positive_rate"] for n in (50, 380, 381)}
+    assert f"0 of 50 is {none[50]}" in page
+    assert none[381].high <= 0.01 < none[380].high
+    assert "two sides, is wider, and needs 381" in page
 
 
 def test_calibrated_probabilities_have_no_calibration_error() -> None:
