@@ -24,7 +24,7 @@ _DOUBT = ", uncertain"
 @click.command()
 @click.argument("photos", nargs=-1, required=True, type=click.Path(), metavar="PHOTO_OR_FOLDER...")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object a line instead of a table.")
-@click.option("--model", default="", help="Version or ONNX file; SEEFOOD_MODEL, else the current version.")
+@click.option("--model", default="", help="Version, phone or ONNX file; SEEFOOD_MODEL, else the current version.")
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Write .csv, .jsonl or .parquet; again: only what it lacks."
 )

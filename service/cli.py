@@ -62,7 +62,7 @@ def main() -> None:
 @main.command()
 @click.option("--host", help="Address to listen on; SEEFOOD_HOST, else 127.0.0.1.")
 @click.option("--port", type=int, help="Port to listen on; SEEFOOD_PORT, else 8000.")
-@click.option("--model", help="Version or ONNX file to serve; SEEFOOD_MODEL, else the current version.")
+@click.option("--model", help="Version, phone or ONNX file to serve; SEEFOOD_MODEL, else the current version.")
 def serve(**given: str | int | None) -> None:
     """Answer photos over HTTP, under gunicorn."""
     os.environ.update({f"SEEFOOD_{name.upper()}": str(value) for name, value in given.items() if value is not None})

@@ -1,7 +1,8 @@
 """How gunicorn runs the service; every value that a person may set comes from Settings.
 
-gunicorn reads this file at the start and on SIGHUP, which swaps to the version that is current by then. Nothing that is
-imported here may import ONNX Runtime: its threads do not survive the fork into a worker, which then can't end.
+gunicorn reads this file at the start and on SIGHUP, which swaps to the version that is current, or phone, by then.
+Nothing that is imported here may import ONNX Runtime: its threads do not survive the fork into a worker, which then
+can't end.
 """
 
 import os
@@ -15,7 +16,7 @@ from gunicorn.workers.base import Worker
 
 from service import logs, metrics_folder
 from service.errors import SeeFoodError
-from service.registry import current_version
+from service.registry import CURRENT, version_of
 from service.settings import Settings
 from service.worker import PatientWorker
 
@@ -34,7 +35,7 @@ def _version() -> tuple[str, bool]:
     """Return the version to serve, and whether new workers are to take over, which they are not if they can't serve."""
     before = os.environ.get(_SERVING)
     try:
-        asked = _settings.model or current_version(_settings.models)
+        asked = version_of(_settings.models, _settings.model or CURRENT)
     except SeeFoodError as error:
         if before is None:
             raise

@@ -30,7 +30,7 @@ class Settings:
     host: str = _setting("127.0.0.1", "address to listen on; 0.0.0.0 lets other machines in")
     port: int = _setting(8000, "port to listen on", smallest=1)
     models: Path = _setting(Path("models"), "folder of the model registry")
-    model: str = _setting("", "version to serve, or the path of an ONNX file; empty: the registry's current one")
+    model: str = _setting("", "version, `phone` or path of an ONNX file; empty: the registry's current version")
     device: str = _setting("auto", "auto, cpu or cuda", choices=DEVICES)
     precision: str = _setting("auto", "int8 or float32; auto: int8 on a CPU, float32 on CUDA", choices=PRECISIONS)
     workers: int = _setting(0, "processes; 0: one for each CPU that is really available, one alone on CUDA", smallest=0)

@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,12 @@ import click
 from service.errors import SeeFoodError
 from service.model import open_model
 from service.photo import printable
-from service.registry import current_version, find_model
+from service.registry import CURRENT, POINTERS, current_version, find_model, version_of
 from service.settings import Settings
 from training import registry
 from training.job import BACKBONE, BACKBONE_NAMES, SEED, WEIGHTS, Aim, Job
 from training.recipe import Recipe
-from training.tables import aligned
+from training.tables import Row, aligned
 from training.versions import tabulate
 
 
@@ -119,34 +119,45 @@ def check(folder: Path, as_json: bool, **given: Any) -> None:
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--model", default="", help="Version or ONNX file; SEEFOOD_MODEL, else the current version.")
+@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FOLDER...")
+@click.option("--model", default="", help="Version, phone or ONNX file; SEEFOOD_MODEL, else the current version.")
+@click.option("--slices", "only_slices", is_flag=True, help="Print only what is made of each kind of photos.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-def evaluate(folder: Path, model: str, as_json: bool) -> None:
-    """Measure a model on a FOLDER with subfolders named by its labels, through the code that serves."""
+def evaluate(folders: tuple[Path, ...], model: str, only_slices: bool, as_json: bool) -> None:
+    """Measure a model on each FOLDER with subfolders named by its labels, through the code that serves."""
     _require_training()
-    from training.evaluate import evaluate, slice_tables
+    from training.evaluate import evaluate, slice_tables, verdict_tables
 
     settings = Settings.from_env()
     opened = open_model(settings.models, model or settings.model, settings.device, settings.precision)
-    evaluation = evaluate(opened, folder)
-    for path, reason in evaluation.unreadable.items():
-        click.echo(f"Left out: {printable(path)}: {reason}", err=True)
-    if as_json:
-        click.echo(json.dumps({"version": opened.metadata.version, **evaluation.as_dict()}, indent=2))
-        return
-    positive, negative = evaluation.photos
+    evaluations = {printable(folder): evaluate(opened, folder) for folder in folders}
+    for evaluation in evaluations.values():
+        for path, reason in evaluation.unreadable.items():
+            click.echo(f"Left out: {printable(path)}: {reason}", err=True)
     labels = opened.metadata.positive_label, opened.metadata.negative_label
-    click.echo(f"{opened.path}: {positive} {labels[0]} and {negative} {labels[1]} photos of {folder}")
-    _print_metrics(evaluation.metrics)
-    for rows in slice_tables(evaluation.slices).values():
-        click.echo(f"\n{aligned([tuple(cell.upper() for cell in rows[0]), *rows[1:]], right=[1])}")
+    if as_json:
+        found = {folder: evaluation.as_dict() for folder, evaluation in evaluations.items()}
+        (one, *others) = found.values()
+        shown = {"folders": found} if others else one
+        click.echo(json.dumps({"version": opened.metadata.version, **shown}, indent=2))
+        return
+    if only_slices:
+        tables = verdict_tables(evaluations, labels[0])
+        click.echo("\n\n".join(_headed(rows) for rows in tables.values()))
+        return
+    for number, (folder, evaluation) in enumerate(evaluations.items()):
+        positive, negative = evaluation.photos
+        before = "\n" if number else ""
+        click.echo(f"{before}{opened.path}: {positive} {labels[0]} and {negative} {labels[1]} photos of {folder}")
+        _print_metrics(evaluation.metrics)
+        for rows in slice_tables(evaluation.slices).values():
+            click.echo(f"\n{_headed(rows)}")
 
 
 @click.command()
 @click.argument("model", default="")
 def inspect(model: str) -> None:
-    """Show a MODEL (a version or an ONNX file; none: the current one) layer by layer."""
+    """Show a MODEL (a version, phone or an ONNX file; none: the current one) layer by layer."""
     _require_training()
     from training.layers import HEADING, layers
 
@@ -162,6 +173,16 @@ def inspect(model: str) -> None:
         "square that one output looks at.\nA convolution looks at a small window and uses the same weights "
         "everywhere; that is all the difference."
     )
+
+
+_pointer = click.option(
+    "--as",
+    "pointer",
+    default=CURRENT,
+    show_default=True,
+    type=click.Choice(tuple(POINTERS)),
+    help="Which of the registry's two names the version gets.",
+)
 
 
 @click.group(invoke_without_command=True)
@@ -183,31 +204,36 @@ def list_versions() -> None:
 @click.option(
     "--test", "tests", multiple=True, type=click.Path(path_type=Path), help="Photos to compare on; repeatable."
 )
+@_pointer
 @click.option("--force", is_flag=True, help="Promote without a comparison, or against it; the history says so.")
-def promote(version: str, tests: tuple[Path, ...], force: bool) -> None:
-    """Make a VERSION the current one, unless it is worse than the current one on the photos of --test."""
+def promote(version: str, tests: tuple[Path, ...], pointer: str, force: bool) -> None:
+    """Have current or phone name a VERSION, unless it is worse on the photos of --test than the one named now."""
     settings = Settings.from_env()
-    if not tests and not force:
-        raise SeeFoodError("Name labelled photos to compare on with --test FOLDER, or promote unseen with --force.")
+    version = version_of(settings.models, version)
     why = "forced, without a comparison"
-    if tests:
+    if not (settings.models / pointer).exists():
+        why = f"the first {pointer} version, with none to compare it with"
+    elif tests:
         _require_training()
         from training.gate import compare
 
-        current = open_model(settings.models, "", settings.device, settings.precision)
+        in_use = open_model(settings.models, pointer, settings.device, settings.precision)
         candidate = open_model(settings.models, version, settings.device, settings.precision)
-        comparison = compare(current, candidate, tests)
-        if comparison.worse and not force:
-            raise SeeFoodError(f"{version} is worse: {comparison}; --force promotes it all the same.")
-        why = f"{'forced: ' if comparison.worse else ''}{comparison}"
-    registry.promote(settings.models, version, why)
-    click.echo(f"{version} is current: {why}.")
+        trial = compare(in_use, candidate, tests)
+        if trial.worse and not force:
+            raise SeeFoodError(f"{version} is worse: {trial}; --force promotes it all the same.")
+        why = f"{'forced: ' if trial.worse else ''}{trial}"
+    elif not force:
+        raise SeeFoodError("Name labelled photos to compare on with --test FOLDER, or promote unseen with --force.")
+    registry.promote(settings.models, version, why, pointer)
+    click.echo(f"{version} is {pointer}: {why}.")
 
 
 @models.command()
-def rollback() -> None:
-    """Make the version current that was so before."""
-    click.echo(f"{registry.rollback(Settings.from_env().models)} is current again.")
+@_pointer
+def rollback(pointer: str) -> None:
+    """Undo the last promotion of current or phone."""
+    click.echo(f"{registry.rollback(Settings.from_env().models, pointer)} is {pointer} again.")
 
 
 def _list_versions() -> None:
@@ -217,6 +243,10 @@ def _list_versions() -> None:
         raise SeeFoodError(f"There is no version in {folder}; make one with seefood train FOLDER.")
     columns = shutil.get_terminal_size(fallback=(120, 24)).columns
     click.echo(f"{tabulate(folder, found, columns)}\n\nFigures are those on the validation photos.")
+
+
+def _headed(rows: Sequence[Row]) -> str:
+    return aligned([tuple(cell.upper() for cell in rows[0]), *rows[1:]], right=[1])
 
 
 def _print_metrics(metrics: Mapping[str, object]) -> None:

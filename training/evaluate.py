@@ -107,6 +107,29 @@ def slice_tables(slices: Sequence[Slice]) -> dict[str, list[Row]]:
     return tables
 
 
+def verdict_tables(evaluations: Mapping[str, Evaluation], positive_label: str) -> dict[str, list[Row]]:
+    """Return a table of kinds, and one of sources where there are any, of one or several folders, the heading first.
+
+    Each slice has the share of its negatives that are called positive, and the recall of its positives; a column that
+    no slice has is left out. The least accurate come first, and after the kinds all photos of each folder.
+    """
+    tables = {}
+    for by in ("kind", "source"):
+        parts = [(folder, part) for folder, found in evaluations.items() for part in found.slices if part.by == by]
+        parts.sort(key=lambda each: each[1].metrics["accuracy"].value)
+        if by == "kind":
+            parts += [(name, Slice(by, "(all)", found.photos, found.metrics)) for name, found in evaluations.items()]
+        shares = {"false_positive_rate": f"called {positive_label}", "recall": "recall"}
+        shown = [share for share in shares if any(share in part.metrics for _, part in parts)]
+        rows = [(by, "photos", *(shares[share] for share in shown), "folder")]
+        for folder, part in parts:
+            figures = (str(part.metrics.get(share, "-")) for share in shown)
+            rows.append((part.name, str(sum(part.photos)), *figures, folder))
+        if parts:
+            tables[by] = rows if len(evaluations) > 1 else [row[:-1] for row in rows]
+    return tables
+
+
 def evaluate(model: Model, folder: Path) -> Evaluation:
     """Score a folder that has a subfolder for one or both of the model's labels; raises SeeFoodError otherwise."""
     photos = labelled(folder, model.metadata.positive_label, model.metadata.negative_label)

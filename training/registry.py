@@ -1,4 +1,4 @@
-"""The registry `models/`: one folder a version, and a small file that names the current one."""
+"""The registry `models/`: one folder a version, and small files, pointers, that each name one."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from service.errors import SeeFoodError, in_words
-from service.registry import current_version
+from service.registry import CURRENT, POINTERS, version_of
 
 METRICS = "metrics.json"
 HISTORY = "history.jsonl"
@@ -20,10 +20,10 @@ HISTORY = "history.jsonl"
 
 @dataclass(frozen=True)
 class Version:
-    """One version: its name, whether it is the current one, and what its metrics.json says."""
+    """One version: its name, the pointers that name it, and what its metrics.json says."""
 
     name: str
-    current: bool
+    pointers: tuple[str, ...]
     metrics: dict[str, Any]
 
 
@@ -68,46 +68,48 @@ def new_version(models: Path, name: str) -> Iterator[Path]:
             _sync(models)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
-    if not (models / "current").exists():
+    if not (models / CURRENT).exists():
         promote(models, name, "the first version")
 
 
-def promote(models: Path, name: str, why: str) -> None:
-    """Make a version the current one, and remember why; raises SeeFoodError where there is no such version."""
+def promote(models: Path, name: str, why: str, pointer: str = CURRENT) -> None:
+    """Have a pointer name a version, and remember why; raises SeeFoodError where there is no such version."""
     if name not in _names(models):
         raise SeeFoodError(f"There is no version {name} in {models}; `seefood models` lists them.")
-    _switch(models, name, {"action": "promote", "why": why})
+    _switch(models, pointer, name, {"action": "promote", "why": why})
 
 
-def rollback(models: Path) -> str:
-    """Make the version current that was so before the current one, and return its name; raises SeeFoodError."""
-    current = current_version(models)
+def rollback(models: Path, pointer: str = CURRENT) -> str:
+    """Have a pointer name the version that it named before, and return that; raises SeeFoodError."""
+    now = version_of(models, pointer)
     stack: list[str] = []
-    for entry in _happened(_history(models), current):
+    for entry in _happened(_history(models), pointer, now):
         stack = [*stack, entry["version"]] if entry["action"] == "promote" else stack[:-1]
-    if stack[-1:] != [current] or len(stack) < 2 or stack[-2] not in _names(models):
-        raise SeeFoodError(
-            f"{models / HISTORY} knows no version that was current before {current}; promote one by name."
-        )
-    _switch(models, stack[-2], {"action": "rollback", "why": f"back from {current}"})
+    if stack[-1:] != [now] or len(stack) < 2 or stack[-2] not in _names(models):
+        raise SeeFoodError(f"{models / HISTORY} knows no version that was {pointer} before {now}; promote one by name.")
+    _switch(models, pointer, stack[-2], {"action": "rollback", "why": f"back from {now}"})
     return stack[-2]
 
 
-def _happened(entries: list[dict[str, str]], current: str) -> list[dict[str, str]]:
-    """Leave out what was written down, but never came to be because of a crash."""
-    then = [*(entry.get("before") for entry in entries[1:]), current]
-    return [entry for entry, now in zip(entries, then, strict=False) if now in (None, entry["version"])]
+def _happened(history: list[dict[str, str]], pointer: str, now: str) -> list[dict[str, str]]:
+    """Return a pointer's entries without those that were written down, but never came to be because of a crash."""
+    entries = [entry for entry in history if entry.get("pointer", CURRENT) == pointer]
+    then = [*(entry.get("before") for entry in entries[1:]), now]
+    return [entry for entry, named in zip(entries, then, strict=False) if named in (None, entry["version"])]
 
 
 def versions(models: Path) -> list[Version]:
     """List the versions of a registry, oldest first; raises SeeFoodError where one can't be read."""
-    current = _current(models)
-    return [Version(name, name == current, _metrics(models / name / METRICS)) for name in _names(models)]
+    named = {pointer: _named(models, pointer) for pointer in POINTERS}
+    return [
+        Version(name, tuple(each for each in POINTERS if named[each] == name), _metrics(models / name / METRICS))
+        for name in _names(models)
+    ]
 
 
-def _current(models: Path) -> str:
+def _named(models: Path, pointer: str) -> str:
     try:
-        return current_version(models)
+        return version_of(models, pointer)
     except SeeFoodError:
         return ""
 
@@ -128,13 +130,14 @@ def _metrics(path: Path) -> dict[str, Any]:
     return metrics
 
 
-def _switch(models: Path, name: str, entry: dict[str, str]) -> None:
-    """Write the history and then the current version: what fails before the last step has changed nothing served."""
+def _switch(models: Path, pointer: str, name: str, entry: dict[str, str]) -> None:
+    """Write the history and then the pointer: what fails before the last step has changed nothing served."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    entries = [*_history(models), {"time": now, "version": name, "before": _current(models), **entry}]
+    about = {"time": now, "version": name, "pointer": pointer, "before": _named(models, pointer)}
+    entries = [*_history(models), {**about, **entry}]
     with writing_to(models):
         _replace(models / HISTORY, "".join(json.dumps(entry) + "\n" for entry in entries))
-        _replace(models / "current", f"{name}\n")
+        _replace(models / pointer, f"{name}\n")
 
 
 def _replace(path: Path, text: str) -> None:

@@ -19,7 +19,7 @@ def slices(photos: Photos) -> dict[str, dict[str, Indices]]:
     """Sort photos by where they come from and by what kind they are.
 
     Source is what a MANIFEST.csv (columns `path`, from its own folder, and `source`) in the evaluated folder or up to
-    four above it says. Kind is the first subfolder below the class folder, else what stands before the last `-` of the
+    four above it says. Kind is the first subfolder below the class folder, else what stands before the first `-` of the
     file's name: `apple_pie` for `apple_pie-12345.jpg`. A damaged manifest is said in a warning, and not used.
 
     Returns:
@@ -48,7 +48,7 @@ def _class_folder(path: Path, label: str) -> Path:
 def _kind(below: Path) -> str | None:
     if len(below.parts) > 1:
         return below.parts[0]
-    kind, dash, _ = below.stem.rpartition("-")
+    kind, dash, _ = below.stem.partition("-")
     return kind if dash else None
 
 

@@ -1,4 +1,4 @@
-"""The versions of a registry as a table: which is served, what each is made of, and what it measured."""
+"""The versions of a registry as a table: which pointers name each, what it is made of, and what it measured."""
 
 import json
 import re
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from service.errors import SeeFoodError
+from service.registry import CURRENT
 from training.registry import HISTORY, Version
 from training.tables import Row, aligned
 
@@ -26,10 +27,10 @@ def _table(models: Path, versions: list[Version], intervals: bool) -> str:
         measured = version.metrics["validation"]
         rows.append(
             (
-                f"{'*' if version.current else ' '} {version.name}",
+                f"{'*' if CURRENT in version.pointers else ' '} {version.name}",
                 _backbone(models / version.name),
                 *(_figure(measured[name], intervals) for name in _FIGURES),
-                "current" if version.current else "former" if version.name in promoted else "candidate",
+                ", ".join(version.pointers) or ("former" if version.name in promoted else "candidate"),
             )
         )
     if not any(row[1] for row in rows[1:]):
@@ -54,7 +55,7 @@ def _backbone(version: Path) -> str:
 
 
 def _promoted(models: Path) -> set[str]:
-    """Return the versions that have been current at some time."""
+    """Return the versions that a pointer has named at some time."""
     try:
         lines = (models / HISTORY).read_text(encoding="utf-8").splitlines()
         entries: list[dict[str, Any]] = [json.loads(line) for line in lines]

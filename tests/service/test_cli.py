@@ -168,6 +168,7 @@ def test_an_address_in_use_is_a_sentence(tiny_models: Path) -> None:
         ),
         ({"SEEFOOD_MODELS": "/nowhere"}, "/nowhere names no current model"),
         ({"SEEFOOD_MODEL": "v0"}, "There is no model file"),
+        ({"SEEFOOD_MODEL": "phone", "SEEFOOD_MODELS": "/nowhere"}, "/nowhere names no phone model; name one with"),
         ({"SEEFOOD_MODEL": "pyproject.toml.onnx"}, "There is no model file pyproject.toml.onnx"),
         ({"SEEFOOD_DEVICE": "cuda"}, "The device cuda can't be used"),
     ],

@@ -106,12 +106,14 @@ def test_a_stop_waits_for_photos_and_not_for_idle_connections(models: Path) -> N
         assert time.monotonic() - started < 10
 
 
-def test_a_promoted_model_takes_over_on_hup_and_no_request_fails(models: Path) -> None:
-    with serving(models, SEEFOOD_WORKERS="2") as server:
+@pytest.mark.parametrize("pointer", ["current", "phone"])
+def test_a_promoted_model_takes_over_on_hup_and_no_request_fails(models: Path, pointer: str) -> None:
+    (models / pointer).write_text("tiny\n")
+    with serving(models, SEEFOOD_WORKERS="2", SEEFOOD_MODEL="" if pointer == "current" else pointer) as server:
         with asking(server.port, RED) as load:
             time.sleep(0.5)
             for version in ("new", "tiny", "new"):
-                (models / "current").write_text(f"{version}\n")
+                (models / pointer).write_text(f"{version}\n")
                 server.process.send_signal(signal.SIGHUP)
                 until(lambda: all(_version(server) == version for _ in range(8)))  # noqa: B023 - called at once
             time.sleep(0.5)
@@ -154,6 +156,17 @@ def test_a_killed_worker_costs_its_own_requests_alone(models: Path) -> None:
             time.sleep(0.5)
         assert len(load.failures) <= 4, "no more than each client had in flight"
         assert set(load.statuses) == {200}
+
+
+@pytest.mark.parametrize("pointer", ["current", "phone"])
+def test_a_worker_that_starts_later_serves_what_the_others_do(models: Path, pointer: str) -> None:
+    (models / pointer).write_text("tiny\n")
+    with serving(models, SEEFOOD_WORKERS="1", SEEFOOD_MODEL="" if pointer == "current" else pointer) as server:
+        (models / pointer).write_text("new\n")
+        (worker,) = server.workers()
+        os.kill(worker, signal.SIGKILL)
+        until(lambda: len(server.workers()) == 1 and worker not in server.workers())
+        assert _version(server) == "tiny", "no SIGHUP has asked for another"
 
 
 def test_more_than_can_be_answered_is_refused_and_health_still_known(models: Path) -> None:

@@ -49,6 +49,8 @@ Path.write_text = torn
 sys.addaudithook(watch)
 if action == "promote":
     registry.promote(models, "2", "better")
+elif action == "phone":
+    registry.promote(models, "2", "smaller", "phone")
 elif action == "rollback":
     registry.rollback(models)
 else:
@@ -81,7 +83,7 @@ def _die(step: int, models: Path, action: str) -> subprocess.CompletedProcess[st
 def steps(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
     """Return how many places there are to die at, by action."""
     counted = {}
-    for action in ("promote", "rollback", "add"):
+    for action in ("promote", "phone", "rollback", "add"):
         whole = _die(PLENTY, _registry(tmp_path_factory.mktemp(action) / "models", action), action)
         assert whole.returncode == 0, whole.stderr
         counted[action] = PLENTY - int(whole.stdout)
@@ -106,6 +108,22 @@ def test_a_killed_process_leaves_a_registry_that_serves(action: str, steps: dict
         assert all(json.loads(line) for line in (models / HISTORY).read_text().splitlines())
         _life_goes_on(models, current)
     assert seen == ({"1"} if action == "add" else {"1", "2"})
+
+
+@pytest.mark.slow
+def test_a_killed_promotion_of_the_other_pointer_leaves_this_one(steps: dict[str, int], tmp_path: Path) -> None:
+    seen = set()
+    for step in range(steps["phone"]):
+        models = _registry(tmp_path / f"{step}", "phone")
+        assert _die(step, models, "phone").returncode == -signal.SIGKILL
+        phone = [version.name for version in versions(models) if "phone" in version.pointers]
+        seen.add(tuple(phone))
+        assert phone in ([], ["2"])
+        _life_goes_on(models, "1")
+        promote(models, "1", "smaller still", "phone")
+        if phone:
+            assert rollback(models, "phone") == "2"
+    assert seen == {(), ("2",)}
 
 
 @pytest.mark.slow

@@ -15,8 +15,9 @@ from PIL import Image
 from service.cli import main
 from service.errors import SeeFoodError
 from service.model import open_model
+from tests.conftest import ROOT
 from tests.fixtures.drawing import encode
-from tests.fixtures.tiny_model import METADATA, write_tiny_model
+from tests.fixtures.tiny_model import METADATA, write_tiny_model, write_tiny_registry
 from training.evaluate import calibration_error, evaluate, measure, slice_tables
 
 
@@ -43,6 +44,14 @@ def test_metrics_by_hand() -> None:
 def test_a_share_has_wilsons_interval() -> None:
     metric = measure(np.zeros(100), np.zeros(100), 0.5)["false_positive_rate"]
     assert (metric.value, metric.low, round(metric.high, 4)) == (0, 0, 0.037)
+
+
+def test_the_page_about_strangers_has_the_intervals_right() -> None:
+    page = (ROOT / "docs" / "strangers.md").read_text(encoding="utf-8")
+    none = {n: measure(np.zeros(n), np.zeros(n), 0.5)["false_positive_rate"] for n in (50, 380, 381)}
+    assert f"0 of 50 is {none[50]}" in page
+    assert none[381].high <= 0.01 < none[380].high
+    assert "two sides, is wider, and needs 381" in page
 
 
 def test_calibrated_probabilities_have_no_calibration_error() -> None:
@@ -152,6 +161,55 @@ def test_the_command_prints_slices(tiny_models: Path, kinds: Path) -> None:
     as_json = json.loads(_evaluate(tiny_models, kinds, "--json").stdout)
     assert list(as_json["slices"]["kind"]) == ["raw", "grilled"]
     assert as_json["version"] == "tiny"
+
+
+def test_slices_alone_have_a_row_a_kind_the_worst_first(tiny_models: Path, kinds: Path) -> None:
+    _paint(kinds, {f"not_hotdog/face-{i}.png": "red" if i < 6 else "blue" for i in range(10)})
+    result = _evaluate(tiny_models, kinds, "--slices")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.splitlines() == [
+        "KIND     PHOTOS  CALLED HOTDOG          RECALL",
+        "face         10  0.600 (0.313 - 0.832)  -",
+        "raw          10  -                      0.500 (0.237 - 0.763)",
+        "grilled      10  -                      0.900 (0.596 - 0.982)",
+        "(all)        42  0.273 (0.132 - 0.482)  0.700 (0.481 - 0.855)",
+    ]
+
+
+def test_slices_of_several_folders_name_them(tiny_models: Path, kinds: Path, tmp_path: Path) -> None:
+    faces = tmp_path / "faces"
+    _paint(faces, {f"not_hotdog/{i}.png": "red" if i < 6 else "blue" for i in range(10)})
+    result = _evaluate(tiny_models, kinds, faces, "--slices")
+    assert [(line.split()[0], line.split()[-1]) for line in result.stdout.splitlines()] == [
+        ("KIND", "FOLDER"),
+        ("raw", str(kinds)),
+        ("grilled", str(kinds)),
+        ("(all)", str(kinds)),
+        ("(all)", str(faces)),
+    ]
+    whole = _evaluate(tiny_models, kinds, faces).stdout
+    assert [whole.count(f"photos of {folder}\n") for folder in (kinds, faces)] == [1, 1]
+    as_json = json.loads(_evaluate(tiny_models, kinds, faces, "--json").stdout)
+    assert as_json["folders"][str(faces)]["false_positive_rate"]["value"] == pytest.approx(0.6)
+    assert as_json["version"] == "tiny"
+
+
+def test_sources_are_a_table_of_their_own(tiny_models: Path, kinds: Path) -> None:
+    rows = [f"hotdog/grilled-{i}.png,{'phone' if i % 2 else 'web'}" for i in range(10)]
+    rows += [f"not_hotdog/{i}.png,phone" for i in range(12)]
+    (kinds / "MANIFEST.csv").write_text("\n".join(["path,source", *rows]) + "\n")
+    kind, source = _evaluate(tiny_models, kinds, "--slices").stdout.split("\n\n")
+    assert kind.startswith("KIND ")
+    assert source.split()[0] == "SOURCE"
+    assert source.splitlines()[1].split()[:2] == ["phone", "17"]
+
+
+def test_the_phone_version_is_evaluated(kinds: Path, tmp_path: Path) -> None:
+    models = write_tiny_registry(tmp_path / "registry")
+    write_tiny_model(models / "small" / "model.int8.onnx", replace(METADATA, version="small").to_properties())
+    (models / "phone").write_text("small\n")
+    for pointer, version in (("phone", "small"), ("current", "tiny")):
+        assert json.loads(_evaluate(models, kinds, "--model", pointer, "--json").stdout)["version"] == version
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from service.errors import SeeFoodError
-from service.registry import current_version, find_model
+from service.registry import current_version, find_model, version_of
 from training.registry import HISTORY, METRICS, check_writable, new_version, promote, rollback, versions
 
 FIGURES = '{"validation": {"accuracy": {"value": 0.9}, "roc_auc": {"value": 0.95}}}'
@@ -21,7 +21,7 @@ def _add(models: Path, name: str) -> None:
 def test_the_first_version_is_current_and_later_ones_wait(tmp_path: Path) -> None:
     _add(tmp_path, "1")
     _add(tmp_path, "2")
-    assert [(version.name, version.current) for version in versions(tmp_path)] == [("1", True), ("2", False)]
+    assert [(version.name, version.pointers) for version in versions(tmp_path)] == [("1", ("current",)), ("2", ())]
     promote(tmp_path, "2", "better")
     assert current_version(tmp_path) == "2"
     assert {path.name for path in tmp_path.iterdir()} == {"1", "2", "current", HISTORY}
@@ -40,6 +40,51 @@ def test_rollback_goes_back_step_by_step(tmp_path: Path) -> None:
         rollback(tmp_path)
     history = [json.loads(line) for line in (tmp_path / HISTORY).read_text().splitlines()]
     assert [entry["why"] for entry in history][-2:] == ["better after all", "back from 3"]
+
+
+def test_the_pointers_move_and_go_back_apart(tmp_path: Path) -> None:
+    for name in ("1", "2", "3"):
+        _add(tmp_path, name)
+    promote(tmp_path, "1", "small", "phone")
+    assert [version.pointers for version in versions(tmp_path)] == [("current", "phone"), (), ()]
+    promote(tmp_path, "2", "smaller", "phone")
+    promote(tmp_path, "3", "better")
+    promote(tmp_path, "3", "smaller still", "phone")
+    assert (rollback(tmp_path, "phone"), current_version(tmp_path)) == ("2", "3")
+    assert (rollback(tmp_path), version_of(tmp_path, "phone")) == ("1", "2")
+    assert rollback(tmp_path, "phone") == "1"
+    with pytest.raises(SeeFoodError, match="knows no version that was phone before 1; promote one by name"):
+        rollback(tmp_path, "phone")
+    history = [json.loads(line) for line in (tmp_path / HISTORY).read_text().splitlines()]
+    assert [entry["pointer"] for entry in history if entry["action"] == "rollback"] == ["phone", "current", "phone"]
+    assert history[1]["before"] == ""
+
+
+def test_a_history_from_before_the_second_pointer_is_of_the_current_one(tmp_path: Path) -> None:
+    for name in ("1", "2"):
+        _add(tmp_path, name)
+    promote(tmp_path, "2", "better")
+    path = tmp_path / HISTORY
+    entries = [json.loads(line) for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps({k: v for k, v in e.items() if k != "pointer"}) + "\n" for e in entries))
+    promote(tmp_path, "2", "small", "phone")
+    assert (rollback(tmp_path), version_of(tmp_path, "phone")) == ("1", "2")
+
+
+def test_a_pointer_is_found_by_its_name(tmp_path: Path) -> None:
+    for name in ("1", "2"):
+        with new_version(tmp_path, name) as draft:
+            (draft / METRICS).write_text(FIGURES)
+            (draft / "model.onnx").touch()
+    sentence = f"{tmp_path} names no phone model; name one with seefood models promote VERSION --as phone."
+    for attempt in (lambda: find_model(tmp_path, "phone", "float32"), lambda: rollback(tmp_path, "phone")):
+        with pytest.raises(SeeFoodError) as caught:
+            attempt()
+        assert str(caught.value) == sentence
+    promote(tmp_path, "2", "small", "phone")
+    assert find_model(tmp_path, "phone", "float32") == tmp_path / "2" / "model.onnx"
+    assert find_model(tmp_path, "current", "float32") == find_model(tmp_path, "", "float32")
+    assert find_model(tmp_path, "", "float32") == tmp_path / "1" / "model.onnx"
 
 
 def test_a_crash_before_the_switch_leaves_the_old_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,6 +156,18 @@ def test_a_promotion_that_never_came_is_not_rolled_back_to(tmp_path: Path, monke
     assert rollback(tmp_path) == "1"
 
 
+def test_a_first_promotion_that_never_came_leaves_no_pointer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("1", "2"):
+        _add(tmp_path, name)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("training.registry._replace", _only_history)
+        promote(tmp_path, "1", "small", "phone")
+    promote(tmp_path, "2", "smaller", "phone")
+    with pytest.raises(SeeFoodError, match="knows no version that was phone before 2"):
+        rollback(tmp_path, "phone")
+    assert current_version(tmp_path) == "1"
+
+
 def _only_history(path: Path, text: str) -> None:
     if path.name != HISTORY:
         raise KeyboardInterrupt
@@ -121,7 +178,7 @@ def test_the_current_version_may_be_gone(tmp_path: Path) -> None:
     _add(tmp_path, "1")
     _add(tmp_path, "2")
     shutil.rmtree(tmp_path / "1")
-    assert [(version.name, version.current) for version in versions(tmp_path)] == [("2", False)]
+    assert [(version.name, version.pointers) for version in versions(tmp_path)] == [("2", ())]
     with pytest.raises(SeeFoodError, match=r"There is no model file .*/1/model\.onnx; `seefood models` lists"):
         find_model(tmp_path, "", "float32")
     _add(tmp_path, "3")

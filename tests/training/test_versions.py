@@ -58,6 +58,13 @@ def test_a_version_that_came_back_is_current(models: Path) -> None:
     assert [line.split()[-1] for line in _lines(models, 60)[1:]] == ["current", "former", "candidate"]
 
 
+def test_both_pointers_are_shown(models: Path) -> None:
+    (models / "phone").write_text("3\n")
+    assert [line.split()[-1] for line in _lines(models, 60)[1:]] == ["former", "current", "phone"]
+    (models / "phone").write_text("2\n")
+    assert _lines(models, 60)[2] == "* 2        densenet121  0.942     0.985    current, phone"
+
+
 def _list(models: Path, *arguments: str, columns: int = 100) -> Result:
     environment = {"SEEFOOD_MODELS": str(models), "COLUMNS": str(columns)}
     return CliRunner().invoke(main, ["models", *arguments], env=environment)
