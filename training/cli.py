@@ -60,6 +60,11 @@ from training.versions import tabulate
 )
 @click.option("--freeze", metavar="STAGE", help="Last pretrained stage that stays as it is, as layer2 of a ResNet.")
 @click.option("--aim", default="accuracy", show_default=True, help="Of the threshold; or precision=0.99, recall=0.95.")
+@click.option(
+    "--prevalence",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Share of positives that users will show, for calibration and threshold.  [default: that of the photos]",
+)
 @click.option("--seed", default=SEED, show_default=True, type=click.IntRange(0, 2**32 - 1), help="Of all randomness.")
 @click.option(
     "--seeds",

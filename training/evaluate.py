@@ -174,11 +174,12 @@ def measure(targets: Array, probabilities: Array, threshold: float) -> dict[str,
     return metrics
 
 
-def calibration_error(targets: Array, probabilities: Array) -> float:
+def calibration_error(targets: Array, probabilities: Array, weights: Array | None = None) -> float:
     """Return the expected calibration error in [0, 1], over ten equal bins of P(positive) (arXiv:1706.04599)."""
+    weights = np.ones(len(targets)) if weights is None else weights
     bins = np.minimum((probabilities * _BINS).astype(int), _BINS - 1)
-    gaps = np.bincount(bins, targets - probabilities, _BINS)
-    return float(np.abs(gaps).sum() / len(targets))
+    gaps = np.bincount(bins, weights * (targets - probabilities), _BINS)
+    return float(np.abs(gaps).sum() / weights.sum())
 
 
 def _by_slice(photos: Photos, probabilities: Array, threshold: float) -> tuple[Slice, ...]:

@@ -34,13 +34,13 @@ class GateError(SeeFoodError):
 
 
 def export_float32(network: Classifier, path: Path) -> None:
-    """Write the network as one ONNX file: uint8 [N, S, S, 3] `pixels` in, `probability` and `heatmap` out."""
+    """Write the network as one ONNX file: uint8 [N, S, S, 3] `pixels` in, and what its `forward` returns out."""
     network = network.eval().to("cpu", torch.float32)
     program = torch.onnx.export(
         network,
         (torch.zeros(2, network.size, network.size, 3, dtype=torch.uint8),),
         input_names=["pixels"],
-        output_names=["probability", "heatmap"],
+        output_names=["probability", "heatmap", "familiarity"],
         dynamic_shapes={"pixels": {0: torch.export.Dim("N")}},
         dynamo=True,
         verbose=False,

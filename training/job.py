@@ -54,6 +54,7 @@ class Job:
         drop_suspects: whether to fit without the photos that look mislabelled.
         recipe: how to fit.
         aim: what the threshold is for.
+        prevalence: the share of positive photos among those that users will show, as `calibrate` takes it.
         seed: of the split and of everything random in the first fit, in [0, 2^32).
         fits: how often to fit, each time with the next seed; the best on the validation photos is kept.
         resume: a run that was interrupted, to go on with; None: a new one.
@@ -71,6 +72,7 @@ class Job:
     drop_suspects: bool = False
     recipe: Recipe = field(default_factory=Recipe)
     aim: Aim = Aim("accuracy")
+    prevalence: float | None = None
     seed: int = SEED
     fits: int = 1
     resume: str | None = None

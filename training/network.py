@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from service.errors import SeeFoodError
 from training.backbones import Body, backbone, build_body, in_classifier
+from training.familiarity import AXES, Array
 
 
 class Classifier(nn.Module):
@@ -23,6 +24,9 @@ class Classifier(nn.Module):
     mean: Tensor
     std: Tensor
     temperature: Tensor
+    usual: Tensor
+    axes: Tensor
+    deviation: Tensor
 
     def __init__(self, name: str, body: Body) -> None:
         super().__init__()
@@ -38,6 +42,21 @@ class Classifier(nn.Module):
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1) * 255)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1) * 255)
         self.register_buffer("temperature", torch.ones(()))
+        self.register_buffer("usual", torch.zeros(body.channels))
+        self.register_buffer("axes", torch.zeros(body.channels, AXES))
+        self.register_buffer("deviation", torch.ones(()))
+
+    def calibrate(self, temperature: float, bias: float) -> None:
+        """Make probability = sigmoid(logit / temperature + bias) of the logit so far, with the bias in the head's."""
+        with torch.no_grad():
+            self.temperature.fill_(temperature)
+            self.head.bias.add_(bias * temperature)  # type: ignore[union-attr,operator]
+
+    def remember(self, usual: Array, axes: Array, deviation: float) -> None:
+        """Take what `familiarity.fit_gaussian` found of the training photos' features."""
+        self.usual.copy_(torch.from_numpy(usual))
+        self.axes.copy_(torch.from_numpy(axes))
+        self.deviation.fill_(deviation)
 
     def freeze(self, last: str) -> None:
         """Keep the stages up to this one as they are, batch norms included; call it after each `train()`.
@@ -75,10 +94,25 @@ class Classifier(nn.Module):
         evidence: Tensor = self.head(self.features(self.images(pixels))).squeeze(1)
         return evidence.float()
 
-    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Map uint8 [N, S, S, 3] RGB pixels to probability, float32 [N] in [0, 1], and heatmap, float32 [N, h, w]."""
-        heatmap = self.heatmap(pixels)
-        return torch.sigmoid(heatmap.mean((1, 2)) / self.temperature), heatmap
+    def familiarity(self, features: Tensor) -> Tensor:
+        """Map pooled features, float32 [N, channels], to minus their distance from the training photos', float32 [N].
+
+        The distance is in standard deviations of a feature, so that about -1 is usual; see `familiarity.fit_gaussian`.
+        """
+        apart = features - self.usual
+        squared = (apart**2).sum(1) - ((apart @ self.axes) ** 2).sum(1)
+        return -torch.sqrt(torch.clamp(squared, min=0) / features.shape[1]) / self.deviation
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Map uint8 [N, S, S, 3] RGB pixels to the outputs of the ONNX file.
+
+        Returns:
+            Probability, float32 [N] in [0, 1]; heatmap, float32 [N, h, w]; familiarity, float32 [N].
+        """
+        maps = self.features(self.images(pixels))
+        heatmap = self.head(maps).squeeze(1).float()
+        probability = torch.sigmoid(heatmap.mean((1, 2)) / self.temperature)
+        return probability, heatmap, self.familiarity(maps.mean((2, 3)).float())
 
 
 def build(weights: str, name: str = "resnet18") -> tuple[Classifier, list[str]]:

@@ -12,9 +12,10 @@ from service.errors import SeeFoodError
 from service.metadata import Metadata
 from service.photo import RESIZE_POLICY
 from training import folders, network, ranks, registry
-from training.calibrate import Array, calibrate
+from training.calibrate import Array, calibrate, weigh
 from training.dataset import validation_loader
 from training.evaluate import Evaluation, calibration_error
+from training.familiarity import fit_gaussian, level
 from training.fit import Best, Interrupted, fit, keep_memory
 from training.folders import Photos
 from training.job import Job
@@ -99,9 +100,12 @@ def _fit_one(
         return None
     classifier.eval()
     validation = validation.take(range(min(len(validation), GATE_PHOTOS)))
-    logits = _logits(classifier, validation)
-    calibration = calibrate(logits, validation.targets, job.aim)
-    classifier.temperature.fill_(calibration.temperature)
+    logits, features = _pooled(classifier, validation)
+    calibration = calibrate(logits, validation.targets, job.aim, job.prevalence)
+    classifier.calibrate(calibration.temperature, calibration.bias)
+    classifier.remember(*fit_gaussian(_pooled(classifier, training.take(range(min(len(training), GATE_PHOTOS))))[1]))
+    with torch.inference_mode():
+        familiarity = classifier.familiarity(torch.from_numpy(features)).numpy()
     metadata = Metadata(
         name=training.positive,
         version=version,
@@ -116,11 +120,20 @@ def _fit_one(
         photos_digest=training.plus(prepared.validation).digest(),
         metrics={},
         created=created.isoformat(timespec="seconds"),
+        familiarity_level=round(level(familiarity), 4),
     )
-    before, after = (calibration_error(validation.targets, expit(logits / by)) for by in (1, calibration.temperature))
+    weights = weigh(validation.targets, job.prevalence)
+    before, after = (
+        calibration_error(validation.targets, answers, weights)
+        for answers in (expit(logits), expit(logits / calibration.temperature + calibration.bias))
+    )
     done = steps(job, prepared, _modules(absent), best.epoch, job.seed + number) | {
-        "calibration": f"temperature {calibration.temperature:.3f}, which takes the calibration error on the "
-        f"validation photos from {before:.3f} to {after:.3f}",
+        "calibration": f"temperature {calibration.temperature:.3f} and bias {calibration.bias:+.3f}, which take the "
+        f"calibration error on the validation photos from {before:.3f} to {after:.3f}",
+        "mix": f"validation photos weighed so that {job.prevalence:.0%} are {training.positive}, for calibration and "
+        "threshold"
+        if job.prevalence
+        else "the validation photos' own, for calibration and threshold",
         "threshold": f"{calibration.threshold}, for the aim {job.aim}",
     }
     fitted = Fitted(
@@ -146,11 +159,12 @@ def _modules(tensors: list[str]) -> list[str]:
     return list(dict.fromkeys(name.rpartition(".")[0] for name in tensors))
 
 
-def _logits(classifier: Classifier, photos: Photos) -> Array:
-    """Return float32 [N] logits before temperature."""
+def _pooled(classifier: Classifier, photos: Photos) -> tuple[Array, Array]:
+    """Return logits before temperature, float32 [N], and pooled features, float32 [N, channels]."""
     with torch.inference_mode():
         loader = validation_loader(photos, classifier.size)
-        return torch.cat([classifier.heatmap(pixels).mean((1, 2)) for pixels, _ in loader]).numpy()
+        features = torch.cat([classifier.pooled(pixels) for pixels, _ in loader])
+        return classifier.head(features[:, :, None, None]).flatten().numpy(), features.numpy()
 
 
 def _silent(_: str) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import onnx
 import pytest
+import timm
 import torch
 import torchvision
 
@@ -11,22 +12,27 @@ from service.model import Model
 from service.registry import FILES, current_version
 from tests.fixtures.drawing import draw, draw_folder, encode
 from tests.fixtures.server import serving
-from training.backbones import BACKBONES
+from training.backbones import BACKBONES, backbone
 from training.folders import scan
 from training.job import BACKBONE_NAMES, Job
 from training.publish import read_photos
 from training.recipe import Recipe
 from training.train import train
 
+LITE = "timm/tf_efficientnet_lite0"
+
 
 def _weights(name: str, folder: Path, path: Path) -> str:
     """Save random weights whose batch norms have seen the drawings, as pretrained ones have seen photos."""
     torch.manual_seed(0)
-    network = torchvision.models.get_model(name, weights=None, **BACKBONES[name].options)
+    if name.startswith("timm/"):
+        network = timm.create_model(name.removeprefix("timm/"))
+    else:
+        network = torchvision.models.get_model(name, weights=None, **BACKBONES[name].options)
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = None  # a plain average
-    pixels = read_photos(scan(folder).take(range(0, 80, 10)), BACKBONES[name].size)
+    pixels = read_photos(scan(folder).take(range(0, 80, 10)), backbone(name).size)
     with torch.inference_mode():
         network.train()((torch.from_numpy(pixels).permute(0, 3, 1, 2) - 127.5) / 60)
     torch.save(network.state_dict(), path)
@@ -38,7 +44,7 @@ def test_the_command_line_knows_every_backbone() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", [*BACKBONES, LITE])
 def test_a_backbone_is_trained_and_served(name: str, tmp_path: Path) -> None:
     models, folder = tmp_path / "models", tmp_path / "photos"
     draw_folder(folder / "train", each=40)

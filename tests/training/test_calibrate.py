@@ -37,6 +37,17 @@ def test_the_threshold_moves_with_a_shift() -> None:
     assert found.uncertain_low < found.threshold < found.uncertain_high
 
 
+def test_another_mix_of_photos_moves_the_bias_alone() -> None:
+    """Three in four of these photos are positive; where one in ten is, the same logits mean less."""
+    random = np.random.default_rng(3)
+    targets = (random.random(40_000) < 0.75).astype(np.float32)
+    logits = (random.normal(0, 1, 40_000) + np.where(targets == 1, 1, -1)).astype(np.float32)  # true: 2 x + log(3)
+    found = calibrate(logits, targets, ACCURACY, prevalence=0.1)
+    assert found.temperature == pytest.approx(0.5, rel=0.05)
+    assert found.bias == pytest.approx(np.log(1 / 9), abs=0.1)
+    assert calibrate(logits, targets, ACCURACY).bias == 0
+
+
 def test_a_best_threshold_that_is_only_noise_is_not_followed() -> None:
     """Of 400 photos, two more are right at 0.3 than at a half: less than a standard error."""
     targets = np.repeat([0, 1], 200).astype(np.float32)

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import log_expit
+from torch.nn.functional import avg_pool2d
 
 from service.errors import SeeFoodError
 from service.model import Floats, open_model
@@ -23,7 +24,7 @@ from tests.conftest import ROOT
 from tests.fixtures.drawing import draw_folder
 from training.backbones import BACKBONES
 from training.check import check
-from training.dataset import Shuffled, TrainingSet
+from training.dataset import Shuffled, TrainingSet, augmented, training_loader
 from training.fit import fit
 from training.folders import Photos, scan, split
 from training.job import SEED
@@ -34,6 +35,7 @@ from training.recipe import Recipe
 
 EPOCHS = 3
 SIZES = (64, 64, 96)
+VIEWS = (7, 6, 5)
 TOGETHER = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 
 
@@ -138,37 +140,75 @@ def test_two_processes_come_to_what_one_does(photos: Path, tmp_path: Path) -> No
 
 
 def test_an_epoch_follows_from_its_seed_and_number_alone() -> None:
-    one, again, other = Shuffled(50, 8, 3, SIZES), Shuffled(50, 8, 3, SIZES), Shuffled(50, 8, 4, SIZES)
+    one, again, other = (Shuffled(50, 8, seed, SIZES, VIEWS) for seed in (3, 3, 4))
     one.set_epoch(2)
     again.set_epoch(2)
     other.set_epoch(2)
     assert list(one) == list(again) != list(other)
     assert len(list(one)) == len(one) == 48
     assert len({position for position, _, _ in one}) == 48
-    assert {size for _, _, size in one} == {96}
+    assert {(view, size) for _, view, size in one} == {(5, 96)}
     again.set_epoch(1)
     assert list(one) != list(again)
 
 
 def test_two_processes_see_the_batches_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    alone = list(Shuffled(50, 8, 3, SIZES))
+    alone = list(Shuffled(50, 8, 3, SIZES, VIEWS))
     monkeypatch.setenv("WORLD_SIZE", "2")
     parts = []
     for rank in ("0", "1"):
         monkeypatch.setenv("RANK", rank)
-        parts.append(list(Shuffled(50, 8, 3, SIZES)))
+        parts.append(list(Shuffled(50, 8, 3, SIZES, VIEWS)))
     for batch in range(6):
         together = {item for part in parts for item in part[4 * batch : 4 * batch + 4]}
         assert together == set(alone[8 * batch : 8 * batch + 8])
 
 
-def test_an_augmented_photo_follows_from_its_seed(photos: Path) -> None:
+def test_an_augmented_photo_follows_from_its_content_and_view(photos: Path) -> None:
     found = scan(photos)
-    augmented = TrainingSet(found, torch.from_numpy(found.targets), "trivial")
+    augmented = TrainingSet(found, torch.from_numpy(found.targets)[None], "trivial")
     state = torch.get_rng_state()
     assert torch.equal(augmented[3, 7, 64][0], augmented[3, 7, 64][0])
     assert not torch.equal(augmented[3, 7, 64][0], augmented[3, 8, 64][0])
+    elsewhere = found.take([5, 3])
+    moved = TrainingSet(elsewhere, torch.from_numpy(elsewhere.targets)[None], "trivial")
+    assert torch.equal(augmented[3, 7, 64][0], moved[1, 7, 64][0])
     assert torch.equal(torch.get_rng_state(), state), "nothing else that is random is disturbed"
+
+
+def test_a_view_of_two_sizes_is_the_same_crop(photos: Path) -> None:
+    content = scan(photos).paths[0].read_bytes()
+    large, small = (augmented(content, 2, "crop", 96, size).permute(2, 0, 1).float() for size in (96, 48))
+    assert (avg_pool2d(large, 2) - small).abs().mean() < 2, "grey levels of 256"
+
+
+def test_the_targets_of_several_views_are_taken_in_turn(photos: Path) -> None:
+    found = scan(photos).take(range(8))
+    targets = torch.tensor([[0.25] * 8, [0.75] * 8])
+    recipe = Recipe(epochs=4, batch_size=8, train_size=32, last_size=32)
+    given = []
+    for epoch in range(4):
+        loader = training_loader(found, targets, recipe, "resnet18", 0, epoch, 48)
+        given.append(next(iter(loader)))
+    assert [float(target[0]) for _, target in given] == [0.25, 0.75, 0.25, 0.75]
+    orders = [pixels.float().mean((1, 2, 3)).sort().values for pixels, _ in given]
+    assert torch.equal(orders[0], orders[2]), "the same crops, whatever the order"
+    assert not torch.equal(orders[0], orders[1])
+
+
+def test_frozen_stages_stay_as_they_are(photos: Path, tmp_path: Path) -> None:
+    found = scan(photos).take(range(0, 80, 5))
+    network, absent = build("none")
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    recipe = Recipe(epochs=1, batch_size=8, train_size=32, last_size=32, frozen="layer3", averaged_epochs=0)
+    fit(network, absent, found, torch.from_numpy(found.targets)[None], found, tmp_path, recipe, 0, print)
+    changed = {name for name, value in network.state_dict().items() if not torch.equal(before[name], value)}
+    assert {name.split(".")[1] for name in changed if name.startswith("features.")} == {"layer4"}
+
+
+def test_a_stage_that_is_not_there_is_a_sentence() -> None:
+    with pytest.raises(SeeFoodError, match=r"resnet18 can't be frozen at 'layer9'; name one of conv1, .*layer3\.$"):
+        build("none")[0].freeze("layer9")
 
 
 @pytest.mark.parametrize("name", BACKBONES)
@@ -198,7 +238,7 @@ def test_a_damaged_checkpoint_is_a_sentence(photos: Path, tmp_path: Path) -> Non
     found, (network, absent) = scan(photos), build("none")
     (tmp_path / "last.ckpt").write_bytes(b"PK\x03\x04 cut off")
     with pytest.raises(SeeFoodError, match=r"last\.ckpt is damaged; delete its folder and start again\.$"):
-        fit(network, absent, found, torch.from_numpy(found.targets), found, tmp_path, Recipe(), 0, print)
+        fit(network, absent, found, torch.from_numpy(found.targets)[None], found, tmp_path, Recipe(), 0, print)
 
 
 @pytest.mark.parametrize("steps", [*range(1, 30), 1000])

@@ -4,6 +4,7 @@ from pathlib import Path
 from urllib.error import URLError
 
 import pytest
+import timm
 import torch
 import torchvision
 from torch import Tensor, nn
@@ -33,7 +34,7 @@ def test_the_heatmaps_mean_is_the_logit_of_pooling_and_one_linear_unit() -> None
     network.eval()
     pixels = torch.randint(0, 256, (3, 224, 224, 3), dtype=torch.uint8)
     with torch.inference_mode():
-        probability, heatmap = network(pixels)
+        probability, heatmap, _ = network(pixels)
         pooled = network.features((pixels.permute(0, 3, 1, 2) - network.mean) / network.std).mean((2, 3))
         logit = nn.functional.linear(pooled, network.head.weight.flatten(1), network.head.bias).squeeze(1)
     assert heatmap.shape == (3, 7, 7)
@@ -163,6 +164,39 @@ def test_every_backbone_has_torchvisions_stages_and_its_own_size(name: str) -> N
     assert network.size == {"inception_v3": 299}.get(name, 224)
     assert network.size == official.crop_size[0] or name == "resnet50"  # whose second weights were cropped wider
     assert not any(tensor.startswith(("fc.", "classifier.")) for tensor in absent)
+
+
+@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "resnet18", "regnety_002", "convnext_atto", "densenet121"])
+def test_a_network_of_timm_is_a_row_of_stages_with_its_own_preprocessing(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    reference = timm.create_model(name).eval()
+    network, absent = build(_save(reference.state_dict(), tmp_path), f"timm/{name}")
+    assert absent == []
+    config = timm.get_pretrained_cfg(name)
+    assert config is not None
+    pixels = torch.randint(0, 256, (2, network.size, network.size, 3), dtype=torch.uint8)
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (config.mean, config.std))
+    with torch.inference_mode():
+        expected = reference.forward_features((pixels.permute(0, 3, 1, 2) / 255 - mean) / std).mean((2, 3))
+        torch.testing.assert_close(network.eval().pooled(pixels), expected, atol=1e-4, rtol=1e-4)
+    assert network.size == config.input_size[1]
+
+
+def test_what_partial_weights_of_timm_lack_is_fresh(tmp_path: Path) -> None:
+    state = timm.create_model("tf_efficientnet_lite0").state_dict()
+    kept = {name: value for name, value in state.items() if not name.startswith(("blocks.6.", "classifier."))}
+    network, absent = build(_save(kept, tmp_path), "timm/tf_efficientnet_lite0")
+    assert absent
+    assert all(name.startswith("blocks.6.") for name in absent)
+    fresh = fresh_parameters(network, absent)
+    assert {name for name, _ in network.named_parameters() if name.startswith("features.blocks6.")} <= fresh
+    assert not any(name.startswith("features.blocks5.") for name in fresh)
+
+
+@pytest.mark.parametrize("name", ["timm/no_such_network", "resnet19", "timm/", "timm/vit_tiny_patch16_224"])
+def test_a_backbone_that_is_none_is_a_sentence(name: str) -> None:
+    with pytest.raises(SeeFoodError, match=r"(no backbone|The backbone) '?timm/|no backbone 'resnet19'; name one of"):
+        build("none", name)
 
 
 @pytest.mark.parametrize("name", ["googlenet", "inception_v3"])

@@ -5,18 +5,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
 from service.errors import SeeFoodError
+from service.model import Model
 from tests.fixtures.drawing import draw_folder
 from tests.fixtures.tiny_model import write_tiny_model
+from training.dataset import TrainingSet
 from training.folders import Photos, scan
 from training.network import build
 from training.probe import Array, frozen_features, out_of_fold, probe_head
+from training.recipe import Recipe
 from training.remember import remembered
 from training.suspects import find_suspects
-from training.teacher import Teacher
+from training.teacher import Ensemble, Teacher
 
 
 def _two_clouds(count: int, channels: int = 512) -> tuple[Array, Array]:
@@ -85,13 +87,19 @@ def test_only_what_is_new_is_computed_and_damage_is_a_sentence(tmp_path: Path) -
         remembered(tmp_path, "key", ["a"], compute)
 
 
-def test_a_teacher_answers_as_its_file_does(tmp_path: Path) -> None:
+def test_teachers_answer_the_crops_that_a_student_sees(tmp_path: Path) -> None:
     photos = scan(draw_folder(tmp_path / "photos", each=32)).take([0, 1, 40])
-    teacher = Teacher(write_tiny_model(tmp_path / "teacher.onnx"))
-    answers = teacher.probabilities(photos, ["a", "b", "c"], tmp_path / "cache")
-    assert answers.shape == (3,)
-    assert ((answers > 0) & (answers < 1)).all()
-    assert expit(0) not in answers, "it looked at the photos"
+    path = write_tiny_model(tmp_path / "teacher.onnx")
+    recipe = Recipe(epochs=5, views=2)
+    ensemble = Ensemble([path, path])
+    answers = ensemble.answers(photos, ["a", "b", "c"], recipe, tmp_path / "cache")
+    assert answers.shape == (2, 3)
+    assert not np.array_equal(answers[0], answers[1]), "another crop is another photo"
+    model = Model(path)
+    student = TrainingSet(photos, torch.from_numpy(answers), recipe.augmentation, ensemble.drawn)
+    for index in range(3):
+        pixels, target = student[index, 1, model.size]
+        assert model.run(pixels[None].numpy())[0] == pytest.approx(float(target))
 
 
 @pytest.mark.parametrize("content", [None, b"no model"])
