@@ -4,13 +4,14 @@ import csv
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from service.errors import SeeFoodError, in_words
+from service.photo import utf8
 from training.folders import Photos
 
 EXCLUDED = "excluded"
@@ -84,13 +85,27 @@ def correct(photos: Photos, corrections: Mapping[str, Correction]) -> tuple[Phot
     return Photos(photos.paths, targets.astype(np.float32), *names[::-1]).take(kept), changed
 
 
-def summary(changed: list[Changed]) -> str:
+def summary(changed: Sequence[Changed]) -> str:
     """Say how many photos were changed, and from what to what."""
     counts = Counter(
         f"{each.was} left out" if each.correction.label == EXCLUDED else f"{each.was} to {each.correction.label}"
         for each in changed
     )
     return ", ".join(f"{count} {what}" for what, count in sorted(counts.items())) or "no photo of the list is here"
+
+
+def as_json(changed: Sequence[Changed]) -> list[dict[str, str]]:
+    """Return what was changed as JSON can hold it."""
+    return [
+        {"photo": utf8(each.path), "was": each.was, "is": each.correction.label, "reason": each.correction.reason}
+        for each in changed
+    ]
+
+
+def kinds(changed: Sequence[Changed]) -> list[tuple[str, str, str, int]]:
+    """Count the changed photos by label before, label after and reason, the most frequent first."""
+    counts = Counter((each.was, each.correction.label, each.correction.reason) for each in changed)
+    return [(*what, count) for what, count in counts.most_common()]
 
 
 def _digest(path: Path) -> str:

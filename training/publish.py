@@ -12,7 +12,7 @@ import numpy as np
 from service.model import Model
 from service.photo import Pixels, read_photo, utf8
 from service.registry import FILES
-from training import export, suspects
+from training import export, labels, suspects
 from training.card import card
 from training.evaluate import Evaluation, evaluate, evaluate_photos
 from training.folders import Photos
@@ -68,7 +68,10 @@ def publish(draft: Path, measured: Sequence[Measured], prepared: Prepared) -> Ma
     (draft / METRICS).write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     (draft / "card.md").write_text(card(story), encoding="utf-8")
     _write_photos(draft / PHOTOS, prepared)
-    findings = prepared.findings.as_dict() | {"suspects": suspects.as_json(prepared.suspects or ())}
+    findings = prepared.findings.as_dict() | {
+        "suspects": suspects.as_json(prepared.suspects or ()),
+        "corrected": labels.as_json(prepared.changed),
+    }
     (draft / FINDINGS).write_text(json.dumps(findings, indent=2) + "\n", encoding="utf-8")
     write_report(draft / "report", Model(draft / FILES["int8"]), story)
     return story.tests

@@ -17,6 +17,7 @@ from training.story import Story
 
 MISTAKES = 12  # shown of each test folder
 SUSPECTS = 24
+CHANGED = 6  # of each reason
 
 
 def write_report(folder: Path, model: Model, story: Story) -> None:
@@ -54,6 +55,8 @@ def write_report(folder: Path, model: Model, story: Story) -> None:
         metadata=metadata,
         findings=fitted.findings,
         groups=thumbnails.of_groups(fitted.findings),
+        changed=fitted.changed,
+        corrected=thumbnails.of_changed(fitted.changed, CHANGED),
         suspects=fitted.suspects,
         suspected=thumbnails.of_suspects(fitted.suspects[:SUSPECTS]),
         recipe=fitted.recipe,

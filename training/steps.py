@@ -38,7 +38,7 @@ def steps(job: Job, prepared: Prepared, absent: list[str], epoch: int, seed: int
         "photos": f"{positive} {training.positive} and {len(training) - positive} {training.negative} fitted, "
         f"{len(validation)} others held back to validate; "
         f"{len(prepared.findings.left_out)} left out as unreadable or showing the same picture",
-        **({"corrected labels": labels.summary(list(prepared.changed))} if job.labels else {}),
+        **({"corrected labels": labels.summary(prepared.changed)} if job.labels else {}),
         "suspected labels": "unknown: the network started from nothing"
         if suspects is None
         else f"{len(suspects)} photos, {'left out of the fit' if job.drop_suspects else 'fitted all the same'}",

@@ -1,6 +1,6 @@
 """What a run has come to, as the steps after the fit hand it on."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,6 +8,7 @@ from service.metadata import Metadata
 from training.check import Findings
 from training.evaluate import Evaluation
 from training.folders import Photos
+from training.labels import Changed
 from training.network import Classifier
 from training.suspects import Suspect
 
@@ -25,6 +26,7 @@ class Fitted:
         recipe: what was done, each step with its value.
         curves: the table of metrics by epoch; None for a linear probe.
         suspects: photos to learn from whose label looks wrong, the most suspicious first.
+        changed: photos whose label a label list corrected.
     """
 
     classifier: Classifier
@@ -35,6 +37,7 @@ class Fitted:
     recipe: Mapping[str, object]
     curves: Path | None
     suspects: tuple[Suspect, ...] = ()
+    changed: Sequence[Changed] = ()
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from service.overlay import overlay
 from service.photo import Pixels, printable, read_photo
 from training.check import Findings
 from training.evaluate import Mistake
+from training.labels import Changed, kinds
 from training.suspects import Suspect
 
 SIDE = 160  # px
@@ -40,6 +41,18 @@ class Thumbnail:
 def of_suspects(suspects: Sequence[Suspect]) -> list[Thumbnail]:
     """Show photos that look mislabelled, with their label and how well it fits."""
     return [_thumbnail(each.path, f"{each.label}: {each.quality:.2f}") for each in suspects]
+
+
+def of_changed(changed: Sequence[Changed], each: int) -> list[tuple[str, list[Thumbnail]]]:
+    """Show the first photos of each reason for which a label was corrected, with the number of all in its name."""
+    groups = []
+    for was, label, reason, count in kinds(changed):
+        same = [
+            one for one in changed if (one.was, one.correction.label, one.correction.reason) == (was, label, reason)
+        ]
+        shown = [_thumbnail(one.path, f"was {was}") for one in same[:each]]
+        groups.append((f"{label}: {reason or 'no reason given'} ({count})", shown))
+    return groups
 
 
 def of_groups(findings: Findings) -> list[tuple[str, list[Thumbnail]]]:

@@ -145,6 +145,7 @@ def _fit_one(
         done,
         best.curves,
         prepared.suspects or (),
+        prepared.changed,
     )
     return measure(folder, fitted, prepared.data.tests, say)
 
