@@ -74,7 +74,7 @@ def _right(model: Model, folder: Path) -> npt.NDArray[np.bool_]:
     answers = [answer for _, answer in score(model, photos.paths)]
     return np.array(
         [
-            (answer >= model.metadata.threshold) == (target == 1)
+            answer.positive == (target == 1)
             for answer, target in zip(answers, photos.targets, strict=True)
             if not isinstance(answer, str)
         ],
