@@ -61,15 +61,18 @@ def _complete(results: Results, model: Model, photos: Sequence[Address], score: 
 def _row(model: Model, photo: Address, answer: Answer) -> Row:
     version = model.metadata.version
     if isinstance(answer, str):
-        return Row(name(photo), None, None, None, version, answer)
-    verdict = model.verdict(answer)
-    return Row(name(photo), verdict.label, round(verdict.probability, 6), verdict.uncertain, version, None)
+        return Row(name(photo), None, None, None, None, version, answer)
+    probability = round(answer.probability, 6)
+    return Row(name(photo), answer.label, probability, answer.uncertain, answer.unfamiliar, version, None)
 
 
 def _summary(model: Model, results: Results) -> str:
     labels = model.metadata.positive_label, model.metadata.negative_label
     of_each = ", ".join(f"{results.counts[label]:,} {label}" for label in labels)
-    return f"{of_each} ({results.uncertain:,} uncertain), {results.counts[None]:,} unreadable"
+    doubts = f"{results.uncertain:,} uncertain"
+    if model.metadata.familiarity_level is not None:
+        doubts += f", {results.unfamiliar:,} unfamiliar"
+    return f"{of_each} ({doubts}), {results.counts[None]:,} unreadable"
 
 
 @contextmanager

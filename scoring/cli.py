@@ -18,7 +18,7 @@ from service.photo import find_photos, printable, utf8
 from service.settings import Settings
 
 _UNREADABLE = 2  # the exit status where a photo can't be read
-_DOUBT = ", uncertain"
+_DOUBTS = ", uncertain, unfamiliar"
 
 
 @click.command()
@@ -56,7 +56,7 @@ def _score_on(cluster: str) -> Any:
 def _print(opened: Model, photos: Iterator[Address], as_json: bool) -> None:
     labels = opened.metadata.positive_label, opened.metadata.negative_label
     chance = f"P({labels[0]})"
-    width = max(map(len, labels)) + len(_DOUBT)
+    width = max(map(len, labels)) + len(_DOUBTS)
     if not as_json:
         click.echo(f"{'VERDICT':{width}}  {chance}  PHOTO")
     unreadable = 0
@@ -66,12 +66,11 @@ def _print(opened: Model, photos: Iterator[Address], as_json: bool) -> None:
             unreadable += 1
             click.echo(f"seefood: {name}: {answer}", err=True)
             continue
-        verdict = opened.verdict(answer)
         if as_json:
-            click.echo(json.dumps({"file": utf8(path), **verdict.as_dict(labels[0])}))
+            click.echo(json.dumps({"file": utf8(path), **answer.as_dict(labels[0])}))
         else:
-            label = verdict.label + (_DOUBT if verdict.uncertain else "")
-            click.echo(f"{label:{width}}  {answer:{len(chance)}.1%}  {name}")
+            said = answer.label + ", uncertain" * answer.uncertain + ", unfamiliar" * bool(answer.unfamiliar)
+            click.echo(f"{said:{width}}  {answer.probability:{len(chance)}.1%}  {name}")
     if unreadable:
         sys.exit(_UNREADABLE)
 

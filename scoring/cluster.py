@@ -1,4 +1,4 @@
-"""Photos to probabilities on the machines of a Ray cluster, each by the code that scores them on this one."""
+"""Photos to verdicts on the machines of a Ray cluster, each by the code that scores them on this one."""
 
 import logging
 import os
@@ -6,6 +6,7 @@ import socket
 import tempfile
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,20 @@ import ray.data
 from scoring.score import Answer, AnyAddress, score
 from scoring.sources import Address, address
 from service.errors import SeeFoodError
-from service.model import Model
+from service.model import Model, Verdict
 
 _BLOCK = 32  # photos that a worker scores at a time, and scores again where it is killed
 _SHARD = 100_000  # photos that the cluster is given, and this process holds, at a time
 _URL_THREADS = 8  # of a worker with one CPU, for it waits longer for an object than it scores it
+_VERDICT = pa.struct(
+    {
+        "label": pa.string(),
+        "positive": pa.bool_(),
+        "probability": pa.float64(),
+        "uncertain": pa.bool_(),
+        "unfamiliar": pa.bool_(),
+    }
+)
 
 
 class _Worker:
@@ -38,7 +48,7 @@ class _Worker:
         return pa.table(
             {
                 "number": block["number"],
-                "probability": pa.array([None if isinstance(each, str) else each for each in answers], pa.float64()),
+                "verdict": pa.array([None if isinstance(each, str) else asdict(each) for each in answers], _VERDICT),
                 "error": pa.array([each if isinstance(each, str) else None for each in answers], pa.string()),
             }
         )
@@ -58,7 +68,7 @@ def _check(content: bytes) -> None:
 def score_on(
     cluster: str, model: Model, photos: Iterator[AnyAddress]
 ) -> Generator[tuple[AnyAddress, Answer], None, None]:
-    """Yield each photo once with P(positive) in [0, 1], or with the sentence that says why it can't be read.
+    """Yield each photo once with its verdict, or with the sentence that says why it can't be read.
 
     Every CPU of a cluster, given as `auto` (the one that runs here), `local` (one for this run) or host:port, opens
     the model, which is sent there; files must have the same paths there as here. Photos come in no order. What a
@@ -90,7 +100,7 @@ def _answers(content: Any, shard: Mapping[int, Address]) -> Iterator[tuple[int, 
     batch: Any  # by its format, a pa.Table
     for batch in scored.iter_batches(batch_size=None, batch_format="pyarrow"):
         for row in batch.to_pylist():
-            yield row["number"], row["probability"] if row["error"] is None else row["error"]
+            yield row["number"], Verdict(**row["verdict"]) if row["error"] is None else row["error"]
 
 
 def _block(photos: Iterable[tuple[int, Address]]) -> pa.Table:

@@ -16,6 +16,7 @@ _SCHEMA = pa.schema(
         ("label", pa.string()),
         ("probability", pa.float64()),
         ("uncertain", pa.bool_()),
+        ("unfamiliar", pa.bool_()),
         ("model_version", pa.string()),
         ("error", pa.string()),
     ]

@@ -24,6 +24,7 @@ class Results:
     Attributes:
         counts: how many rows have each label; under None those of photos that can't be read.
         uncertain: how many verdicts are in doubt.
+        unfamiliar: how many photos do not resemble those of training.
     """
 
     def __init__(self, file: FileIO, encoding: Format, rows: Iterable[Row]) -> None:
@@ -32,6 +33,7 @@ class Results:
         self._encoding = encoding
         self.counts: Counter[str | None] = Counter()
         self.uncertain = 0
+        self.unfamiliar = 0
         digests = bytearray()
         for row in rows:
             self._count(row)
@@ -56,6 +58,7 @@ class Results:
     def _count(self, row: Row) -> None:
         self.counts[row.label] += 1
         self.uncertain += bool(row.uncertain)
+        self.unfamiliar += bool(row.unfamiliar)
 
 
 @contextlib.contextmanager
@@ -117,7 +120,7 @@ def _checked(rows: Iterable[Row], path: Path, model_version: str) -> Iterator[Ro
                 )
             yield row
     except (ValueError, TypeError) as error:
-        raise SeeFoodError(f"{path} is not a file that seefood predict wrote; name another.") from error
+        raise SeeFoodError(f"{path} is not a file that this version of seefood predict wrote; name another.") from error
 
 
 def _digest(file: str) -> bytes:

@@ -13,6 +13,7 @@ class Row(NamedTuple):
     Attributes:
         file: its path or URL, as `sources.name` writes it.
         label, probability, uncertain: the verdict, with P(positive) in [0, 1]; None where the photo can't be read.
+        unfamiliar: whether it does not resemble the photos of training; None there, and where the model can't tell.
         model_version: of the model that was asked.
         error: the sentence that says why the photo can't be read, else None.
     """
@@ -21,6 +22,7 @@ class Row(NamedTuple):
     label: str | None
     probability: float | None
     uncertain: bool | None
+    unfamiliar: bool | None
     model_version: str
     error: str | None
 
@@ -99,7 +101,10 @@ class Csv:
                 raise ValueError(error) from error
 
 
-def _from_cells(file: str, label: str, probability: str, uncertain: str, model_version: str, error: str) -> Row:
+def _from_cells(
+    file: str, label: str, probability: str, uncertain: str, unfamiliar: str, model_version: str, error: str
+) -> Row:
     if error:
-        return Row(file, None, None, None, model_version, error)
-    return Row(file, label, float(probability), uncertain == "true", model_version, None)
+        return Row(file, None, None, None, None, model_version, error)
+    doubts = json.loads(uncertain), json.loads(unfamiliar or "null")
+    return Row(file, label, float(probability), *doubts, model_version, None)

@@ -1,4 +1,4 @@
-"""Photos to probabilities, in batches and on every CPU, exactly as the service answers them."""
+"""Photos to verdicts, in batches and on every CPU, exactly as the service answers them."""
 
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
@@ -10,19 +10,19 @@ import loky
 import numpy as np
 
 from scoring.sources import Address, first_line, read
-from service.model import Model
+from service.model import Model, Verdict
 from service.photo import PhotoError, Pixels, read_photo
 
 BATCH_SIZE = {"cpu": 2, "cuda": 8}  # by device; larger ones take a CPU longer a photo
 
-Answer = float | str  # P(positive) in [0, 1], or the sentence that says why a photo can't be read
+Answer = Verdict | str  # or the sentence that says why a photo can't be read
 AnyAddress = TypeVar("AnyAddress", bound=Address)
 
 
 def score(
     model: Model, photos: Iterable[AnyAddress], threads: int = 0
 ) -> Generator[tuple[AnyAddress, Answer], None, None]:
-    """Yield each photo with P(positive) in [0, 1], or with the sentence that says why it can't be read, in order.
+    """Yield each photo with its verdict, or with the sentence that says why it can't be read, in order.
 
     So many threads, or one for each CPU, each read a batch and run the model on it; that model is best opened with one
     thread of its own. No more than two batches a thread are taken from `photos` before their answers are.
@@ -49,8 +49,9 @@ def _answered(batch: list[AnyAddress], answers: Future[list[Answer]]) -> Iterato
 def _score(model: Model, batch: Iterable[Address]) -> list[Answer]:
     photos = [_read(photo, model.size) for photo in batch]
     pixels = [photo for photo in photos if not isinstance(photo, str)]
-    probabilities = iter(model.run(np.stack(pixels))[0].tolist() if pixels else [])
-    return [photo if isinstance(photo, str) else next(probabilities) for photo in photos]
+    answers = model.run(np.stack(pixels)).each() if pixels else iter(())
+    verdicts = (model.verdict(probability, familiarity) for probability, _, familiarity in answers)
+    return [photo if isinstance(photo, str) else next(verdicts) for photo in photos]
 
 
 def _read(photo: Address, size: int) -> Pixels | str:

@@ -129,7 +129,8 @@ def _parameter(name: str, values: Collection[str]) -> str | None:
 
 
 def _prediction(model: Model, answer: Answer, filename: str | None) -> dict[str, Any]:
-    return model.verdict(answer.probability).as_dict(model.metadata.positive_label) | {"filename": filename}
+    verdict = model.verdict(answer.probability, answer.familiarity)
+    return verdict.as_dict(model.metadata.positive_label) | {"filename": filename}
 
 
 def _evidence(answer: Answer, heatmap: str | None, upsample: str, read: Callable[[], Pixels]) -> dict[str, Any]:

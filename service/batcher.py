@@ -20,6 +20,7 @@ class Answer:
     Attributes:
         probability: P(positive) in [0, 1].
         heatmap: float32 [h, w], the evidence at each place.
+        familiarity: higher the more the photo resembles those of training; None where the model can't tell.
         queued: seconds from `submit` to the start of its batch.
         inferred: seconds that its batch took.
         batch: photos in that batch.
@@ -27,6 +28,7 @@ class Answer:
 
     probability: float
     heatmap: Floats
+    familiarity: float | None
     queued: float
     inferred: float
     batch: int
@@ -80,12 +82,12 @@ class Batcher:
     def _answer(self, batch: list[_Waiting]) -> None:
         started = time.perf_counter()
         try:
-            answers = zip(*self._model.run(np.stack([one.pixels for one in batch])), strict=True)
+            answers = self._model.run(np.stack([one.pixels for one in batch])).each()
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
             for one in batch:
                 one.future.set_exception(error)
             return
         seconds = time.perf_counter() - started
-        for one, (probability, heatmap) in zip(batch, answers, strict=True):
-            answer = Answer(float(probability), heatmap, started - one.since, seconds, len(batch))
+        for one, (probability, heatmap, familiarity) in zip(batch, answers, strict=True):
+            answer = Answer(probability, heatmap, familiarity, started - one.since, seconds, len(batch))
             one.future.set_result(answer)

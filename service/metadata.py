@@ -1,12 +1,14 @@
 """What a model file says of itself: the ONNX metadata properties, as one typed record."""
 
 import json
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
 SCHEMA_VERSION = "1"
-RESERVED_LABELS = ("label", "probability", "uncertain", "filename")  # fields that stand beside the label in an answer
+# Fields that stand beside the label in an answer.
+RESERVED_LABELS = ("label", "probability", "uncertain", "unfamiliar", "filename")
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class Metadata:
         photos_digest: SHA-256 of the photos and labels it was fitted and validated on.
         metrics: a JSON object of measured metrics with their 95% intervals.
         created: when it was exported, ISO 8601, UTC.
+        familiarity_level: a photo whose familiarity is below it is unfamiliar; None where the model can't tell.
         schema_version: of these properties.
     """
 
@@ -41,11 +44,13 @@ class Metadata:
     photos_digest: str
     metrics: Mapping[str, Any]
     created: str
+    familiarity_level: float | None = None
     schema_version: str = SCHEMA_VERSION
 
     def to_properties(self) -> dict[str, str]:
-        """Return the record as ONNX metadata properties: each value as text, numbers and objects as JSON."""
-        return {key: value if isinstance(value, str) else json.dumps(value) for key, value in asdict(self).items()}
+        """Return the record as ONNX metadata properties: each value but None as text, numbers and objects as JSON."""
+        values = {key: value for key, value in asdict(self).items() if value is not None}
+        return {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
 
     @classmethod
     def from_properties(cls, properties: Mapping[str, str]) -> "Metadata":
@@ -53,15 +58,21 @@ class Metadata:
         if properties.get("schema_version") != SCHEMA_VERSION:
             raise ValueError(f"schema_version is {properties.get('schema_version')!r}, not {SCHEMA_VERSION!r}")
         values: dict[str, Any] = {}
-        for key, kind in cls.__annotations__.items():
-            if key not in properties:
-                raise ValueError(f"the property {key!r} is missing")
-            values[key] = properties[key] if kind is str else _from_json(key, properties[key])
+        for field in fields(cls):
+            if field.name in properties:
+                values[field.name] = _from_text(field.name, field.type, properties[field.name])
+            elif field.default is MISSING:
+                raise ValueError(f"the property {field.name!r} is missing")
         return cls(**values)
 
 
-def _from_json(key: str, text: str) -> Any:
+def _from_text(key: str, kind: Any, text: str) -> Any:
+    if kind is str:
+        return text
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except ValueError as error:
         raise ValueError(f"the property {key!r} is not JSON: {text!r}") from error
+    if kind in (float, float | None) and not (type(value) in (int, float) and abs(value) < math.inf):
+        raise ValueError(f"the property {key!r} is no finite number: {text!r}")
+    return value

@@ -4,9 +4,10 @@ import contextlib
 import ctypes
 import logging
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,23 +27,53 @@ _CPU = "CPUExecutionProvider"
 HARMFUL_OPTIMIZERS = ["QDQPropagationTransformer"]
 
 
+class Outputs(NamedTuple):
+    """What a model answers to a batch of N photos.
+
+    Attributes:
+        probability: float32 [N], P(positive) in [0, 1].
+        heatmap: float32 [N, h, w], the evidence for the positive label at each place.
+        familiarity: float32 [N], higher the more a photo resembles those of training; None where the model can't tell.
+    """
+
+    probability: Floats
+    heatmap: Floats
+    familiarity: Floats | None = None
+
+    def each(self) -> Iterator[tuple[float, Floats, float | None]]:
+        """Return an iterator over the photos: the probability, the heatmap, float32 [h, w], and the familiarity."""
+        probability = self.probability.tolist()
+        familiarity = [None] * len(probability) if self.familiarity is None else self.familiarity.tolist()
+        return zip(probability, self.heatmap, familiarity, strict=True)
+
+
 @dataclass(frozen=True)
 class Verdict:
-    """What a model says of one photo: its label, whether that is the positive one, P(positive) and whether in doubt."""
+    """What a model says of one photo.
+
+    Attributes:
+        label: the positive or the negative label.
+        positive: whether it is the positive one.
+        probability: P(positive) in [0, 1].
+        uncertain: whether the verdict is in doubt.
+        unfamiliar: whether it does not resemble the photos of training; None where the model can't tell.
+    """
 
     label: str
     positive: bool
     probability: float
     uncertain: bool
+    unfamiliar: bool | None
 
     def as_dict(self, positive_label: str) -> dict[str, Any]:
-        """Return the verdict as an answer's fields, the boolean under the positive label's name."""
-        return {
+        """Return the verdict as an answer's fields, `positive` under the positive label's name."""
+        fields = {
             "label": self.label,
             positive_label: self.positive,
             "probability": round(self.probability, 6),
             "uncertain": self.uncertain,
         }
+        return fields if self.unfamiliar is None else fields | {"unfamiliar": self.unfamiliar}
 
 
 class Model:
@@ -51,7 +82,7 @@ class Model:
     Attributes:
         metadata: what the file says of itself.
         size: side of the input square in pixels.
-        grid: height and width of the heatmap.
+        outputs: shape of each output that `run` returns, -1 for the number of photos.
         provider: what ONNX Runtime calls the device that the session really runs on.
         device: the same in short, `cpu` or `cuda`.
         warm: whether an inference has succeeded.
@@ -75,18 +106,20 @@ class Model:
             raise SeeFoodError(f"{path} is not a seefood model: {error}; export it with seefood train.") from error
         if self.metadata.resize != RESIZE_POLICY:
             raise SeeFoodError(f"{path} wants photos resized by '{self.metadata.resize}', not by '{RESIZE_POLICY}'.")
-        outputs = {output.name: output.shape for output in self._session.get_outputs()}
-        missing = {"probability", "heatmap"} - outputs.keys()
-        if missing:
-            raise SeeFoodError(f"{path} has no output {min(missing)}; export it with seefood train.")
+        names = ["probability", "heatmap"]
+        if self.metadata.familiarity_level is not None:  # older files have none
+            names.append("familiarity")
+        shapes = {output.name: output.shape for output in self._session.get_outputs()}
+        for name in names:
+            if name not in shapes:
+                raise SeeFoodError(f"{path} has no output {name}; export it with seefood train.")
+        self.outputs: dict[str, list[int]] = {name: [-1, *shapes[name][1:]] for name in names}
         self.size: int = self._session.get_inputs()[0].shape[1]
-        self.grid: tuple[int, int] = tuple(outputs["heatmap"][1:])
         self.warm = False
 
-    def run(self, pixels: Pixels) -> tuple[Floats, Floats]:
-        """Map uint8 [N, S, S, 3] RGB pixels to probability, float32 [N], and heatmap, float32 [N, h, w]."""
-        probability, heatmap = self._session.run(["probability", "heatmap"], {"pixels": pixels})
-        return probability, heatmap
+    def run(self, pixels: Pixels) -> Outputs:
+        """Answer a batch of squares, uint8 [N, S, S, 3], RGB."""
+        return Outputs(*self._session.run(list(self.outputs), {"pixels": pixels}))
 
     def warm_up(self, largest: int = 1) -> None:
         """Run black squares in every batch size, so that no photo pays for what ONNX Runtime sets up lazily."""
@@ -98,15 +131,17 @@ class Model:
         """Return the metadata, and what this session makes of the file."""
         return {**asdict(self.metadata), "file": self.path.name, "input_size": self.size, "device": self.device}
 
-    def verdict(self, probability: float) -> Verdict:
-        """Decide: P(positive) in [0, 1] to a verdict, by the threshold and the uncertain band of the file."""
+    def verdict(self, probability: float, familiarity: float | None) -> Verdict:
+        """Decide, by the file's threshold, uncertain band and familiarity level, what `run` says of one photo."""
         meta = self.metadata
         positive = probability >= meta.threshold
+        level = meta.familiarity_level
         return Verdict(
             label=meta.positive_label if positive else meta.negative_label,
             positive=positive,
             probability=probability,
             uncertain=meta.uncertain_low < probability < meta.uncertain_high,
+            unfamiliar=None if familiarity is None or level is None else familiarity < level,
         )
 
 

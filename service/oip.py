@@ -65,10 +65,7 @@ def describe_model(**_: str) -> dict[str, Any]:
         "versions": [model.metadata.version],
         "platform": "onnxruntime_onnx",
         "inputs": [{"name": "pixels", "datatype": "UINT8", "shape": [-1, model.size, model.size, 3]}],
-        "outputs": [
-            {"name": "probability", "datatype": "FP32", "shape": [-1]},
-            {"name": "heatmap", "datatype": "FP32", "shape": [-1, *model.grid]},
-        ],
+        "outputs": [{"name": name, "datatype": "FP32", "shape": shape} for name, shape in model.outputs.items()],
     }
 
 
@@ -79,13 +76,10 @@ def infer(**_: str) -> Response:
     settings: Settings = current_app.extensions["settings"]
     pipeline: Pipeline = current_app.extensions["pipeline"]
     refuse_unread()
-    asked = tensors.read_request(read_body(), request.headers, _model().size, settings.max_images)
+    asked = tensors.read_request(read_body(), request.headers, _model(), settings.max_images)
     done = pipeline.answer([partial(np.asarray, square) for square in asked.pixels], settings.deadline)
     answers = [one.answer for one in done if isinstance(one, Done)]
-    outputs = {
-        "probability": np.array([answer.probability for answer in answers], "<f4"),
-        "heatmap": np.array([answer.heatmap for answer in answers], "<f4"),
-    }
+    outputs = {name: np.array([getattr(answer, name) for answer in answers], "<f4") for name in asked.outputs}
     body, headers = tensors.write_response(asked, _model().metadata, outputs)
     return Response(body, headers=headers)
 

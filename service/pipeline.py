@@ -66,7 +66,7 @@ class Pipeline:
                 raise Late from error
         for one in done:
             if isinstance(one, Done):
-                verdict = self._model.verdict(one.answer.probability)
+                verdict = self._model.verdict(one.answer.probability, one.answer.familiarity)
                 metrics.count_photo(verdict, one.answer, waited=one.waited, decoded=one.decoded)
         return done
 

@@ -1,7 +1,7 @@
 """Tensors as the Open Inference Protocol sends them: as lists in the JSON, or as bytes after it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from math import prod
@@ -12,12 +12,11 @@ import numpy as np
 from werkzeug.datastructures import Headers
 
 from service.metadata import Metadata
-from service.model import Floats
+from service.model import Floats, Model
 from service.photo import Pixels
 from service.problems import Problem
 
 _HEADER_LENGTH = "Inference-Header-Content-Length"  # how many bytes are JSON, where those of tensors follow
-_OUTPUTS = ("probability", "heatmap")
 _KINDS = {dict: "an object", list: "a list", str: "a string", bool: "true or false"}
 
 
@@ -36,8 +35,8 @@ class Request:
     outputs: dict[str, bool]
 
 
-def read_request(body: bytes, headers: Headers, size: int, most: int) -> Request:
-    """Read at most so many squares of that size, and what is wanted of them; raises Problem."""
+def read_request(body: bytes, headers: Headers, model: Model, most: int) -> Request:
+    """Read at most so many squares of the model's size, and which of its outputs are wanted; raises Problem."""
     if "Content-Encoding" in headers:
         detail = "The body has a Content-Encoding; send it without one, uncompressed."
         raise Problem(415, "unsupported-media-type", "Unsupported Media Type", detail)
@@ -48,7 +47,8 @@ def read_request(body: bytes, headers: Headers, size: int, most: int) -> Request
         asked = json.loads(body[: int(length)])
     except (ValueError, RecursionError) as error:
         raise _wrong(f"The body's first {int(length)} bytes can't be read; they must be a JSON object.") from error
-    return Request(_member(asked, "id", str, ""), _pixels(asked, body[int(length) :], size, most), _outputs(asked))
+    pixels = _pixels(asked, body[int(length) :], model.size, most)
+    return Request(_member(asked, "id", str, ""), pixels, _outputs(asked, model.outputs))
 
 
 def write_response(asked: Request, metadata: Metadata, outputs: Mapping[str, Floats]) -> tuple[bytes, dict[str, str]]:
@@ -114,14 +114,14 @@ def _flat(data: Any, shape: list[int]) -> bytes:
         raise _wrong(f"The input's data can't be used; it must be {expected}.") from error
 
 
-def _outputs(asked: Any) -> dict[str, bool]:
+def _outputs(asked: Any, offered: Collection[str]) -> dict[str, bool]:
     as_bytes = _member(_member(asked, "parameters", dict, {}), "binary_data_output", bool, False)
     outputs: dict[str, bool] = {}
     for output in _member(asked, "outputs", list, []):
         name, parameters = _member(output, "name", str), _member(output, "parameters", dict, {})
         elsewhere = {"classification", "shared_memory_region"} & parameters.keys()
-        if name not in _OUTPUTS or name in outputs or elsewhere:
-            detail = f"The output {shown(name)} can't be had so; 'probability' and 'heatmap' can, each once"
+        if name not in offered or name in outputs or elsewhere:
+            detail = f"The output {shown(name)} can't be had so; {', '.join(map(repr, offered))} can, each once"
             raise _wrong(f"{detail}, without classification or shared memory.")
         outputs[name] = _member(parameters, "binary_data", bool, as_bytes)
-    return outputs or dict.fromkeys(_OUTPUTS, as_bytes)
+    return outputs or dict.fromkeys(offered, as_bytes)

@@ -139,12 +139,13 @@ def evaluate(model: Model, folder: Path) -> Evaluation:
 def evaluate_photos(model: Model, photos: Photos) -> Evaluation:
     """Score photos of the model's labels; raises SeeFoodError where none of them can be read."""
     answers = [answer for _, answer in score(model, photos.paths)]
-    readable = [i for i, answer in enumerate(answers) if not isinstance(answer, str)]
+    verdicts = {i: answer for i, answer in enumerate(answers) if not isinstance(answer, str)}
+    readable = list(verdicts)
     if not readable:
         raise SeeFoodError(f"None of {len(photos)} photos can be read; {photos.paths[0]}: {answers[0]}")
     scored = photos.take(readable)
     targets = scored.targets
-    probabilities = np.array([answers[i] for i in readable], np.float32)
+    probabilities = np.array([verdict.probability for verdict in verdicts.values()], np.float32)
     wrong = (probabilities >= model.metadata.threshold) != (targets == 1)
     mistakes = [Mistake(scored.paths[i], float(probabilities[i])) for i in np.flatnonzero(wrong)]
     return Evaluation(

@@ -11,7 +11,7 @@ from scipy.stats import binomtest
 
 from scoring.score import score
 from service.errors import SeeFoodError
-from service.model import Model
+from service.model import Model, Verdict
 from training.folders import Photos, labelled
 from training.slices import slices
 
@@ -108,11 +108,8 @@ def compare(in_use: Model, candidate: Model, folders: Sequence[Path]) -> Trial:
     if not readable:
         raise SeeFoodError(f"None of {len(photos)} photos can be read; {photos.paths[0]}: {answers[0][0]}")
     photos = photos.take(readable)
-    verdicts = [
-        np.array([each[i] for i in readable]) >= model.metadata.threshold
-        for model, each in zip((in_use, candidate), answers, strict=True)
-    ]
-    old, new = (verdict == (photos.targets == 1) for verdict in verdicts)
+    said = [[isinstance(one, Verdict) and one.positive for one in each] for each in answers]
+    old, new = (np.array(each)[readable] == (photos.targets == 1) for each in said)
     parts = {f"{by} {name}": part for by, found in slices(photos).items() for name, part in found.items()}
     return Trial(
         _count(old, new),

@@ -50,7 +50,7 @@ class Classifier(nn.Module):
         """Make probability = sigmoid(logit / temperature + bias) of the logit so far, with the bias in the head's."""
         with torch.no_grad():
             self.temperature.fill_(temperature)
-            self.head.bias.add_(bias * temperature)  # type: ignore[union-attr,operator]
+            self.head.bias.add_(bias * temperature)  # type: ignore[union-attr]
 
     def remember(self, usual: Array, axes: Array, deviation: float) -> None:
         """Take what `familiarity.fit_gaussian` found of the training photos' features."""

@@ -73,9 +73,9 @@ def of_mistakes(model: Model, mistakes: Sequence[Mistake]) -> list[Thumbnail]:
     """Show wrong verdicts, each beside its class activation map: red speaks for the positive label, blue against it."""
     if not mistakes:
         return []
-    _, heatmaps = model.run(np.stack([read_photo(mistake.path.read_bytes(), model.size) for mistake in mistakes]))
+    pixels = np.stack([read_photo(mistake.path.read_bytes(), model.size) for mistake in mistakes])
     shown = []
-    for mistake, heatmap in zip(mistakes, heatmaps, strict=True):
+    for mistake, heatmap in zip(mistakes, model.run(pixels).heatmap, strict=True):
         photo = _read(mistake.path)
         words = f"{mistake.path.parent.name}, answered {mistake.probability:.3f}"
         pictures = _encode(photo), _encode(overlay(photo, heatmap))

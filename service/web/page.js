@@ -8,17 +8,19 @@ const inWords = (label) => {
   return words[0].toUpperCase() + words.slice(1);
 };
 
-function show(kind, verdict, sure) {
+function show(kind, verdict, sure, unfamiliar = false) {
   byId("answer").className = kind;
   byId("verdict").textContent = verdict;
   byId("sure").textContent = sure;
+  byId("unfamiliar").hidden = !unfamiliar;
 }
 
 function showPrediction(prediction, positive) {
   const yes = prediction[positive];
   const chance = yes ? prediction.probability : 1 - prediction.probability;
   const percent = `${Math.min(99, Math.round(chance * 100))}% sure`;
-  show(yes ? "yes" : "no", inWords(prediction.label), prediction.uncertain ? `but only ${percent}` : percent);
+  const sure = prediction.uncertain ? `but only ${percent}` : percent;
+  show(yes ? "yes" : "no", inWords(prediction.label), sure, prediction.unfamiliar);
 }
 
 async function ask(photo) {

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
@@ -31,7 +32,10 @@ from service.photo import find_photos
 from tests.conftest import ROOT
 from tests.fixtures.drawing import draw, encode
 from tests.fixtures.server import free_port
-from tests.fixtures.tiny_model import METADATA, write_tiny_model
+from tests.fixtures.tiny_model import METADATA, write_old_model, write_tiny_model
+
+SUMMARY = "seefood: 3 hotdog, 1 not_hotdog (1 uncertain, 1 unfamiliar), 1 unreadable;"
+NOT_OURS = "seefood: {} is not a file that this version of seefood predict wrote; name another.\n"
 
 
 def predict(models: Path, *arguments: str | Path) -> Result:
@@ -47,11 +51,12 @@ def score_here(folder: Path, models: Path, out: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Return a folder with photos of three colours, one of them deeper, one that can't be read, and other files."""
+    """Return a folder with photos of four colours, one of them deeper, one that can't be read, and other files."""
     folder = tmp_path / "photos"
     (folder / "deeper").mkdir(parents=True)
-    for name, colour in (("blue.png", (0, 0, 255)), ("grey.png", (90, 90, 90)), ("deeper/red.png", (255, 0, 0))):
-        (folder / name).write_bytes(encode(Image.new("RGB", (30, 20), colour), "PNG"))
+    colours = {"blue": (0, 0, 255), "grey": (90, 90, 90), "deeper/red": (255, 0, 0), "yellow": (255, 255, 0)}
+    for name, colour in colours.items():
+        (folder / f"{name}.png").write_bytes(encode(Image.new("RGB", (30, 20), colour), "PNG"))
     (folder / "broken.jpg").write_bytes(b"nothing to see")
     (folder / "notes.txt").write_text("no photo")
     (folder / ".hidden.png").write_bytes(b"")
@@ -60,10 +65,17 @@ def folder(tmp_path: Path) -> Path:
 
 def _expected(folder: Path) -> list[dict[str, Any]]:
     verdicts = {
-        f"{folder}/blue.png": ("not_hotdog", 0.0, False, None),
-        f"{folder}/broken.jpg": (None, None, None, "The bytes are not a photo, or the photo's header is damaged."),
-        f"{folder}/deeper/red.png": ("hotdog", 1.0, False, None),
-        f"{folder}/grey.png": ("hotdog", 0.5, True, None),
+        f"{folder}/blue.png": ("not_hotdog", 0.0, False, False, None),
+        f"{folder}/broken.jpg": (
+            None,
+            None,
+            None,
+            None,
+            "The bytes are not a photo, or the photo's header is damaged.",
+        ),
+        f"{folder}/deeper/red.png": ("hotdog", 1.0, False, False, None),
+        f"{folder}/grey.png": ("hotdog", 0.5, True, False, None),
+        f"{folder}/yellow.png": ("hotdog", 1.0, False, True, None),
     }
     return [
         {
@@ -71,10 +83,11 @@ def _expected(folder: Path) -> list[dict[str, Any]]:
             "label": label,
             "probability": probability,
             "uncertain": doubt,
+            "unfamiliar": strange,
             "model_version": "tiny",
             "error": error,
         }
-        for file, (label, probability, doubt, error) in verdicts.items()
+        for file, (label, probability, doubt, strange, error) in verdicts.items()
     ]
 
 
@@ -88,10 +101,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
         with path.open(newline="", encoding="utf-8") as file:
             rows = [
                 {name: cell or None for name, cell in cells.items()}
-                | {
-                    "probability": float(cells["probability"]) if cells["probability"] else None,
-                    "uncertain": json.loads(cells["uncertain"]) if cells["uncertain"] else None,
-                }
+                | {name: json.loads(cells[name] or "null") for name in ("probability", "uncertain", "unfamiliar")}
                 for cells in csv.DictReader(file)
             ]
     return sorted(rows, key=lambda row: str(row["file"]))
@@ -106,7 +116,7 @@ def test_every_photo_has_a_row(tiny_models: Path, folder: Path, out: Path) -> No
     result = predict(tiny_models, folder, "--out", out)
     assert _read(out) == _expected(folder)
     assert (result.exit_code, result.stdout) == (2, ""), "one can't be read"
-    assert result.stderr == f"seefood: 2 hotdog, 1 not_hotdog (1 uncertain), 1 unreadable; written to {out}.\n"
+    assert result.stderr == f"{SUMMARY} written to {out}.\n"
     assert [path.name for path in out.parent.iterdir() if path != folder] == [out.name]
 
 
@@ -116,7 +126,7 @@ def test_what_has_a_row_is_not_read_again(tiny_models: Path, folder: Path, out: 
     (folder / "deeper" / "red.png").write_bytes(b"")  # which would be seen if it were
     for _ in range(2):
         again = predict(tiny_models, folder, "--out", out)
-        assert again.stderr.startswith("seefood: 2 hotdog, 1 not_hotdog (1 uncertain), 1 unreadable; ")
+        assert again.stderr.startswith(SUMMARY)
         assert _read(out) == _expected(folder)
 
 
@@ -134,7 +144,7 @@ def test_any_part_of_a_file_is_completed(ending: str, tiny_models: Path, folder:
     predict(tiny_models, folder, "--out", tmp_path / f"whole.{ending}")
     whole = (tmp_path / f"whole.{ending}").read_bytes()
     rows = _read(tmp_path / f"whole.{ending}")
-    assert len(rows) == 4
+    assert len(rows) == 5
     part = tmp_path / f"part.{ending}"
     model = open_model(tiny_models)
     for length in range(len(whole) + 1):
@@ -175,14 +185,41 @@ def test_another_model_is_refused(tiny_models: Path, folder: Path, out: Path, tm
     assert not list(tmp_path.glob("*.part.jsonl*"))
 
 
+def test_a_model_that_can_not_tell_what_is_familiar_leaves_the_column_empty(
+    tiny_models: Path, folder: Path, out: Path
+) -> None:
+    old = write_old_model(folder.parent / "old.onnx")
+    for _ in range(2):
+        result = predict(tiny_models, folder, "--out", out, "--model", old)
+        assert _read(out) == [row | {"unfamiliar": None} for row in _expected(folder)]
+        said = SUMMARY.replace(", 1 unfamiliar", "")
+        assert result.stderr == f"{said} written to {out}.\n"
+
+
+def test_a_file_without_the_column_is_refused(tiny_models: Path, folder: Path, out: Path) -> None:
+    """As those of earlier versions: rows with and without it in one file would fit nobody's reader."""
+    predict(tiny_models, folder, "--out", out)
+    rows = [{name: cell for name, cell in row.items() if name != "unfamiliar"} for row in _read(out)]
+    if out.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(rows), out)
+    elif out.suffix == ".jsonl":
+        out.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        with out.open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+    before = out.read_bytes()
+    result = predict(tiny_models, folder, "--out", out)
+    assert (result.exit_code, result.stderr) == (2, NOT_OURS.format(out))
+    assert out.read_bytes() == before
+
+
 @pytest.mark.parametrize("content", ["my notes", "my notes\n", '{"file": "x"}\n', "file,label\na,b\n", "\0", "\0\n"])
 def test_a_file_of_somebody_else_is_left_alone(content: str, tiny_models: Path, folder: Path, out: Path) -> None:
     out.write_text(content)
     result = predict(tiny_models, folder, "--out", out)
-    assert (result.exit_code, result.stderr) == (
-        2,
-        f"seefood: {out} is not a file that seefood predict wrote; name another.\n",
-    )
+    assert (result.exit_code, result.stderr) == (2, NOT_OURS.format(out))
     assert out.read_text() == content
 
 

@@ -18,10 +18,11 @@ from service.pipeline import Late
 from service.settings import Settings
 from service.worker import REFUSE
 from tests.fixtures.drawing import draw, encode
-from tests.fixtures.tiny_model import METADATA
+from tests.fixtures.tiny_model import METADATA, write_old_model
 
 RED = encode(Image.new("RGB", (60, 40), (255, 0, 0)), "PNG")
 BLUE = encode(Image.new("RGB", (60, 40), (0, 0, 255)), "PNG")
+YELLOW = encode(Image.new("RGB", (60, 40), (255, 255, 0)), "PNG")
 
 
 def _post(client: FlaskClient, *photos: tuple[bytes, str], field: str = "image") -> TestResponse:
@@ -41,7 +42,13 @@ def test_a_form_with_one_photo(client: FlaskClient) -> None:
     (prediction,) = body["predictions"]
     probability = prediction.pop("probability")
     assert 0.99 < probability <= 1
-    assert prediction == {"label": "hotdog", "hotdog": True, "uncertain": False, "filename": "red.png"}
+    assert prediction == {
+        "label": "hotdog",
+        "hotdog": True,
+        "uncertain": False,
+        "unfamiliar": False,
+        "filename": "red.png",
+    }
     assert body["model"] == {"name": "hotdog", "version": "tiny"}
     assert set(body["timing_ms"]) == {"decode", "queue", "inference"}
     assert body["request_id"] == answer.headers["X-Request-ID"]
@@ -54,6 +61,18 @@ def test_a_form_with_several_photos_is_answered_in_order(client: FlaskClient) ->
         ("2.png", False),
         ("3.png", True),
     ]
+
+
+def test_a_photo_unlike_those_of_training_is_unfamiliar(client: FlaskClient) -> None:
+    body = _post(client, (RED, "red.png"), (YELLOW, "yellow.png")).get_json()
+    assert [(p["label"], p["unfamiliar"]) for p in body["predictions"]] == [("hotdog", False), ("hotdog", True)]
+
+
+def test_a_model_that_can_not_tell_does_not(tmp_path: Path) -> None:
+    client = create_app(Settings(), Model(write_old_model(tmp_path / "old.onnx"))).test_client()
+    (prediction,) = _post(client, (YELLOW, "yellow.png")).get_json()["predictions"]
+    assert set(prediction) == {"label", "hotdog", "probability", "uncertain", "filename"}
+    assert client.get("/v1/model").get_json()["familiarity_level"] is None
 
 
 def test_a_raw_body(client: FlaskClient) -> None:
@@ -76,6 +95,7 @@ def test_the_model_describes_itself(client: FlaskClient) -> None:
     body = client.get("/v1/model").get_json()
     for name, value in METADATA.to_properties().items():
         assert name in body, value
+    assert body["familiarity_level"] == -128
     assert (body["device"], body["input_size"], body["file"]) == ("cpu", 64, "model.int8.onnx")
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from service.batcher import Batcher
-from service.model import Floats, Model
+from service.model import Model, Outputs
 from service.photo import Pixels
 from tests.fixtures.tiny_model import SIZE, write_tiny_model
 
@@ -27,7 +27,7 @@ class Held(Model):
         self.busy = threading.Event()
         self.fails = False
 
-    def run(self, pixels: Pixels) -> tuple[Floats, Floats]:
+    def run(self, pixels: Pixels) -> Outputs:
         self.batches.append(len(pixels))
         self.busy.set()
         assert self.go.wait(10)
@@ -68,6 +68,7 @@ def test_an_idle_model_answers_one_photo_at_once(model: Held) -> None:
             answer = future.result(5)
             assert answer.probability == pytest.approx(_expected(level), abs=1e-5)
             assert answer.heatmap.shape == (2, 2)
+            assert answer.familiarity == -100
             assert (answer.batch, answer.queued >= 0, answer.inferred > 0) == (1, True, True)
     assert model.batches == [1, 1, 1]
 

@@ -16,10 +16,18 @@ from service.cli import main
 from tests.fixtures.drawing import encode
 from tests.fixtures.server import free_port
 
+_COLOURS = {
+    "blue.png": (0, 0, 255),
+    "green.png": (0, 255, 0),
+    "grey.png": (90, 90, 90),
+    "red.png": (255, 0, 0),
+    "yellow.png": (255, 255, 0),
+}
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    for name, colour in (("blue.png", (0, 0, 255)), ("grey.png", (90, 90, 90)), ("red.png", (255, 0, 0))):
+    for name, colour in _COLOURS.items():
         (tmp_path / name).write_bytes(encode(Image.new("RGB", (30, 20), colour), "PNG"))
     return tmp_path
 
@@ -33,10 +41,12 @@ def test_a_folder_is_a_table(tiny_models: Path, folder: Path) -> None:
     result = _predict(tiny_models, folder)
     assert result.exit_code == 0
     assert result.stdout.splitlines() == [
-        "VERDICT                P(hotdog)  PHOTO",
-        f"not_hotdog                  0.0%  {folder}/blue.png",
-        f"hotdog, uncertain          50.0%  {folder}/grey.png",
-        f"hotdog                    100.0%  {folder}/red.png",
+        "VERDICT                            P(hotdog)  PHOTO",
+        f"not_hotdog                              0.0%  {folder}/blue.png",
+        f"hotdog, uncertain, unfamiliar          50.0%  {folder}/green.png",
+        f"hotdog, uncertain                      50.0%  {folder}/grey.png",
+        f"hotdog                                100.0%  {folder}/red.png",
+        f"hotdog, unfamiliar                    100.0%  {folder}/yellow.png",
     ]
 
 
@@ -44,7 +54,7 @@ def test_json_is_an_object_a_line(tiny_models: Path, folder: Path) -> None:
     result = _predict(tiny_models, "--json", folder / "red.png", folder / "blue.png")
     red, blue = map(json.loads, result.stdout.splitlines())
     assert red["file"] == str(folder / "red.png")
-    assert (red["label"], red["hotdog"], red["uncertain"]) == ("hotdog", True, False)
+    assert (red["label"], red["hotdog"], red["uncertain"], red["unfamiliar"]) == ("hotdog", True, False, False)
     assert (blue["label"], blue["hotdog"]) == ("not_hotdog", False)
 
 
@@ -52,7 +62,7 @@ def test_a_missing_and_a_broken_file_are_named_and_the_others_answered(tiny_mode
     (folder / "broken.jpg").write_bytes(b"nothing to see")
     result = _predict(tiny_models, folder / "missing.jpg", folder / "broken.jpg", folder / "red.png")
     assert result.exit_code == 2
-    assert result.stdout.splitlines()[1:] == [f"hotdog                    100.0%  {folder}/red.png"]
+    assert result.stdout.splitlines()[1:] == [f"hotdog                                100.0%  {folder}/red.png"]
     assert result.stderr.splitlines() == [
         f"seefood: {folder}/missing.jpg: The file can't be read: No such file or directory.",
         f"seefood: {folder}/broken.jpg: The bytes are not a photo, or the photo's header is damaged.",
@@ -68,7 +78,9 @@ def test_a_name_of_strange_bytes_prints_on_one_line(tiny_models: Path, folder: P
     strange = Path(os.fsdecode(os.fsencode(folder) + b"/new\nline \xff.png"))
     strange.write_bytes((folder / "red.png").read_bytes())
     result = _predict(tiny_models, strange)
-    assert result.stdout.splitlines()[1] == f"hotdog                    100.0%  {folder}/new\\nline \\xff.png"
+    assert (
+        result.stdout.splitlines()[1] == f"hotdog                                100.0%  {folder}/new\\nline \\xff.png"
+    )
     as_json = _predict(tiny_models, "--json", strange)
     assert json.loads(as_json.stdout)["file"] == f"{folder}/new\nline \\xff.png"
     missing = _predict(tiny_models, strange.with_suffix(".jpg"), "--model", "\n\udcff")

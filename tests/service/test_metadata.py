@@ -1,5 +1,8 @@
 """Metadata survives the way into a file's properties and back."""
 
+import json
+from dataclasses import replace
+
 import pytest
 
 from service.metadata import Metadata
@@ -9,7 +12,15 @@ from tests.fixtures.tiny_model import METADATA
 def test_there_and_back() -> None:
     properties = METADATA.to_properties()
     assert all(isinstance(value, str) for value in properties.values())
+    assert json.loads(properties["familiarity_level"]) == METADATA.familiarity_level
     assert Metadata.from_properties(properties) == METADATA
+
+
+def test_a_model_that_can_not_tell_what_is_familiar_has_no_level() -> None:
+    old = replace(METADATA, familiarity_level=None)
+    properties = old.to_properties()
+    assert "familiarity_level" not in properties
+    assert Metadata.from_properties(properties) == old
 
 
 @pytest.mark.parametrize(
@@ -17,6 +28,12 @@ def test_there_and_back() -> None:
     [
         ({"threshold": None}, "the property 'threshold' is missing"),
         ({"threshold": "half"}, "the property 'threshold' is not JSON: 'half'"),
+        ({"threshold": '"half"'}, "the property 'threshold' is no finite number: '\"half\"'"),
+        ({"familiarity_level": "low"}, "the property 'familiarity_level' is not JSON: 'low'"),
+        *(
+            ({"familiarity_level": text}, f"the property 'familiarity_level' is no finite number: {text!r}")
+            for text in ("NaN", "Infinity", "-1e999", "true", "null", '"1"', "[1]")
+        ),
         ({"schema_version": "2"}, "schema_version is '2', not '1'"),
         ({"schema_version": None}, "schema_version is None, not '1'"),
     ],

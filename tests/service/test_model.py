@@ -1,6 +1,7 @@
 """A model file is found, opened and asked; what is wrong with it is a sentence."""
 
 import ctypes
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +11,11 @@ import onnxruntime as ort
 import pytest
 
 from service.errors import SeeFoodError
+from service.metadata import Metadata
 from service.model import HARMFUL_OPTIMIZERS, Model, open_model
 from service.registry import find_model
 from tests.conftest import ROOT
-from tests.fixtures.tiny_model import METADATA, SIZE, write_tiny_model, write_tiny_registry
+from tests.fixtures.tiny_model import METADATA, SIZE, write_old_model, write_tiny_model, write_tiny_registry
 
 
 def _photos(*colours: tuple[int, int, int]) -> np.ndarray:
@@ -22,21 +24,51 @@ def _photos(*colours: tuple[int, int, int]) -> np.ndarray:
 
 def test_a_batch_is_answered_in_order(tiny_models: Path) -> None:
     model = open_model(tiny_models)
-    probability, heatmap = model.run(_photos((255, 0, 0), (90, 90, 90), (0, 0, 255)))
-    assert probability.dtype == heatmap.dtype == np.float32
-    assert heatmap.shape == (3, 2, 2)
+    outputs = model.run(_photos((255, 0, 0), (90, 90, 90), (0, 0, 255), (255, 255, 0)))
+    probability, heatmap, familiarity = outputs
+    assert familiarity is not None
+    assert probability.dtype == heatmap.dtype == familiarity.dtype == np.float32
+    assert heatmap.shape == (4, 2, 2)
     assert probability[0] > 0.99
     assert probability[1] == 0.5
     assert probability[2] < 0.01
-    assert [model.verdict(p).label for p in probability.tolist()] == ["hotdog", "hotdog", "not_hotdog"]
-    assert [model.verdict(p).uncertain for p in probability.tolist()] == [False, True, False]
+    assert familiarity.tolist() == [0, -90, 0, -255]
+    verdicts = [model.verdict(probability, familiarity) for probability, _, familiarity in outputs.each()]
+    assert [verdict.label for verdict in verdicts] == ["hotdog", "hotdog", "not_hotdog", "hotdog"]
+    assert [verdict.uncertain for verdict in verdicts] == [False, True, False, False]
+    assert [verdict.unfamiliar for verdict in verdicts] == [False, False, False, True]
+
+
+@pytest.mark.parametrize("metadata", [METADATA, replace(METADATA, familiarity_level=None)], ids=["level", "no level"])
+def test_a_photo_on_the_level_is_familiar(tmp_path: Path, metadata: Metadata) -> None:
+    model = Model(write_tiny_model(tmp_path / "model.onnx", metadata.to_properties()))
+    level = -128.0
+    told = [model.verdict(0.9, familiarity).unfamiliar for familiarity in (level - 1e-3, level, level + 1e-3, None)]
+    assert told == ([True, False, False, None] if metadata.familiarity_level else [None] * 4)
+
+
+def test_an_old_file_is_served_and_can_not_tell_what_is_familiar(tmp_path: Path, tiny_models: Path) -> None:
+    pixels = _photos((255, 0, 0), (0, 255, 0))
+    without_level = write_tiny_model(
+        tmp_path / "without_level.onnx", replace(METADATA, familiarity_level=None).to_properties()
+    )
+    expected = open_model(tiny_models).run(pixels)
+    for path in (write_old_model(tmp_path / "old.onnx"), without_level):
+        model = Model(path)
+        outputs = model.run(pixels)
+        np.testing.assert_array_equal(outputs.probability, expected.probability)
+        assert outputs.familiarity is None
+        assert [familiarity for _, _, familiarity in outputs.each()] == [None, None]
+        assert model.describe()["familiarity_level"] is None
 
 
 def test_the_boolean_is_called_what_the_positive_label_is(tmp_path: Path) -> None:
     named = replace(METADATA, positive_label="cat", negative_label="dog")
     model = Model(write_tiny_model(tmp_path / "model.onnx", named.to_properties()))
-    assert model.verdict(0.9).as_dict("cat") == {"label": "cat", "cat": True, "probability": 0.9, "uncertain": False}
-    assert model.verdict(0.3).as_dict("cat") == {"label": "dog", "cat": False, "probability": 0.3, "uncertain": True}
+    cat = {"label": "cat", "cat": True, "probability": 0.9, "uncertain": False}
+    dog = {"label": "dog", "cat": False, "probability": 0.3, "uncertain": True, "unfamiliar": True}
+    assert model.verdict(0.9, None).as_dict("cat") == cat
+    assert model.verdict(0.3, -200).as_dict("cat") == dog
 
 
 def test_it_is_warm_only_after_an_inference(tiny_models: Path) -> None:
@@ -100,10 +132,13 @@ def test_a_cuda_session_that_falls_back_is_refused_when_asked_for(
     assert "Serving on the CPU." in caplog.text
 
 
-def _without_heatmap(path: Path) -> None:
-    model = onnx.load(path)
-    del model.graph.output[1]
-    onnx.save(model, path)
+def _without(output: int) -> Callable[[Path], None]:
+    def remove(path: Path) -> None:
+        model = onnx.load(path)
+        del model.graph.output[output]
+        onnx.save(model, path)
+
+    return remove
 
 
 @pytest.mark.parametrize(
@@ -117,7 +152,8 @@ def _without_heatmap(path: Path) -> None:
             lambda path: write_tiny_model(path, replace(METADATA, resize="pad").to_properties()),
             "wants photos resized by 'pad', not by 'squash'",
         ),
-        (_without_heatmap, "has no output heatmap; export it with seefood train"),
+        (_without(1), "has no output heatmap; export it with seefood train"),
+        (_without(2), "has no output familiarity; export it with seefood train"),
     ],
 )
 def test_a_wrong_file_is_named(tmp_path: Path, break_it: object, sentence: str) -> None:

@@ -22,7 +22,7 @@ from service.settings import Settings
 from service.worker import REFUSE
 from tests.fixtures.drawing import draw, encode
 from tests.fixtures.server import Server, serving
-from tests.fixtures.tiny_model import SIZE
+from tests.fixtures.tiny_model import SIZE, write_old_model
 
 INFER = "/v2/models/hotdog/infer"
 COUNT = SIZE * SIZE * 3
@@ -66,6 +66,7 @@ def test_the_server_and_the_model_describe_themselves(client: FlaskClient) -> No
         "outputs": [
             {"name": "probability", "datatype": "FP32", "shape": [-1]},
             {"name": "heatmap", "datatype": "FP32", "shape": [-1, 2, 2]},
+            {"name": "familiarity", "datatype": "FP32", "shape": [-1]},
         ],
     }
 
@@ -87,12 +88,23 @@ def test_lists_are_answered_as_photos_are(client: FlaskClient, nested: bool) -> 
     asked["inputs"][0] |= {"data": PIXELS.tolist()} if nested else {}
     body = _infer(client, asked).get_json()
     assert (body["model_name"], body["model_version"], body["id"]) == ("hotdog", "tiny", "a \ud800 name")
-    probability, heatmap = body["outputs"]
+    probability, heatmap, familiarity = body["outputs"]
     assert (probability["name"], probability["datatype"], probability["shape"]) == ("probability", "FP32", [2])
     assert (heatmap["name"], heatmap["datatype"], heatmap["shape"]) == ("heatmap", "FP32", [2, 2, 2])
+    assert (familiarity["name"], familiarity["datatype"], familiarity["shape"]) == ("familiarity", "FP32", [2])
     expected = _expected(client)
     assert probability["data"] == pytest.approx(expected[0], abs=1e-6)
     assert heatmap["data"] == pytest.approx(np.ravel(expected[1]), abs=1e-4)
+    assert familiarity["data"] == pytest.approx(-PIXELS[..., 1].mean((1, 2)), abs=1e-3)
+
+
+def test_a_model_that_can_not_tell_what_is_familiar_offers_no_such_output(tmp_path: Path) -> None:
+    client = create_app(Settings(), Model(write_old_model(tmp_path / "old.onnx"))).test_client()
+    names = ["probability", "heatmap"]
+    assert [output["name"] for output in client.get("/v2/models/hotdog").get_json()["outputs"]] == names
+    assert [output["name"] for output in _infer(client, _asked(PIXELS)).get_json()["outputs"]] == names
+    refused = _infer(client, _asked(PIXELS, outputs=[{"name": "familiarity"}]))
+    _check_error(refused, 400, "'familiarity' can't be had so; 'probability', 'heatmap' can")
 
 
 def test_bytes_and_lists_can_be_mixed(client: FlaskClient) -> None:
@@ -332,14 +344,14 @@ def test_tritons_client_sees_a_server_and_a_model(triton_client: triton.Inferenc
 def test_tritons_client_gets_what_v1_says(
     triton_client: triton.InferenceServerClient, running: Server, tiny_models: Path, sent: bool, wanted: bool | None
 ) -> None:
-    names = ("heatmap", "probability")
+    names = ("heatmap", "familiarity", "probability")
     outputs = [triton.InferRequestedOutput(name, binary_data=wanted) for name in names] if wanted is not None else None
     inputs = _tensor(PIXELS, binary=sent)
     answer = triton_client.infer("hotdog", inputs, "tiny", outputs=outputs, request_id="seven")
     assert answer.get_response()["id"] == "seven"
-    probability, heatmap = open_model(tiny_models).run(PIXELS)
-    assert answer.as_numpy("probability") == pytest.approx(probability, abs=1e-6)
-    assert answer.as_numpy("heatmap") == pytest.approx(heatmap, abs=1e-4)
+    expected = open_model(tiny_models).run(PIXELS)
+    for name in names:
+        assert answer.as_numpy(name) == pytest.approx(getattr(expected, name), abs=1e-4)
     assert answer.as_numpy("probability") == pytest.approx(_photos_answered(running), abs=1e-6)
 
 

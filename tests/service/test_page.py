@@ -80,6 +80,21 @@ def test_doubt_is_said(page: Page, tmp_path: Path) -> None:
     expect(page.locator("#sure")).to_have_text("but only 50% sure")
 
 
+def test_a_photo_unlike_those_of_training_is_called_so(page: Page, tmp_path: Path) -> None:
+    """Beside the verdict, in sight, and only of that photo."""
+    said = page.get_by_text("I have never seen such a thing.", exact=True)
+    for colour, unseen in (("yellow", True), ("red", False), ("yellow", True)):
+        page.set_input_files("#photo", _photo(colour, tmp_path))
+        expect(page.locator("#verdict")).to_have_text("Hotdog")
+        expect(said).to_be_visible(visible=unseen)
+        if unseen:
+            expect(said).to_be_in_viewport(ratio=1)
+    (tmp_path / "text.jpg").write_text("I am not a photo.")
+    page.set_input_files("#photo", tmp_path / "text.jpg")
+    expect(page.locator("#verdict")).to_have_text("The photo can't be decoded")
+    expect(said).to_be_hidden()
+
+
 def test_what_is_no_photo_is_said_in_words(page: Page, tmp_path: Path) -> None:
     (tmp_path / "text.jpg").write_text("I am not a photo.")
     page.set_input_files("#photo", tmp_path / "text.jpg")

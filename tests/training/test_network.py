@@ -1,6 +1,7 @@
 """The network's two outputs agree, and weights are loaded whole, in part or not at all."""
 
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
 import pytest
@@ -169,7 +170,7 @@ def test_every_backbone_has_torchvisions_stages_and_its_own_size(name: str) -> N
 @pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "resnet18", "regnety_002", "convnext_atto", "densenet121"])
 def test_a_network_of_timm_is_a_row_of_stages_with_its_own_preprocessing(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    reference = timm.create_model(name).eval()
+    reference: Any = timm.create_model(name).eval()
     network, absent = build(_save(reference.state_dict(), tmp_path), f"timm/{name}")
     assert absent == []
     config = timm.get_pretrained_cfg(name)

@@ -14,7 +14,7 @@ from scipy.special import log_expit
 
 from scoring.score import score
 from service.cli import main
-from service.model import Floats, open_model
+from service.model import Floats, Verdict, open_model
 from service.registry import current_version
 from tests.fixtures.drawing import draw_folder
 from training import export, train
@@ -93,7 +93,7 @@ def test_the_exported_file_answers_as_the_checkpoint_does(trained_models: Path, 
     photos = scan(drawn).take(range(0, 240, 12))
     with torch.inference_mode():
         expected = network.eval()(torch.from_numpy(read_photos(photos, 224)))[0].numpy()
-    answered = np.array([answer for _, answer in score(model, photos.paths)])
+    answered = np.array([one.probability for _, one in score(model, photos.paths) if isinstance(one, Verdict)])
     assert np.abs(answered - expected).max() <= export.PARITY_TOLERANCE
 
 
