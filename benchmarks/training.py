@@ -49,7 +49,7 @@ TRAINERS = {
 }
 _SCRIPTS = {"fastai": "with_fastai", "ultralytics": "with_ultralytics", "pytorch": "plain_torch"}
 
-DATA, WEIGHTS = (ROOT.parent / "shared" / part for part in ("data/train", "weights/resnet18-imagenet-partial.pth"))
+DATA, WEIGHTS = (ROOT.parent / "shared" / part for part in ("data/train", "weights/resnet18-distilled.pth"))
 _KEEP_MEMORY = {
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": "100000000000",

@@ -14,7 +14,7 @@ from service.registry import current_version
 from tests.conftest import ROOT
 from tests.fixtures.server import serving
 
-WEIGHTS = ROOT.parent / "shared" / "weights" / "resnet18-imagenet-partial.pth"
+WEIGHTS = ROOT.parent / "shared" / "weights" / "resnet18-distilled.pth"
 
 
 @pytest.fixture(scope="module")
