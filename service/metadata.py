@@ -22,7 +22,7 @@ class Metadata:
         threshold: in [0, 1]; a probability at or above it is the positive label.
         uncertain_low, uncertain_high: in [0, 1]; a probability strictly between them is an uncertain verdict.
         temperature: > 0; divides the logit inside the graph.
-        backbone: torchvision's name of the network.
+        backbone: name of the network, as `seefood train --backbone` takes it.
         resize: how a photo becomes the model's square.
         photos_digest: SHA-256 of the photos and labels it was fitted and validated on.
         metrics: a JSON object of measured metrics with their 95% intervals.

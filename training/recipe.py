@@ -47,7 +47,7 @@ class Recipe:
     augmentation: Augmentation = "trivial"  # arXiv:2103.10158, after random crops and mirroring
     class_weights: bool = False
     teacher_share: float = 0.9  # arXiv:2106.05237 takes all; a tenth keeps what a person has checked
-    views: int = 8
+    views: int = 4
     auxiliary_share: float = 0.3  # arXiv:1409.4842
 
     def batch(self, photos: int) -> int:
