@@ -1,4 +1,4 @@
-# The service with its current model: docker build -t seefood .
+# The service with its two models, current and phone: docker build -t seefood .
 # Other flavours: --build-arg FLAVOUR=cuda (onnxruntime-gpu and NVIDIA's libraries) or FLAVOUR=train (torch).
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
@@ -19,10 +19,14 @@ COPY models models
 RUN [ ${FLAVOUR} = train ] || rm -r training; \
     PYTHONPATH=/opt/build pip --python /opt/seefood/bin/python install --no-cache-dir --no-deps --no-build-isolation .
 # Of the registry an image needs what it serves; a mounted registry takes its place.
-RUN version=$(cat models/current) && mkdir -p "/image/models/${version}" /image/feedback \
-    && cp models/current /image/models/ && cp "models/${version}/model.int8.onnx" "/image/models/${version}/" \
-    && { [ ${FLAVOUR} != cuda ] || cp "models/${version}/model.onnx" "/image/models/${version}/"; } \
-    && chown 10001:10001 /image/feedback
+RUN set -e; mkdir -p /image/models /image/feedback; \
+    for pointer in models/current models/phone; do \
+        [ -f "$pointer" ] || continue; \
+        version=$(cat "$pointer"); mkdir -p "/image/models/$version"; \
+        cp "$pointer" /image/models/; cp "models/$version/model.int8.onnx" "/image/models/$version/"; \
+        [ ${FLAVOUR} != cuda ] || cp "models/$version/model.onnx" "/image/models/$version/"; \
+    done; \
+    chown 10001:10001 /image/feedback
 
 FROM ${PYTHON_IMAGE}
 COPY --from=build /opt/seefood /opt/seefood

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from service.registry import POINTERS
 from tests.conftest import ROOT
 from tests.docker.conftest import Note, docker, inspect
 from tests.fixtures.load import until
@@ -51,9 +52,12 @@ def test_it_serves_and_no_more(image: str) -> None:
         "uv",
     }
     assert not [path for path in listed if "/.cache/pip" in path or path.startswith(("/build", "/tests", "/opt/build"))]
-    version = (ROOT / "models" / "current").read_text().strip()
     models = {path for path in listed if path.startswith("/models/")}
-    assert models == {"/models/current", f"/models/{version}", f"/models/{version}/model.int8.onnx"}
+    expected = set()
+    for pointer in POINTERS:
+        version = (ROOT / "models" / pointer).read_text().strip()
+        expected |= {f"/models/{pointer}", f"/models/{version}", f"/models/{version}/model.int8.onnx"}
+    assert models == expected
 
 
 def test_it_serves_hardened_and_stops_at_once(image: str, note: Note) -> None:
