@@ -57,7 +57,7 @@ def export_int8(float32: Path, path: Path, photos: Pixels, float32_share: float 
     """Quantise a float32 file: static QDQ, weights int8 per channel, activations uint8 ranged on uint8 [N, S, S, 3].
 
     The first convolution's errors reach every other layer, and the head's one output is the verdict: both stay float32,
-    for little time. An activation is ranged after its ReLU or clip, so that none of its 8 bits is spent on what those cut
+    for little time. An activation is ranged after its ReLU or clip, so that no bit is spent on what those cut
     off. Weights have 7 bits, because CPUs without VNNI add two products of 8 bits in 16, which overflow;
     so a model answers the same on either kind. What comes after all but a share of the convolutions stays float32 too.
     """

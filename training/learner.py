@@ -5,7 +5,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torchmetrics import MeanMetric
 from torchmetrics.classification import BinaryAccuracy, BinaryAUROC
@@ -33,6 +33,7 @@ class Learner(L.LightningModule):
         self.network = network
         self.fresh = fresh_parameters(network, absent)
         self.recipe = recipe
+        self.keep_norms = recipe.keep_norms and not absent
         if recipe.frozen:
             network.freeze(recipe.frozen)
         self.negative_weight, self.positive_weight = balance
@@ -64,6 +65,9 @@ class Learner(L.LightningModule):
         torch.manual_seed(self.current_epoch)
         if self.recipe.frozen:
             self.network.freeze(self.recipe.frozen)
+        for module in self.network.features.modules() if self.keep_norms else ():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
 
     def on_validation_epoch_start(self) -> None:
         """Stop a fit that has come to nothing; raises SeeFoodError."""

@@ -22,6 +22,7 @@ class Recipe:
         warm_up: share of all steps over which the rates rise before they fall along a cosine.
         label_smoothing: how far targets move from 0 and 1 towards a half, times two.
         averaged_epochs: the weights kept are an exponential average over about so many epochs; 0: the last ones.
+        keep_norms: whether the batch norms of a wholly pretrained network keep their mean and variance.
         frozen: the last pretrained stage that stays as it is, as do those before it: its edges and colours serve any
             photo, and a fit takes half the time; None: all learn.
         augmentation: what is done to a training photo.
@@ -43,6 +44,7 @@ class Recipe:
     warm_up: float = 0.1
     label_smoothing: float = 0.1  # a label of a scraped photo is wrong now and then (arXiv:1512.00567)
     averaged_epochs: float = 1.0
+    keep_norms: bool = True  # a batch of 32 augmented squares says less of photos than a million of them did
     frozen: str | None = None
     augmentation: Augmentation = "trivial"  # arXiv:2103.10158, after random crops and mirroring
     class_weights: bool = False

@@ -66,6 +66,9 @@ def _fit_steps(job: Job, prepared: Prepared, absent: list[str], epoch: int) -> d
     return {
         "best epoch": f"{epoch} of {recipe.epochs}, by ROC AUC on the validation photos",
         "head": "starts as a linear probe of the pretrained features" if probed else "starts at zero",
+        "batch norms": "keep the mean and variance of the pretraining"
+        if recipe.keep_norms and not absent
+        else "learn the mean and variance of the batches",
         **({"frozen": f"the stages up to {recipe.frozen}, as pretrained"} if recipe.frozen else {}),
         "loss": f"binary cross-entropy on the logit, labels smoothed by {recipe.label_smoothing:g}"
         + (", both classes weighing the same" if recipe.class_weights else "")

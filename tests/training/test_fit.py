@@ -206,6 +206,18 @@ def test_frozen_stages_stay_as_they_are(photos: Path, tmp_path: Path) -> None:
     assert {name.split(".")[1] for name in changed if name.startswith("features.")} == {"layer4"}
 
 
+def test_batch_norms_of_pretraining_keep_their_mean_and_variance(photos: Path, tmp_path: Path) -> None:
+    found = scan(photos).take(range(0, 80, 5))
+    recipe = Recipe(epochs=1, batch_size=8, train_size=32, last_size=32, averaged_epochs=0)
+    for absent, stays in (([], True), (["layer4.1.conv2.weight"], False)):
+        network, _ = build("none")
+        before = network.features.get_submodule("layer4.1.bn2").running_mean.clone()  # type: ignore[operator,union-attr]
+        folder = tmp_path / str(stays)
+        fit(network, absent, found, torch.from_numpy(found.targets)[None], found, folder, recipe, 0, print)
+        after = network.features.get_submodule("layer4.1.bn2").running_mean
+        assert torch.equal(before, after) is stays  # type: ignore[arg-type]
+
+
 def test_a_stage_that_is_not_there_is_a_sentence() -> None:
     with pytest.raises(SeeFoodError, match=r"resnet18 can't be frozen at 'layer9'; name one of conv1, .*layer3\.$"):
         build("none")[0].freeze("layer9")
