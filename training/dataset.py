@@ -24,7 +24,7 @@ def augmentation(kind: Augmentation, size: int) -> v2.Transform:
     """Return what turns an image into another that a person would still call the same, [size, size] px."""
     if kind == "none":
         return v2.Resize((size, size))
-    steps: list[v2.Transform] = [v2.RandomResizedCrop(size, scale=(0.25, 1.0)), v2.RandomHorizontalFlip()]
+    steps: list[v2.Transform] = [v2.RandomResizedCrop(size, scale=(0.5, 1.0)), v2.RandomHorizontalFlip()]
     return v2.Compose([*steps, v2.TrivialAugmentWide()] if kind == "trivial" else steps)
 
 

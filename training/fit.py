@@ -71,6 +71,7 @@ def fit(
     say: Callable[[str], None],
     *,
     drawn: int | None = None,
+    probed: bool = False,
 ) -> Best:
     """Fit the network in place and leave it, in float32 on the CPU, as it was at its best epoch.
 
@@ -85,6 +86,7 @@ def fit(
         seed: of the order of the photos and of their augmentation.
         say: takes a line of progress after each epoch.
         drawn: as in TrainingSet.
+        probed: whether the head is a linear probe of the features already, and so learns as slowly as they do.
 
     Raises:
         Interrupted: by Ctrl-C.
@@ -95,7 +97,8 @@ def fit(
         | {"targets": hashlib.sha256(targets.numpy().tobytes()).hexdigest()}
     )
     done = _epochs_done(folder / LAST, told)
-    learner = Learner(network.to(memory_format=torch.channels_last), absent, recipe, balance(train, recipe), say)
+    weights = balance(train, recipe)
+    learner = Learner(network.to(memory_format=torch.channels_last), absent, recipe, weights, say, probed=probed)
     if done < recipe.epochs:
         loader = training_loader(train, targets, recipe, network.backbone, seed, done, drawn)
         mine = validation.take(range(ranks.rank(), len(validation), ranks.world()))

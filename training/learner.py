@@ -27,11 +27,15 @@ class Learner(L.LightningModule):
         recipe: Recipe,
         balance: tuple[float, float],
         say: Callable[[str], None] = lambda _: None,
+        *,
+        probed: bool = False,
     ) -> None:
         super().__init__()
         self.say = say
         self.network = network
         self.fresh = fresh_parameters(network, absent)
+        if probed:  # a head that is a probe already would be lost at the rate of a fresh one
+            self.fresh -= {"head.weight", "head.bias"}
         self.recipe = recipe
         self.keep_norms = recipe.keep_norms and not absent
         if recipe.frozen:
@@ -130,6 +134,8 @@ class Learner(L.LightningModule):
         recipe = self.recipe
         if name in self.fresh:
             return recipe.learning_rate
+        if name.startswith("head."):
+            return recipe.learning_rate * recipe.last_share
         stages = [stage for stage, module in self.network.features.named_children() if list(module.parameters())]
         stage = name.split(".")[1]
         depth = stages.index(stage) / max(1, len(stages) - 1)

@@ -46,7 +46,7 @@ class Recipe:
     averaged_epochs: float = 1.0
     keep_norms: bool = True  # a batch of 32 augmented squares says less of photos than a million of them did
     frozen: str | None = None
-    augmentation: Augmentation = "trivial"  # arXiv:2103.10158, after random crops and mirroring
+    augmentation: Augmentation = "crop"  # stronger ones (arXiv:2103.10158) need longer fits than most people make
     class_weights: bool = False
     teacher_share: float = 0.9  # arXiv:2106.05237 takes all; a tenth keeps what a person has checked
     views: int = 4

@@ -65,7 +65,9 @@ def _fit_steps(job: Job, prepared: Prepared, absent: list[str], epoch: int) -> d
     averaged = f"exponential average over {recipe.averaged_epochs:g} epoch of steps"
     return {
         "best epoch": f"{epoch} of {recipe.epochs}, by ROC AUC on the validation photos",
-        "head": "starts as a linear probe of the pretrained features" if probed else "starts at zero",
+        "head": "starts as a linear probe of the pretrained features, and learns as slowly as they do"
+        if probed
+        else "starts at zero",
         "batch norms": "keep the mean and variance of the pretraining"
         if recipe.keep_norms and not absent
         else "learn the mean and variance of the batches",

@@ -78,7 +78,8 @@ def _fit_one(
     classifier, absent = _start(job, job.seed + number)
     training, validation = prepared.training, prepared.validation
     folder = run / f"fit-{number}"
-    if prepared.features is not None and starts_as_probe(job.recipe, prepared, absent):
+    probed = starts_as_probe(job.recipe, prepared, absent)
+    if probed and prepared.features is not None:
         probe_head(classifier, prepared.features, training.targets)
     best = Best(0)
     if job.recipe.epochs:
@@ -94,6 +95,7 @@ def _fit_one(
             job.seed + number,
             say,
             drawn=prepared.drawn,
+            probed=probed,
         )
         say(f"Epoch {best.epoch} of {job.recipe.epochs} ranks the validation photos best; it is {best.checkpoint}.")
     if not ranks.leads():

@@ -232,6 +232,8 @@ def test_rates_fall_towards_the_photo(name: str) -> None:
     assert rates == sorted(rates)
     assert [rates[0], rates[-1]] == pytest.approx([0.001, 0.1])
     assert learner._rate("head.weight") == 1.0
+    probed = Learner(network, [], Recipe(learning_rate=1.0, last_share=0.1), (1, 1), probed=True)
+    assert probed._rate("head.weight") == 0.1
 
 
 def test_few_photos_make_small_batches() -> None:
