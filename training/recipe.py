@@ -49,7 +49,7 @@ class Recipe:
     augmentation: Augmentation = "crop"  # stronger ones (arXiv:2103.10158) need longer fits than most people make
     class_weights: bool = False
     teacher_share: float = 0.9  # arXiv:2106.05237 takes all; a tenth keeps what a person has checked
-    views: int = 4
+    views: int = 3
     auxiliary_share: float = 0.3  # arXiv:1409.4842
 
     def batch(self, photos: int) -> int:
