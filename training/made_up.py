@@ -5,8 +5,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from service.photo import Pixels
-
 EACH = 50  # of a kind
 _WIDTH, _HEIGHT = 400, 300
 _WORDS = ("file", "edit", "view", "help", "open", "find", "menu", "new", "the", "and", "with", "page", "next", "date")
@@ -28,15 +26,12 @@ def _noise(random: np.random.Generator, number: int) -> Image.Image:
     if number % 2 == 0:
         return Image.fromarray(random.integers(0, 256, (_HEIGHT, _WIDTH, 3), np.uint8))
     frequency = np.hypot(np.fft.fftfreq(_HEIGHT)[:, None], np.fft.fftfreq(_WIDTH))
-    frequency[0, 0] = 1  # of the mean, which is set below
+    frequency[0, 0] = 1  # of the mean, by which nothing can be divided
     falloff = frequency ** random.uniform(0.5, 2)
     white = random.normal(size=(3, _HEIGHT, _WIDTH))
     coloured = np.fft.ifft2(np.fft.fft2(white) / falloff).real
-    return Image.fromarray(_as_pixels(128 + 50 * coloured / coloured.std(axis=(1, 2), keepdims=True)))
-
-
-def _as_pixels(planes: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> Pixels:
-    return np.moveaxis(planes, 0, 2).clip(0, 255).astype(np.uint8)
+    planes = 128 + 50 * coloured / coloured.std(axis=(1, 2), keepdims=True)
+    return Image.fromarray(np.moveaxis(planes, 0, 2).clip(0, 255).astype(np.uint8))
 
 
 def _screenshot(random: np.random.Generator, number: int) -> Image.Image:
@@ -44,8 +39,8 @@ def _screenshot(random: np.random.Generator, number: int) -> Image.Image:
     paper, ink = ((30, 32, 38), (220, 222, 228)) if number % 2 else ((250, 250, 250), (30, 30, 36))
     picture = Image.new("RGB", (_WIDTH, _HEIGHT), _colour(random, 40, 200))
     pen = ImageDraw.Draw(picture)
-    left, top, right, bottom = *random.integers(0, 40, 2).tolist(), *random.integers(0, 30, 2).tolist()
-    right, bottom = _WIDTH - 1 - right, _HEIGHT - 1 - bottom
+    left, top, below, beside = (int(margin) for margin in random.integers(0, 35, 4))
+    right, bottom = _WIDTH - 1 - beside, _HEIGHT - 1 - below
     accent = _colour(random, 60, 160)
     size = int(random.integers(9, 15))
     font = ImageFont.load_default(size)
@@ -75,7 +70,7 @@ def _drawing(random: np.random.Generator, number: int) -> Image.Image:
         fill = _colour(random, 40, 256) if number % 4 > 1 else None
         corners = int(random.integers(2, 8))
         if corners == 2:
-            pen.line((x, y, *random.uniform(20, _HEIGHT - 20, 2).tolist()), ink, width)
+            pen.line((x, y, random.uniform(20, _WIDTH - 20), random.uniform(20, _HEIGHT - 20)), ink, width)
         elif corners == 7:
             pen.circle((x, y), radius, fill, ink, width)
         else:
@@ -84,9 +79,9 @@ def _drawing(random: np.random.Generator, number: int) -> Image.Image:
 
 
 def _colour(random: np.random.Generator, low: int, high: int) -> Colour:
-    red, green, blue = random.integers(low, high, 3).tolist()
+    red, green, blue = (int(channel) for channel in random.integers(low, high, 3))
     return red, green, blue
 
 
 def _words(random: np.random.Generator, count: int) -> str:
-    return " ".join(random.choice(_WORDS, count).tolist())
+    return " ".join(_WORDS[number] for number in random.integers(0, len(_WORDS), count))
