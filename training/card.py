@@ -3,7 +3,7 @@
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from service.photo import printable
-from training.evaluate import slice_tables
+from training.evaluate import comparison_table, slice_tables, verdict_tables
 from training.story import Story
 
 
@@ -19,6 +19,11 @@ def card(story: Story) -> str:
         tests=story.tests,
         fits=story.fits,
         seeds=story.seeds,
+        made_up=story.made_up,
+        before=story.before,
+        version_before=story.version_before,
+        comparison_table=comparison_table,
         slice_tables=slice_tables,
+        verdict_tables=verdict_tables,
         printable=printable,
     )

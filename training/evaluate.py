@@ -19,7 +19,7 @@ from training.tables import Row
 
 Array = npt.NDArray[Any]
 
-_SHARES = ("accuracy", "recall", "false_positive_rate")  # of a slice
+_SHARES = ("accuracy", "recall", "false_positive_rate", "unfamiliar")  # of a slice
 _RESAMPLES = 1000
 _BINS = 10
 
@@ -52,7 +52,8 @@ class Slice:
         by: what they have in common: `source` or `kind`.
         name: which source, or which kind.
         photos: how many of the positive and of the negative class were scored.
-        metrics: accuracy, recall and false positive rate; those that need a class the slice lacks are absent.
+        metrics: accuracy, recall, false positive rate and the share of unfamiliar photos; those that need a class the
+            slice lacks are absent, and the last where the model can't tell.
     """
 
     by: str
@@ -67,7 +68,8 @@ class Evaluation:
 
     Attributes:
         photos: how many of the positive and of the negative class were scored.
-        metrics: by name; those that need a class the folder lacks are absent.
+        metrics: by name; those that need a class the folder lacks are absent, and `unfamiliar`, the share of photos
+            that are unfamiliar, where the model can't tell.
         mistakes: the wrong verdicts, the surest first.
         unreadable: files that were left out, with the reason.
         targets: 0 or 1, [N], of the photos that were scored.
@@ -110,8 +112,9 @@ def slice_tables(slices: Sequence[Slice]) -> dict[str, list[Row]]:
 def verdict_tables(evaluations: Mapping[str, Evaluation], positive_label: str) -> dict[str, list[Row]]:
     """Return a table of kinds, and one of sources where there are any, of one or several folders, the heading first.
 
-    Each slice has the share of its negatives that are called positive, and the recall of its positives; a column that
-    no slice has is left out. The least accurate come first, and after the kinds all photos of each folder.
+    Each slice has the share of its negatives that are called positive, the recall of its positives, and the share of
+    its photos that are unfamiliar; a column that no slice has is left out. The least accurate come first, and after the
+    kinds all photos of each folder.
     """
     tables = {}
     for by in ("kind", "source"):
@@ -119,7 +122,7 @@ def verdict_tables(evaluations: Mapping[str, Evaluation], positive_label: str) -
         parts.sort(key=lambda each: each[1].metrics["accuracy"].value)
         if by == "kind":
             parts += [(name, Slice(by, "(all)", found.photos, found.metrics)) for name, found in evaluations.items()]
-        shares = {"false_positive_rate": f"called {positive_label}", "recall": "recall"}
+        shares = {"false_positive_rate": f"called {positive_label}", "recall": "recall", "unfamiliar": "unfamiliar"}
         shown = [share for share in shares if any(share in part.metrics for _, part in parts)]
         rows = [(by, "photos", *(shares[share] for share in shown), "folder")]
         for folder, part in parts:
@@ -128,6 +131,33 @@ def verdict_tables(evaluations: Mapping[str, Evaluation], positive_label: str) -
         if parts:
             tables[by] = rows if len(evaluations) > 1 else [row[:-1] for row in rows]
     return tables
+
+
+def comparison_table(now: Evaluation, before: Evaluation, labels: tuple[str, str], version: str) -> list[Row]:
+    """Return a table of what two models make of the same folder, by kind and label, the heading first.
+
+    Each row has the share of its photos that this model and the one before call positive: the recall of positives, the
+    false positive rate of negatives. All photos of each label come last.
+
+    Args:
+        now: of this model.
+        before: of the other one, on the same photos.
+        labels: the positive and the negative one.
+        version: what the other model is called.
+    """
+    parts, others = (
+        [*(part for part in each.slices if part.by == "kind"), Slice("kind", "(all)", each.photos, each.metrics)]
+        for each in (now, before)
+    )
+    earlier = {part.name: part.metrics for part in others}
+    called = f"called {labels[0]}"
+    rows = [("kind", "label", "photos", f"{called}, this version", f"{called}, version {version} before")]
+    for part in parts:
+        for label, count, share in zip(labels, part.photos, ("recall", "false_positive_rate"), strict=True):
+            if count:
+                figures = (str(metrics.get(share, "-")) for metrics in (part.metrics, earlier.get(part.name, {})))
+                rows.append((part.name, label, str(count), *figures))
+    return rows
 
 
 def evaluate(model: Model, folder: Path) -> Evaluation:
@@ -146,22 +176,27 @@ def evaluate_photos(model: Model, photos: Photos) -> Evaluation:
     scored = photos.take(readable)
     targets = scored.targets
     probabilities = np.array([verdict.probability for verdict in verdicts.values()], np.float32)
+    unfamiliar = None
+    if model.metadata.familiarity_level is not None:
+        unfamiliar = np.array([verdict.unfamiliar for verdict in verdicts.values()], bool)
     wrong = (probabilities >= model.metadata.threshold) != (targets == 1)
     mistakes = [Mistake(scored.paths[i], float(probabilities[i])) for i in np.flatnonzero(wrong)]
     return Evaluation(
         photos=_counts(targets),
-        metrics=measure(targets, probabilities, model.metadata.threshold),
+        metrics=measure(targets, probabilities, model.metadata.threshold, unfamiliar),
         mistakes=sorted(mistakes, key=lambda mistake: -abs(mistake.probability - model.metadata.threshold)),
         unreadable={photos.paths[i]: answer for i, answer in enumerate(answers) if isinstance(answer, str)},
         targets=targets,
         probabilities=probabilities,
-        slices=_by_slice(scored, probabilities, model.metadata.threshold),
+        slices=_by_slice(scored, probabilities, model.metadata.threshold, unfamiliar),
         paths=scored.paths,
     )
 
 
-def measure(targets: Array, probabilities: Array, threshold: float) -> dict[str, Metric]:
-    """Compute what can be computed: targets 0 or 1 [N], probabilities in [0, 1] [N].
+def measure(
+    targets: Array, probabilities: Array, threshold: float, unfamiliar: Array | None = None
+) -> dict[str, Metric]:
+    """Compute what can be computed: targets 0 or 1 [N], probabilities in [0, 1] [N], unfamiliar bool [N].
 
     Plain shares have Wilson's interval (1927), right for the rare errors that a bootstrap can't see: none wrong of 249
     is no proof of 0. What combines the classes has a percentile bootstrap's, resampled within each class.
@@ -172,7 +207,7 @@ def measure(targets: Array, probabilities: Array, threshold: float) -> dict[str,
         metrics.pop("precision", None)  # of one class alone it is 0 or 1, whatever the model does
     else:
         metrics |= _bootstrapped(truth, probabilities, threshold)
-    return metrics
+    return metrics if unfamiliar is None else metrics | _shares({"unfamiliar": unfamiliar})
 
 
 def calibration_error(targets: Array, probabilities: Array, weights: Array | None = None) -> float:
@@ -183,12 +218,15 @@ def calibration_error(targets: Array, probabilities: Array, weights: Array | Non
     return float(np.abs(gaps).sum() / weights.sum())
 
 
-def _by_slice(photos: Photos, probabilities: Array, threshold: float) -> tuple[Slice, ...]:
+def _by_slice(photos: Photos, probabilities: Array, threshold: float, unfamiliar: Array | None) -> tuple[Slice, ...]:
     measured = []
     for by, parts in slices(photos).items():
         for name, part in parts.items():
             truth, said = photos.targets[part] == 1, probabilities[part] >= threshold
-            metrics = _shares({"accuracy": truth == said, **_of_one_class(truth, said)})
+            hits = {"accuracy": truth == said, **_of_one_class(truth, said)}
+            if unfamiliar is not None:
+                hits["unfamiliar"] = unfamiliar[part]
+            metrics = _shares(hits)
             measured.append(Slice(by, name, _counts(photos.targets[part]), metrics))
     return tuple(sorted(measured, key=lambda part: part.metrics["accuracy"].value))
 

@@ -2,20 +2,24 @@
 
 import csv
 import json
+import logging
 import statistics
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from service.errors import SeeFoodError
 from service.model import Model
 from service.photo import Pixels, read_photo, utf8
-from service.registry import FILES
+from service.registry import CURRENT, FILES, current_version, find_model
 from training import export, labels, suspects
 from training.card import card
 from training.evaluate import Evaluation, evaluate, evaluate_photos
 from training.folders import Photos
+from training.made_up import draw_made_up
 from training.prepare import Prepared
 from training.registry import METRICS
 from training.report import write_report
@@ -53,17 +57,32 @@ def measure(folder: Path, fitted: Fitted, tests: tuple[Path, ...], say: Callable
 
 
 def publish(draft: Path, measured: Sequence[Measured], prepared: Prepared) -> Mapping[str, Evaluation]:
-    """Fill the folder of a version with the fit that ranks the validation photos best; return its test figures."""
+    """Fill the folder of a version with the fit that ranks the validation photos best; return its test figures.
+
+    The folder stands in the registry, whose current version is measured on the same test folders for comparison.
+    """
     best = max(measured, key=lambda each: each.story.validation.metrics["roc_auc"].value)
-    story = replace(best.story, seeds=_over_fits(measured), fits=len(measured))
-    figures = {"validation": story.validation, **story.tests}
+    metadata = best.story.fitted.metadata
+    made_up = _measure_made_up(Model(best.folder / FILES["int8"]), draft)
+    version, before = _measure_current(
+        draft.parent, (metadata.positive_label, metadata.negative_label), prepared.data.tests
+    )
+    story = replace(
+        best.story,
+        seeds=_over_fits(measured),
+        fits=len(measured),
+        made_up=made_up,
+        before=before,
+        version_before=version,
+    )
+    figures = {"validation": story.validation, **story.tests, "made up": made_up}
     metrics = {name: evaluation.as_dict() for name, evaluation in figures.items()}
     if story.seeds:
         metrics["fits"] = {
             name: {"mean": mean, "deviation": deviation} for name, (mean, deviation) in story.seeds.items()
         }
     for name in FILES.values():
-        export.stamp(best.folder / name, replace(story.fitted.metadata, metrics=metrics))
+        export.stamp(best.folder / name, replace(metadata, metrics=metrics))
         (best.folder / name).replace(draft / name)
     (draft / METRICS).write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     (draft / "card.md").write_text(card(story), encoding="utf-8")
@@ -80,6 +99,31 @@ def publish(draft: Path, measured: Sequence[Measured], prepared: Prepared) -> Ma
 def read_photos(photos: Photos, size: int) -> Pixels:
     """Read photos as the service does: uint8 [N, size, size, 3]."""
     return np.stack([read_photo(path.read_bytes(), size) for path in photos.paths])
+
+
+def _measure_made_up(model: Model, scratch: Path) -> Evaluation:
+    """Score pictures that no camera took, all of them negative, from files under `scratch` that are removed after."""
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+        draw_made_up(Path(folder, model.metadata.negative_label))
+        return evaluate(model, Path(folder))
+
+
+def _measure_current(models: Path, labels: tuple[str, str], tests: Sequence[Path]) -> tuple[str, dict[str, Evaluation]]:
+    """Return the current version's name and what its int8 file makes of the test folders; none where it can't be asked.
+
+    It can't be asked where there is no such version, it has other labels, or its file can't be opened, which is said.
+    """
+    if not tests or not (models / CURRENT).exists():
+        return "", {}
+    try:
+        version = current_version(models)
+        model = Model(find_model(models, version, "int8"))
+    except SeeFoodError as error:
+        logging.getLogger(__name__).warning("The current version is not in the card for comparison: %s", error)
+        return "", {}
+    if (model.metadata.positive_label, model.metadata.negative_label) != labels:
+        return "", {}
+    return version, {_name(test): evaluate(model, test) for test in tests}
 
 
 def _over_fits(measured: Sequence[Measured]) -> dict[str, tuple[float, float]]:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from service.model import Model
 from service.photo import printable, read_photo
 from training import plots, thumbnails
-from training.evaluate import slice_tables
+from training.evaluate import comparison_table, slice_tables, verdict_tables
 from training.folders import Photos
 from training.layers import HEADING, layers
 from training.story import Story
@@ -64,7 +64,12 @@ def write_report(folder: Path, model: Model, story: Story) -> None:
         fits=story.fits,
         seeds=[(name, f"{mean:.3f}", f"{deviation:.3f}") for name, (mean, deviation) in story.seeds.items()],
         tests=story.tests,
+        made_up=story.made_up,
+        before=story.before,
+        version_before=story.version_before,
+        comparison_table=comparison_table,
         slice_tables=slice_tables,
+        verdict_tables=verdict_tables,
         mistakes={
             name: thumbnails.of_mistakes(model, evaluation.mistakes[:MISTAKES])
             for name, evaluation in story.tests.items()

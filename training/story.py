@@ -51,6 +51,9 @@ class Story:
         tests: the verdicts on each test folder, by the folder's name.
         seeds: mean and standard deviation of each metric over all fits; empty for one fit.
         fits: how many times the network was fitted, each with a seed of its own.
+        made_up: the verdicts on pictures that no camera took; None before they were asked for.
+        before: the verdicts of the current version on the same test folders; empty where there is nothing to compare.
+        version_before: the name of that version.
     """
 
     fitted: Fitted
@@ -59,3 +62,6 @@ class Story:
     tests: Mapping[str, Evaluation]
     seeds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     fits: int = 1
+    made_up: Evaluation | None = None
+    before: Mapping[str, Evaluation] = field(default_factory=dict)
+    version_before: str = ""

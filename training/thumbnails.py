@@ -3,6 +3,7 @@
 import base64
 import io
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +12,10 @@ from PIL import Image
 
 from service.model import Model
 from service.overlay import overlay
-from service.photo import Pixels, printable, read_photo
+from service.photo import PhotoError, Pixels, printable, read_photo
 from training.check import Findings
 from training.evaluate import Mistake
-from training.labels import Changed, kinds
+from training.labels import EXCLUDED, Changed, kinds
 from training.suspects import Suspect
 
 SIDE = 160  # px
@@ -29,7 +30,7 @@ class Thumbnail:
 
     Attributes:
         pictures: `data:` addresses, side by side.
-        words: what is said of it first.
+        words: what is said of it first; may be empty.
         name: its folder and file.
     """
 
@@ -44,14 +45,16 @@ def of_suspects(suspects: Sequence[Suspect]) -> list[Thumbnail]:
 
 
 def of_changed(changed: Sequence[Changed], each: int) -> list[tuple[str, list[Thumbnail]]]:
-    """Show the first photos of each reason for which a label was corrected, with the number of all in its name."""
+    """Show the first readable photos of each correction and reason, with the number of all in its name."""
     groups = []
     for was, label, reason, count in kinds(changed):
-        same = [
-            one for one in changed if (one.was, one.correction.label, one.correction.reason) == (was, label, reason)
-        ]
-        shown = [_thumbnail(one.path, f"was {was}") for one in same[:each]]
-        groups.append((f"{label}: {reason or 'no reason given'} ({count})", shown))
+        shown: list[Thumbnail] = []
+        for one in changed:
+            if len(shown) < each and (one.was, one.correction.label, one.correction.reason) == (was, label, reason):
+                with suppress(PhotoError, OSError):  # a list may also exclude what can't be read
+                    shown.append(_thumbnail(one.path, ""))
+        what = f"{was} left out" if label == EXCLUDED else f"{was} to {label}"
+        groups.append((f"{what}: {reason or 'no reason given'} ({count})", shown))
     return groups
 
 

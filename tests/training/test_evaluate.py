@@ -14,11 +14,11 @@ from PIL import Image
 
 from service.cli import main
 from service.errors import SeeFoodError
-from service.model import open_model
+from service.model import Model, open_model
 from tests.conftest import ROOT
 from tests.fixtures.drawing import encode
-from tests.fixtures.tiny_model import METADATA, write_tiny_model, write_tiny_registry
-from training.evaluate import calibration_error, evaluate, measure, slice_tables
+from tests.fixtures.tiny_model import METADATA, write_old_model, write_tiny_model, write_tiny_registry
+from training.evaluate import calibration_error, comparison_table, evaluate, measure, slice_tables
 
 
 def test_metrics_by_hand() -> None:
@@ -126,7 +126,7 @@ def test_slices_have_shares_of_their_own_the_least_accurate_first(tiny_models: P
         ("kind", "grilled", (10, 0)),
     ]
     raw = evaluation.slices[0].metrics
-    assert set(raw) == {"accuracy", "recall"}
+    assert set(raw) == {"accuracy", "recall", "unfamiliar"}
     assert str(raw["recall"]) == "0.500 (0.237 - 0.763)", "Wilson's interval of 5 in 10"
     shown = evaluation.as_dict()["slices"]["kind"]
     assert shown["grilled"]["photos"] == {"positive": 10, "negative": 0}
@@ -140,12 +140,61 @@ def test_a_slice_of_both_classes_has_both_shares(tiny_models: Path, tmp_path: Pa
     (part,) = evaluate(open_model(tiny_models), tmp_path).slices
     assert part.photos == (5, 5)
     values = {name: metric.value for name, metric in part.metrics.items()}
-    assert values == pytest.approx({"accuracy": 0.6, "recall": 1, "false_positive_rate": 0.8})
+    assert values == pytest.approx({"accuracy": 0.6, "recall": 1, "false_positive_rate": 0.8, "unfamiliar": 0})
+
+
+@pytest.fixture
+def yellow(tmp_path: Path) -> Path:
+    """Return a folder of 10 faces, of which 4 are unfamiliar, and 10 rooms, of which none is."""
+    folder = tmp_path / "yellow"
+    _paint(folder, {f"not_hotdog/face-{i}.png": "yellow" if i < 4 else "blue" for i in range(10)})
+    _paint(folder, {f"not_hotdog/room-{i}.png": "blue" for i in range(10)})
+    return folder
+
+
+def test_the_share_of_unfamiliar_photos_is_measured_last(tiny_models: Path, yellow: Path) -> None:
+    (yellow / "not_hotdog" / "face-10.png").write_bytes(b"broken")  # what can't be read must not shift the others
+    evaluation = evaluate(open_model(tiny_models), yellow)
+    assert list(evaluation.metrics) == ["accuracy", "false_positive_rate", "unfamiliar"]
+    assert str(evaluation.metrics["unfamiliar"]) == "0.200 (0.081 - 0.416)", "Wilson's interval of 4 in 20"
+    assert [(part.name, part.metrics["unfamiliar"].value) for part in evaluation.slices] == [("face", 0.4), ("room", 0)]
+    face = evaluation.as_dict()["slices"]["kind"]["face"]
+    assert list(face)[-1] == "unfamiliar"
+    assert face["unfamiliar"]["low"] == pytest.approx(0.1682, abs=1e-4)
+
+
+def test_a_model_that_cannot_tell_has_no_share_of_unfamiliar_photos(yellow: Path, tmp_path: Path) -> None:
+    old = write_old_model(tmp_path / "old.onnx")
+    evaluation = evaluate(Model(old), yellow)
+    assert "unfamiliar" not in {name for each in (evaluation, *evaluation.slices) for name in each.metrics}
+    result = _evaluate(tmp_path, yellow, "--slices", "--model", old)
+    assert result.stdout.splitlines()[0] == "KIND   PHOTOS  CALLED HOTDOG"
+
+
+def test_two_models_stand_beside_each_other(kinds: Path, tmp_path: Path) -> None:
+    """The one before has another threshold, so that it says yes to nothing."""
+    _paint(kinds, {f"hotdog/mixed-{i}.png": "red" for i in range(4)})
+    _paint(kinds, {f"not_hotdog/mixed-{i}.png": "red" if i < 4 else "blue" for i in range(6)})
+    now, before = (
+        evaluate(Model(write_tiny_model(tmp_path / name, replace(METADATA, threshold=level).to_properties())), kinds)
+        for name, level in (("now.onnx", 0.5), ("before.onnx", 1.0 + 1e-6))
+    )
+    heading, *rows = comparison_table(now, before, ("hotdog", "not_hotdog"), "v1")
+    assert heading == ("kind", "label", "photos", "called hotdog, this version", "called hotdog, version v1 before")
+    assert [(*row[:3], *(figure[:5] for figure in row[3:])) for row in rows] == [
+        ("raw", "hotdog", "10", "0.500", "0.000"),
+        ("mixed", "hotdog", "4", "1.000", "0.000"),
+        ("mixed", "not_hotdog", "6", "0.667", "0.000"),
+        ("grilled", "hotdog", "10", "0.900", "0.000"),
+        ("(all)", "hotdog", "24", "0.750", "0.000"),
+        ("(all)", "not_hotdog", "18", "0.222", "0.000"),
+    ]
+    assert rows[0][3:] == ("0.500 (0.237 - 0.763)", "0.000 (0.000 - 0.278)")
 
 
 def test_a_table_leaves_out_what_no_slice_has(tiny_models: Path, kinds: Path) -> None:
     (rows,) = slice_tables(evaluate(open_model(tiny_models), kinds).slices).values()
-    assert rows[0] == ("kind", "photos", "accuracy", "recall")
+    assert rows[0] == ("kind", "photos", "accuracy", "recall", "unfamiliar")
     assert rows[1][:2] == ("raw", "10")
     assert slice_tables([]) == {}
 
@@ -154,9 +203,9 @@ def test_the_command_prints_slices(tiny_models: Path, kinds: Path) -> None:
     result = _evaluate(tiny_models, kinds)
     assert result.exit_code == 0, result.stderr
     assert result.stdout.splitlines()[-3:] == [
-        "KIND     PHOTOS  ACCURACY               RECALL",
-        "raw          10  0.500 (0.237 - 0.763)  0.500 (0.237 - 0.763)",
-        "grilled      10  0.900 (0.596 - 0.982)  0.900 (0.596 - 0.982)",
+        "KIND     PHOTOS  ACCURACY               RECALL                 UNFAMILIAR",
+        "raw          10  0.500 (0.237 - 0.763)  0.500 (0.237 - 0.763)  0.000 (0.000 - 0.278)",
+        "grilled      10  0.900 (0.596 - 0.982)  0.900 (0.596 - 0.982)  0.000 (0.000 - 0.278)",
     ]
     as_json = json.loads(_evaluate(tiny_models, kinds, "--json").stdout)
     assert list(as_json["slices"]["kind"]) == ["raw", "grilled"]
@@ -168,11 +217,11 @@ def test_slices_alone_have_a_row_a_kind_the_worst_first(tiny_models: Path, kinds
     result = _evaluate(tiny_models, kinds, "--slices")
     assert result.exit_code == 0, result.stderr
     assert result.stdout.splitlines() == [
-        "KIND     PHOTOS  CALLED HOTDOG          RECALL",
-        "face         10  0.600 (0.313 - 0.832)  -",
-        "raw          10  -                      0.500 (0.237 - 0.763)",
-        "grilled      10  -                      0.900 (0.596 - 0.982)",
-        "(all)        42  0.273 (0.132 - 0.482)  0.700 (0.481 - 0.855)",
+        "KIND     PHOTOS  CALLED HOTDOG          RECALL                 UNFAMILIAR",
+        "face         10  0.600 (0.313 - 0.832)  -                      0.000 (0.000 - 0.278)",
+        "raw          10  -                      0.500 (0.237 - 0.763)  0.000 (0.000 - 0.278)",
+        "grilled      10  -                      0.900 (0.596 - 0.982)  0.000 (0.000 - 0.278)",
+        "(all)        42  0.273 (0.132 - 0.482)  0.700 (0.481 - 0.855)  0.000 (0.000 - 0.084)",
     ]
 
 

@@ -13,12 +13,15 @@ from service.registry import FILES, current_version
 from tests.fixtures.browser import open_browser
 from tests.fixtures.drawing import draw_folder
 from tests.fixtures.tiny_model import METADATA, write_tiny_model
+from training import made_up
 from training.card import card
 from training.check import check
-from training.evaluate import evaluate, evaluate_photos
+from training.evaluate import Evaluation, evaluate, evaluate_photos
 from training.folders import labelled
+from training.labels import EXCLUDED, Changed, Correction
 from training.network import build
-from training.report import SUSPECTS, write_report
+from training.report import CHANGED, SUSPECTS, write_report
+from training.slices import MIN_PHOTOS
 from training.story import Fitted, Story
 from training.suspects import Suspect
 
@@ -28,6 +31,7 @@ _HEADINGS = [
     "The fit",
     "Photos held back for validation",
     "Test: data/test",
+    "Made-up pictures",
     "Inside the network",
 ]
 
@@ -49,6 +53,11 @@ def story(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Story:
         path.rename(path.with_name(f"pizza-{path.name}"))
     (folder / "metrics.csv").write_text("epoch,loss,val_loss,val_accuracy,val_auc\n0,0.7,0.6,0.8,0.9\n")
     classifier, _ = build("none")
+    corrections = [Correction("not_hotdog", "a sausage without a bun")] * 8 + [Correction(EXCLUDED, "a drawing")] * 3
+    changed = [Changed(path, "hotdog", each) for path, each in zip(photos.paths, corrections, strict=False)]
+    broken = folder / "broken.jpg"
+    broken.write_bytes(b"broken")
+    changed[-1] = replace(changed[-1], path=broken)
     suspects = tuple(Suspect(path, "hotdog", 0.01 * i) for i, path in enumerate((photos.paths * 2)[: SUSPECTS + 1]))
     fitted = Fitted(
         classifier=classifier.eval(),
@@ -59,10 +68,29 @@ def story(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Story:
         recipe={"loss": "binary cross-entropy"},
         curves=folder / "metrics.csv",
         suspects=suspects,
+        changed=changed,
     )
     validation = evaluate_photos(model, photos)
     tests = {"data/test": evaluate(model, test)}
-    return Story(fitted, validation.metrics, validation, tests, {"roc_auc": (0.98765, 0.00321)}, fits=3)
+    return Story(
+        fitted,
+        validation.metrics,
+        validation,
+        tests,
+        seeds={"roc_auc": (0.98765, 0.00321)},
+        fits=3,
+        made_up=_made_up(model, folder / "made up"),
+        before={"data/test": evaluate(Model(write_tiny_model(folder / "before.onnx")), test)},
+        version_before="20261121-071000",
+    )
+
+
+def _made_up(model: Model, folder: Path) -> Evaluation:
+    folder.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(made_up, "EACH", MIN_PHOTOS)
+        made_up.draw_made_up(folder / "not_hotdog")
+    return evaluate(model, folder)
 
 
 def _write(folder: Path, model: Model, story: Story) -> str:
@@ -116,6 +144,27 @@ def test_doubles_are_shown_side_by_side(page: str) -> None:
     ]
 
 
+def test_corrected_labels_are_shown_by_what_was_corrected_and_why(page: str) -> None:
+    shown = page.split("<h2>Labels that were corrected</h2>")[1].split("<h2>")[0]
+    groups = shown.split('<div class="group">')[1:]
+    assert [re.findall(r"<strong>(.*?)</strong>", group) for group in groups] == [
+        ["hotdog to not_hotdog: a sausage without a bun (8)"],
+        ["hotdog left out: a drawing (3)"],
+    ]
+    assert [group.count("<img") for group in groups] == [CHANGED, 2], "what can't be read is not shown"
+    assert "<figcaption>hotdog/000.jpg</figcaption>" in groups[0]
+
+
+def test_the_version_before_and_made_up_pictures_are_tables(page: str) -> None:
+    beside = page.split("<h3>Beside version 20261121-071000</h3>")[1].split("<h3>")[0]
+    assert '<th scope="col">called hotdog, version 20261121-071000 before</th>' in beside
+    assert '<th scope="row">pizza</th><td>not_hotdog</td><td>12</td>' in beside
+    assert '<th scope="row">(all)</th><td>hotdog</td><td>12</td><td>0.000 (0.000 - 0.242)</td><td>1.000 (' in beside
+    made = page.split("<h2>Made-up pictures</h2>")[1].split("<h2>")[0]
+    assert '<th scope="col">called hotdog</th><th scope="col">unfamiliar</th>' in made
+    assert made.count("<tr>") == 5, "a heading, three kinds, and all"
+
+
 def test_slices_fits_and_layers_are_tables(page: str) -> None:
     assert "By kind, the least accurate first" in page
     assert '<th scope="row">pizza</th><td>12</td><td>1.000 (' in page
@@ -125,9 +174,17 @@ def test_slices_fits_and_layers_are_tables(page: str) -> None:
 
 
 def test_what_there_is_not_is_left_out(tmp_path: Path, model: Model, story: Story) -> None:
-    probe = replace(story.fitted, curves=None, suspects=())
-    page = _write(tmp_path / "report", model, replace(story, fitted=probe, tests={}, seeds={}, fits=1))
-    for absent in ("look mislabelled", "Loss by epoch", "fits</h3>", "Test: "):
+    probe = replace(story.fitted, curves=None, suspects=(), changed=())
+    page = _write(tmp_path / "report", model, replace(story, fitted=probe, tests={}, seeds={}, fits=1, made_up=None))
+    for absent in (
+        "look mislabelled",
+        "were corrected",
+        "Made-up",
+        "Beside version",
+        "Loss by epoch",
+        "fits</h3>",
+        "Test: ",
+    ):
         assert absent not in page
     assert not list((tmp_path / "report").glob("curves*"))
 
@@ -140,10 +197,15 @@ def test_names_are_no_markup(tmp_path: Path, model: Model, story: Story) -> None
 
 def test_the_card_has_slices_and_fits(story: Story) -> None:
     text = card(story)
-    assert "By kind, the least accurate first:\n\n| kind | photos | accuracy | false positive rate |\n" in text
-    assert "|---|---|---|---|\n| pizza | 12 | 1.000 (" in text
+    assert (
+        "By kind, the least accurate first:\n\n| kind | photos | accuracy | false positive rate | unfamiliar |\n"
+        in text
+    )
+    assert "|---|---|---|---|---|\n| pizza | 12 | 1.000 (" in text
     assert "### Over 3 fits\n" in text
     assert "| roc_auc | 0.988 ± 0.003 |" in text
+    assert "\n\n| kind | label | photos | called hotdog, this version | called hotdog, version 2026" in text
+    assert "\n\n| kind | photos | called hotdog | unfamiliar |\n|---|---|---|---|\n" in text
     one = card(replace(story, seeds={}, fits=1, tests={}))
     assert "fits\n" not in one
     assert not re.search(r"\n\n\n", text), "one empty line is enough"
@@ -158,7 +220,7 @@ def test_a_slice_named_with_a_bar_stays_in_its_column(story: Story) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("width", [360, 390, 1280])
 def test_it_is_read_on_any_screen(report: Path, tmp_path: Path, scheme: Literal["light", "dark"], width: int) -> None:
     alone = shutil.copy(report / "index.html", tmp_path / "report.html")
     with open_browser() as browser:
@@ -166,10 +228,15 @@ def test_it_is_read_on_any_screen(report: Path, tmp_path: Path, scheme: Literal[
         page.goto(f"file://{alone}")
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing is wider than the screen"
         assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
+        tables = page.locator(".table").evaluate_all(
+            "boxes => boxes.filter(box => box.scrollWidth > box.clientWidth).length"
+        )
+        assert (tables > 0) == (width < 1280), "a wide table scrolls inside its own box"
         charts = page.locator(".charts img").evaluate_all("images => images.map(image => image.clientWidth)")
         assert min(charts) >= 300, "letters in charts can be read"
         headings = page.locator("h2").all_inner_texts()
-        assert headings == [_HEADINGS[0], "Photos that look mislabelled", *_HEADINGS[1:]]
+        found = ["Labels that were corrected", "Photos that look mislabelled"]
+        assert headings == [_HEADINGS[0], *found, *_HEADINGS[1:]]
         ground, ink = (
             [int(number) for number in re.findall(r"\d+", page.evaluate(f"getComputedStyle(document.body).{name}"))]
             for name in ("backgroundColor", "color")
