@@ -39,7 +39,7 @@ def figures(found: dict[str, Any]) -> str:
     for folder, name in (("test/foods", "other foods"), ("test/objects", "other objects")):
         count = folders[0][folder]["photos"]["negative"]
         rows.append([f"{count:,} {name} called hotdogs", *shares(folder, "false_positive_rate")])
-    rows.append(called_hotdogs("photos without a hotdog, these and those of data/test,", "all"))
+    rows.append(called_hotdogs("photos without a hotdog", "all"))
     for folder, name in (("data/stranger_test", "clear hotdogs of the web"), ("data/test", "hotdogs of data/test")):
         rows.append([f"{folders[0][folder]['photos']['positive']:,} {name} found", *shares(folder, "recall")])
     rows += [[f"accuracy, {folder}", *shares(folder, "accuracy")] for folder in TESTS]
