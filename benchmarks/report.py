@@ -9,14 +9,17 @@ from benchmarks.against import again, costs, limits, serving, standings
 from benchmarks.cells import FEW, LATENCIES, latency, number, statuses, table, times, where
 from benchmarks.contenders import SEEFOOD
 
-START, END = "<!-- measured -->", "<!-- end of what was measured -->"
+MARKS = START, END = "<!-- measured -->", "<!-- end of what was measured -->"
 MENTIONED = 0.05  # milliseconds
 
 
-def write(results: dict[str, Any], readme: Path, tables: Callable[[dict[str, Any]], str]) -> None:
+def write(
+    results: dict[str, Any], readme: Path, tables: Callable[[dict[str, Any]], str], marks: tuple[str, str] = MARKS
+) -> None:
     """Put tables between the two markers of a Markdown file."""
-    head, rest = readme.read_text(encoding="utf-8").split(START)
-    readme.write_text(f"{head}{START}\n{tables(results)}\n{END}{rest.split(END)[1]}", encoding="utf-8")
+    start, end = marks
+    head, rest = readme.read_text(encoding="utf-8").split(start)
+    readme.write_text(f"{head}{start}\n{tables(results)}\n{end}{rest.split(end)[1]}", encoding="utf-8")
 
 
 def short(results: dict[str, Any]) -> str:

@@ -1,0 +1,146 @@
+"""What the models in the box get right, how long one inference takes, and how large their files are.
+
+    python -m benchmarks.shipped
+
+Everything is measured through the code that serves, and written to shipped.json, from which the tables of README.md and
+models/README.md are made.
+"""
+
+import json
+import statistics
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from benchmarks import report, shipped_tables
+from benchmarks.machine import ROOT, here
+from benchmarks.photos import SIZES, photo
+from service.errors import SeeFoodError
+from service.model import Model
+from service.photo import read_photo
+from service.registry import FILES, POINTERS, find_model
+from training.evaluate import Array, Evaluation, evaluate, measure
+
+RESULTS = ROOT / "benchmarks" / "shipped.json"
+DATA = ROOT.parent / "shared" / "data"
+FOLDERS = {  # by their names in metrics.json and on the card
+    "data/test": "test",
+    "data/stranger_test": "stranger_test",
+    "test/foods": "hard_negatives/test/foods",
+    "test/objects": "hard_negatives/test/objects",
+}
+STRANGERS = "data/stranger_test"
+# Of its photos without a hotdog, as the names of the files begin.
+KINDS = tuple(kind for kinds in shipped_tables.GROUPS.values() for kind in kinds)
+_FIGURES = ("photos", "accuracy", "roc_auc", "recall", "false_positive_rate", "calibration_error")
+_RUNS = 50
+
+
+def measure_shipped(models: Path, data: Path, before: Path | None = None) -> dict[str, Any]:
+    """Measure both files of each pointer of a registry, and the int8 file of an older version.
+
+    Args:
+        models: the registry; a pointer that it lacks is left out.
+        data: a folder with those of FOLDERS below it.
+        before: an ONNX file.
+
+    Returns:
+        By name (a pointer, or `before`) the version, the backbone and, by precision, the bytes, the milliseconds and
+        the figures of each file, as JSON can hold them.
+
+    Raises:
+        SeeFoodError: a file or folder can't be used; the sentence says why.
+    """
+    opened = {
+        name: {precision: Model(find_model(models, name, precision)) for precision in FILES}
+        for name in POINTERS
+        if (models / name).is_file()
+    }
+    if before:
+        opened[shipped_tables.BEFORE] = {"int8": Model(before)}
+    every = [model for files in opened.values() for model in files.values()]
+    took = dict(zip(every, milliseconds(every), strict=True))
+    found: dict[str, Any] = {"runs": _RUNS, "models": {}}
+    for name, files in opened.items():
+        metadata = files["int8"].metadata
+        found["models"][name] = {"version": metadata.version, "backbone": metadata.backbone, "files": {}}
+        for precision, model in files.items():
+            about = {"bytes": model.path.stat().st_size, "ms": round(took[model], 2)}
+            found["models"][name]["files"][precision] = {**about, **_figures(model, data)}
+            print(name, precision, json.dumps(about), flush=True)
+    return found
+
+
+def milliseconds(models: Sequence[Model]) -> list[float]:
+    """Return the median time of one inference on one photo by each; they take turns, so that noise hits all alike."""
+    drawn = photo(SIZES["0.3 MP"])
+    pixels = [read_photo(drawn, model.size)[np.newaxis] for model in models]
+    took: list[list[float]] = [[] for _ in models]
+    for model in models:
+        model.warm_up()
+    for _ in range(_RUNS):
+        for i, model in enumerate(models):
+            start = time.perf_counter()
+            model.run(pixels[i])
+            took[i].append(time.perf_counter() - start)
+    return [1000 * statistics.median(each) for each in took]
+
+
+def _figures(model: Model, data: Path) -> dict[str, Any]:
+    """Return a file's figures on each folder, and which share of the photos without a hotdog it calls one."""
+    evaluations = {name: evaluate(model, data / folder) for name, folder in FOLDERS.items()}
+    folders = {}
+    for name, evaluation in evaluations.items():
+        figures = evaluation.as_dict()
+        folders[name] = {figure: figures[figure] for figure in _FIGURES if figure in figures}
+    threshold = model.metadata.threshold
+    strangers = _of_strangers(evaluations[STRANGERS])
+    groups = dict.fromkeys([*((kind,) for kind in KINDS), *shipped_tables.GROUPS.values()])
+    called = {"+".join(group): _called((strangers[kind] for kind in group), threshold) for group in groups}
+    called["all"] = _called((found.probabilities[found.targets == 0] for found in evaluations.values()), threshold)
+    return {"folders": folders, "called_hotdog": called}
+
+
+def _of_strangers(found: Evaluation) -> dict[str, Array]:
+    """Return the P(hotdog) of the photos of each kind, [n]; raises SeeFoodError where there are none of one."""
+    negative = [i for i, target in enumerate(found.targets) if target == 0]
+    kinds = np.array([found.paths[i].name.partition("-")[0] for i in negative])
+    probabilities = found.probabilities[negative]
+    if absent := next((kind for kind in KINDS if kind not in kinds), None):
+        raise SeeFoodError(f"{FOLDERS[STRANGERS]} has no photo without a hotdog whose name begins with {absent}-.")
+    return {kind: probabilities[kinds == kind] for kind in KINDS}
+
+
+def _called(parts: Iterable[Array], threshold: float) -> dict[str, Any]:
+    probabilities = np.concatenate(list(parts))
+    metrics = measure(np.zeros(len(probabilities)), probabilities, threshold)
+    return {"photos": len(probabilities), **asdict(metrics["false_positive_rate"])}
+
+
+@click.command()
+@click.option("--data", default=DATA, type=click.Path(path_type=Path), help="Folder of the photos.")
+@click.option("--before", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Older int8 ONNX file.")
+@click.option("--tables", is_flag=True, help="Measure nothing: write the tables of what was measured.")
+def main(data: Path, before: Path | None, tables: bool) -> None:
+    """Measure the models in the box, and write shipped.json and the tables of README.md and models/README.md."""
+    if not tables:
+        machine = here()
+        try:
+            found = {"machine": machine, **measure_shipped(ROOT / "models", data, before)}
+        except SeeFoodError as error:
+            raise click.ClickException(str(error)) from error
+        RESULTS.write_text(json.dumps(found, indent=1) + "\n")
+    elif not RESULTS.exists():
+        raise click.ClickException(f"There is no {RESULTS}; measure first, without --tables.")
+    results = json.loads(RESULTS.read_text())
+    report.write(results, ROOT / "README.md", shipped_tables.figures, shipped_tables.MARKS)
+    report.write(results, ROOT / "models" / "README.md", shipped_tables.files, shipped_tables.MARKS)
+
+
+if __name__ == "__main__":
+    main()
