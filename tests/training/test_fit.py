@@ -211,7 +211,7 @@ def test_batch_norms_of_pretraining_keep_their_mean_and_variance(photos: Path, t
     recipe = Recipe(epochs=1, batch_size=8, train_size=32, last_size=32, averaged_epochs=0)
     for absent, stays in (([], True), (["layer4.1.conv2.weight"], False)):
         network, _ = build("none")
-        before = network.features.get_submodule("layer4.1.bn2").running_mean.clone()  # type: ignore[operator,union-attr]
+        before = network.features.get_submodule("layer4.1.bn2").running_mean.clone()  # type: ignore[operator]
         folder = tmp_path / str(stays)
         fit(network, absent, found, torch.from_numpy(found.targets)[None], found, folder, recipe, 0, print)
         after = network.features.get_submodule("layer4.1.bn2").running_mean
