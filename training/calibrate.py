@@ -34,10 +34,10 @@ def calibrate(logits: Array, targets: Array, aim: Aim, prevalence: float | None 
         targets: float32 [N], 0 or 1.
         aim: what the threshold is for; one that no threshold reaches is come as near to as can be.
         prevalence: the share of positive photos, in (0, 1), among those that users will show; the validation photos
-            are weighed to that mix. None: their own mix, and no bias.
+            are weighed to that mix. None: their own mix.
     """
     weights = weigh(targets, prevalence)
-    temperature, bias = _scale(logits, targets, weights, fit_bias=prevalence is not None)
+    temperature, bias = _scale(logits, targets, weights)
     threshold = _threshold(expit(logits / temperature + bias), targets == 1, aim, weights)
     low, high = min(_UNCERTAIN, threshold - 0.05), max(1 - _UNCERTAIN, threshold + 0.05)
     return Calibration(temperature, bias, threshold, round(max(low, 0.0), 3), round(min(high, 1.0), 3))
@@ -51,19 +51,18 @@ def weigh(targets: Array, prevalence: float | None) -> Array:
     return np.where(targets == 1, prevalence / share, (1 - prevalence) / (1 - share)).astype(np.float32)
 
 
-def _scale(logits: Array, targets: Array, weights: Array, *, fit_bias: bool) -> tuple[float, float]:
-    """Minimise the validation loss over a divisor of the logits (Guo et al. 2017, arXiv:1706.04599), and a bias.
+def _scale(logits: Array, targets: Array, weights: Array) -> tuple[float, float]:
+    """Minimise the validation loss over a divisor of the logits (Guo et al. 2017, arXiv:1706.04599) and a bias.
 
-    The bias is that of Platt (1999): another mix of photos moves every logit by the same amount.
+    The bias is that of Platt (1999): another mix of photos, or larger squares than those of the fit, move every logit.
     """
     signs = np.where(targets == 1, 1.0, -1.0)
 
     def loss(values: npt.NDArray[np.float64]) -> float:
-        bias = values[1] if fit_bias else 0.0
-        return float(-(weights * log_expit(signs * (logits / np.exp(values[0]) + bias))).mean())
+        return float(-(weights * log_expit(signs * (logits / np.exp(values[0]) + values[1]))).mean())
 
-    fitted = minimize(loss, [0.0, 0.0], bounds=[(-7, 3), (-10, 10) if fit_bias else (0, 0)], method="Nelder-Mead")
-    return float(np.exp(fitted.x[0])), float(fitted.x[1]) if fit_bias else 0.0
+    fitted = minimize(loss, [0.0, 0.0], bounds=[(-7, 3), (-10, 10)], method="Nelder-Mead")
+    return float(np.exp(fitted.x[0])), float(fitted.x[1])
 
 
 def _threshold(probabilities: Array, truth: npt.NDArray[np.bool_], aim: Aim, weights: Array) -> float:

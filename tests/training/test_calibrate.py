@@ -30,10 +30,11 @@ def test_the_threshold_of_calibrated_logits_is_near_a_half() -> None:
     assert calibrate(logits, targets, ACCURACY).threshold == pytest.approx(0.5, abs=0.05)
 
 
-def test_the_threshold_moves_with_a_shift() -> None:
+def test_the_bias_undoes_a_shift() -> None:
     logits, targets = _photos(20_000)
     found = calibrate(logits + 2, targets, ACCURACY)
-    assert found.threshold > 0.7
+    assert found.bias == pytest.approx(-2, abs=0.1)
+    assert found.threshold == pytest.approx(0.5, abs=0.05)
     assert found.uncertain_low < found.threshold < found.uncertain_high
 
 
@@ -45,7 +46,7 @@ def test_another_mix_of_photos_moves_the_bias_alone() -> None:
     found = calibrate(logits, targets, ACCURACY, prevalence=0.1)
     assert found.temperature == pytest.approx(0.5, rel=0.05)
     assert found.bias == pytest.approx(np.log(1 / 9), abs=0.1)
-    assert calibrate(logits, targets, ACCURACY).bias == 0
+    assert calibrate(logits, targets, ACCURACY).bias == pytest.approx(np.log(3), abs=0.1)
 
 
 def test_a_best_threshold_that_is_only_noise_is_not_followed() -> None:
@@ -61,7 +62,7 @@ def test_a_network_that_has_hardly_learnt_still_gets_a_threshold_that_tells() ->
     logits, targets = _photos(400)
     logits = logits / np.float32(1000) + np.float32(0.01)
     found = calibrate(logits, targets, ACCURACY)
-    said = expit(logits / found.temperature) >= found.threshold
+    said = expit(logits / found.temperature + found.bias) >= found.threshold
     assert (said == (targets == 1)).mean() > 0.8
 
 
@@ -75,14 +76,14 @@ def test_perfect_logits_are_no_trouble() -> None:
 def test_a_threshold_for_precision_has_it_and_no_more() -> None:
     logits, targets = _photos(20_000)
     found = calibrate(logits, targets, Aim("precision", 0.95))
-    said = expit(logits / found.temperature) >= found.threshold
+    said = expit(logits / found.temperature + found.bias) >= found.threshold
     assert targets[said].mean() == pytest.approx(0.95, abs=0.01)
 
 
 def test_a_threshold_for_recall_has_it_and_no_more() -> None:
     logits, targets = _photos(20_000)
     found = calibrate(logits, targets, Aim("recall", 0.95))
-    said = expit(logits / found.temperature) >= found.threshold
+    said = expit(logits / found.temperature + found.bias) >= found.threshold
     assert said[targets == 1].mean() == pytest.approx(0.95, abs=0.01)
 
 
