@@ -1,11 +1,14 @@
 """A list of corrected labels: read strictly, applied by content, and shown."""
 
 import hashlib
+import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from service.errors import SeeFoodError
+from tests.conftest import ROOT
 from tests.fixtures.drawing import draw_folder
 from training.folders import Photos, scan
 from training.labels import correct, read_labels, summary
@@ -69,6 +72,15 @@ def test_two_labels_of_one_photo_are_a_sentence(tmp_path: Path) -> None:
     path = _write(tmp_path, f"{'0' * 64},hotdog,", f"{'0' * 64},excluded,")
     with pytest.raises(SeeFoodError, match=r"line 3, gives the photo 000000000000 a second, different label"):
         read_labels(path, "hotdog", "not_hotdog")
+
+
+def test_the_list_of_the_project_is_read_and_counted() -> None:
+    folder = ROOT / "labels"
+    corrections = read_labels(folder / "hotdog.csv", "hotdog", "not_hotdog")
+    counts = Counter((each.label, each.reason) for each in corrections.values())
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (not_hotdog|hotdog|excluded) \| ([a-z ]+) \| (\d+) \|$", text, re.MULTILINE)
+    assert {(label, reason): int(count) for label, reason, count in rows} == counts
 
 
 def test_no_list_and_no_text_are_sentences(tmp_path: Path) -> None:
