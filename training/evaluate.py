@@ -151,7 +151,7 @@ def comparison_table(now: Evaluation, before: Evaluation, labels: tuple[str, str
     )
     earlier = {part.name: part.metrics for part in others}
     called = f"called {labels[0]}"
-    rows = [("kind", "label", "photos", f"{called}, this version", f"{called}, version {version} before")]
+    rows: list[Row] = [("kind", "label", "photos", f"{called}, this version", f"{called}, version {version} before")]
     for part in parts:
         for label, count, share in zip(labels, part.photos, ("recall", "false_positive_rate"), strict=True):
             if count:
