@@ -1,5 +1,6 @@
 """Folders to model, top to bottom: look, split, fit, calibrate, export, check, evaluate, register."""
 
+import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -48,16 +49,14 @@ def train(job: Job, say: Callable[[str], None]) -> tuple[str, Mapping[str, Evalu
     say = say if ranks.leads() else _silent
     data = folders.gather(job.folder, job.positive, job.extras, job.tests)
     registry.check_writable(job.models)
-    created = datetime.now(UTC)
-    version = ranks.agree(job.resume or created.strftime("%Y%m%d-%H%M%S"))
-    run = job.models / RUNS / version
-    if job.resume and not run.is_dir():
-        raise SeeFoodError(f"There is no run {job.resume} to resume in {run.parent}.")
-    if job.resume and (job.models / version).exists():
-        raise SeeFoodError(f"The run {job.resume} is over; its version is {job.models / version}.")
+    if job.resume and not (job.models / RUNS / job.resume).is_dir():
+        raise SeeFoodError(f"There is no run {job.resume} to resume in {job.models / RUNS}.")
+    if job.resume and (job.models / job.resume).exists():
+        raise SeeFoodError(f"The run {job.resume} is over; its version is {job.models / job.resume}.")
+    classifier, absent = _start(job, job.seed)
+    version = ranks.agree(job.resume or (new_run(job.models) if ranks.leads() else ""))
+    run, created = job.models / RUNS / version, datetime.now(UTC)
     try:
-        classifier, absent = _start(job, job.seed)
-        run.mkdir(parents=True, exist_ok=True)
         partial = bool(absent) and job.weights != "none"
         if partial:
             say(f"Absent from {job.weights}, so learnt from a fresh start: {', '.join(_modules(absent))}.")
@@ -69,6 +68,18 @@ def train(job: Job, say: Callable[[str], None]) -> tuple[str, Mapping[str, Evalu
             return version, publish(draft, [each for each in measured if each], prepared)
     except (Interrupted, KeyboardInterrupt) as error:
         raise Interrupted(f"{error or 'Interrupted.'} Go on with the same command and --resume {version}.") from error
+
+
+def new_run(models: Path) -> str:
+    """Make a folder for a run that no other run has, and return its name: the moment, UTC, to the second."""
+    while True:
+        name = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+        try:
+            (models / RUNS / name).mkdir(parents=True)
+        except FileExistsError:
+            time.sleep(0.2)  # another run started in this second
+        else:
+            return name
 
 
 def _fit_one(

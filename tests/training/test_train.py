@@ -4,6 +4,7 @@ import csv
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from training.folders import scan, split
 from training.job import SEED
 from training.network import build
 from training.publish import read_photos
+from training.train import new_run
 
 
 def _run(*arguments: str | Path, models: Path) -> Result:
@@ -166,6 +168,13 @@ def test_a_fit_that_comes_to_nothing_is_a_sentence(tmp_path: Path, monkeypatch: 
 def _no_fit(network: torch.nn.Module, *_: object) -> Best:
     torch.nn.init.normal_(network.get_parameter("head.weight"))
     return Best(1, Path("none.ckpt"))
+
+
+def test_two_runs_of_one_second_have_folders_of_their_own(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(3) as pool:
+        names = set(pool.map(new_run, [tmp_path] * 3))
+    assert len(names) == 3
+    assert {path.name for path in (tmp_path / ".runs").iterdir()} == names
 
 
 @pytest.mark.parametrize("case", ["one class", "no photos", "output", "weights", "test folder"])
