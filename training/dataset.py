@@ -128,8 +128,8 @@ def training_loader(
 
     Args:
         photos: to learn from.
-        targets: float32 [views, N] in [0, 1], which need not be the labels. With one row every epoch has views of its
-            own; with several, by a teacher, the epochs take them in turn.
+        targets: float32 [views, N] in [0, 1], which need not be the labels. Where teachers made them, and so
+            `drawn` is given, the epochs take their views in turn; else every epoch has views of its own.
         recipe: how to fit.
         name: of the backbone.
         seed: of the order, and of the views that are of an epoch alone.
@@ -139,8 +139,7 @@ def training_loader(
     small = recipe.train_size or backbone(name).train_size
     large = recipe.last_size or backbone(name).last_size
     sizes = [small] * (recipe.epochs - recipe.large_epochs()) + [large] * recipe.large_epochs()
-    rows = len(targets)
-    views = [number % rows if rows > 1 else seed * 100_000 + number for number in range(recipe.epochs)]
+    views = [number % len(targets) if drawn else seed * 100_000 + number for number in range(recipe.epochs)]
     batch = max(recipe.batch(len(photos)), ranks.world())
     batch -= batch % ranks.world()
     return DataLoader(

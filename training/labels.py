@@ -1,7 +1,6 @@
 """A list of photos, by content, whose label a person has corrected: what is under another label, or left out."""
 
 import csv
-import hashlib
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ import numpy as np
 from service.errors import SeeFoodError, in_words
 from service.photo import utf8
 from training.folders import Photos
+from training.looks import file_digest
 
 EXCLUDED = "excluded"
 COLUMNS = ("sha256", "label", "reason")
@@ -76,7 +76,7 @@ def correct(photos: Photos, corrections: Mapping[str, Correction]) -> tuple[Phot
     names = photos.negative, photos.positive
     for index, path in enumerate(photos.paths):
         was = names[int(targets[index])]
-        correction = corrections.get(_digest(path))
+        correction = corrections.get(file_digest(path))
         if correction and correction.label != was:
             changed.append(Changed(path, was, correction))
             targets[index] = float(correction.label == photos.positive)
@@ -106,14 +106,6 @@ def kinds(changed: Sequence[Changed]) -> list[tuple[str, str, str, int]]:
     """Count the changed photos by label before, label after and reason, the most frequent first."""
     counts = Counter((each.was, each.correction.label, each.correction.reason) for each in changed)
     return [(*what, count) for what, count in counts.most_common()]
-
-
-def _digest(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return ""
 
 
 def _names() -> str:

@@ -54,7 +54,7 @@ def look_at(paths: Sequence[Path], cache: Path | None = None) -> Iterator[Look]:
     with _in_words(cache), closing(_open(cache)) as store, ThreadPoolExecutor(loky.cpu_count()) as pool:
         remaining = iter(paths)
         while chunk := list(islice(remaining, _AT_A_TIME)):
-            digests = list(pool.map(_digest, chunk))
+            digests = list(pool.map(file_digest, chunk))
             looks = _recall(store, digests)
             news = [i for i, digest in enumerate(digests) if digest not in looks]
             fresh = list(pool.map(_look, [chunk[i] for i in news], [digests[i] for i in news]))
@@ -92,7 +92,8 @@ def _remember(store: sqlite3.Connection, looks: list[Look]) -> None:
         store.executemany(f"INSERT OR REPLACE INTO {_TABLE} VALUES (?, ?)", rows)  # noqa: S608
 
 
-def _digest(path: Path) -> str:
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, hex; empty where the file can't be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
