@@ -54,12 +54,13 @@ def test_both_files_keep_the_contract(float32: Path, int8: Path) -> None:
         session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
         (pixels,) = session.get_inputs()
         assert (pixels.name, pixels.type, pixels.shape[1:]) == ("pixels", "tensor(uint8)", [224, 224, 3])
-        probability, heatmap = session.get_outputs()
+        probability, heatmap, familiarity = session.get_outputs()
         assert (probability.name, probability.type, len(probability.shape)) == ("probability", "tensor(float)", 1)
         assert (heatmap.name, heatmap.type, heatmap.shape[1:]) == ("heatmap", "tensor(float)", [7, 7])
+        assert (familiarity.name, familiarity.type, len(familiarity.shape)) == ("familiarity", "tensor(float)", 1)
         for count in (1, 3):
             outputs = session.run(None, {"pixels": np.zeros((count, 224, 224, 3), np.uint8)})
-            assert [output.shape for output in outputs] == [(count,), (count, 7, 7)]
+            assert [output.shape for output in outputs] == [(count,), (count, 7, 7), (count,)]
 
 
 def test_the_heatmaps_mean_is_the_logit_before_temperature(float32: Path, photos: Pixels) -> None:
