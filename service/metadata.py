@@ -28,6 +28,8 @@ class Metadata:
         metrics: a JSON object of measured metrics with their 95% intervals.
         created: when it was exported, ISO 8601, UTC.
         familiarity_level: a photo whose familiarity is below it is unfamiliar; None where the model can't tell.
+        reference_digest: SHA-256 of the pixels of `self_test.reference_square`; None in older files.
+        reference_probability: what the file answered to that square when it was written, in [0, 1].
         schema_version: of these properties.
     """
 
@@ -45,6 +47,8 @@ class Metadata:
     metrics: Mapping[str, Any]
     created: str
     familiarity_level: float | None = None
+    reference_digest: str | None = None
+    reference_probability: float | None = None
     schema_version: str = SCHEMA_VERSION
 
     def to_properties(self) -> dict[str, str]:
@@ -63,11 +67,16 @@ class Metadata:
                 values[field.name] = _from_text(field.name, field.type, properties[field.name])
             elif field.default is MISSING:
                 raise ValueError(f"the property {field.name!r} is missing")
+        for key in ("threshold", "uncertain_low", "uncertain_high", "reference_probability"):
+            if not 0 <= (values.get(key) or 0) <= 1:
+                raise ValueError(f"the property {key!r} is no number from 0 to 1: {values[key]!r}")
+        if values["temperature"] <= 0:
+            raise ValueError(f"the property 'temperature' is not above 0: {values['temperature']!r}")
         return cls(**values)
 
 
 def _from_text(key: str, kind: Any, text: str) -> Any:
-    if kind is str:
+    if kind in (str, str | None):
         return text
     try:
         value = json.loads(text)

@@ -1,9 +1,6 @@
 """One ONNX file: opens it on a CPU or CUDA, warms it up, and turns a batch of pixels into verdicts."""
 
-import contextlib
-import ctypes
 import logging
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,14 +14,10 @@ from service.errors import SeeFoodError
 from service.metadata import Metadata
 from service.photo import RESIZE_POLICY, Pixels
 from service.registry import find_model
+from service.self_test import TOLERANCE, digest, reference_square
+from service.session import CUDA, check_cuda, input_size, open_session, output_shapes
 
 Floats = npt.NDArray[np.float32]
-
-_CUDA = "CUDAExecutionProvider"
-_CPU = "CPUExecutionProvider"
-# It moves the rounding to uint8 from behind the first max-pool to before it. ONNX Runtime pools uint8 in that layout
-# thirty times slower than float32, so that the pool took a third of an int8 inference; the answers are the same bits.
-HARMFUL_OPTIMIZERS = ["QDQPropagationTransformer"]
 
 
 class Outputs(NamedTuple):
@@ -95,9 +88,9 @@ class Model:
             SeeFoodError: the file is missing or no seefood model, or the device can't be used.
         """
         self.path = path
-        self._session = _session(path, device, threads)
+        self._session = open_session(path, device, threads)
         self.provider: str = self._session.get_providers()[0]
-        self.device = "cuda" if self.provider == _CUDA else "cpu"
+        self.device = "cuda" if self.provider == CUDA else "cpu"
         if self.device != device:
             raise SeeFoodError(f"The device {device} can't be used: ONNX Runtime fell back to {self.device}.")
         try:
@@ -109,12 +102,8 @@ class Model:
         names = ["probability", "heatmap"]
         if self.metadata.familiarity_level is not None:  # older files have none
             names.append("familiarity")
-        shapes = {output.name: output.shape for output in self._session.get_outputs()}
-        for name in names:
-            if name not in shapes:
-                raise SeeFoodError(f"{path} has no output {name}; export it with seefood train.")
-        self.outputs: dict[str, list[int]] = {name: [-1, *shapes[name][1:]] for name in names}
-        self.size: int = self._session.get_inputs()[0].shape[1]
+        self.size = input_size(path, self._session)
+        self.outputs = output_shapes(path, self._session, names)
         self.warm = False
 
     def run(self, pixels: Pixels) -> Outputs:
@@ -122,10 +111,33 @@ class Model:
         return Outputs(*self._session.run(list(self.outputs), {"pixels": pixels}))
 
     def warm_up(self, largest: int = 1) -> None:
-        """Run black squares in every batch size, so that no photo pays for what ONNX Runtime sets up lazily."""
-        for size in range(1, largest + 1):
-            self.run(np.zeros((size, self.size, self.size, 3), np.uint8))
+        """Run the reference square in every batch size, so that no photo pays for what ONNX Runtime sets up lazily.
+
+        Raises:
+            SeeFoodError: the answers have another shape than the file says, are no numbers, or differ from the
+                probability that the file stores.
+        """
+        square = reference_square(self.size)
+        for count in range(1, largest + 1):
+            self._check(self.run(np.stack([square] * count)), count, digest(square))
         self.warm = True
+
+    def _check(self, answers: Outputs, count: int, reference: str) -> None:
+        for name, shape in self.outputs.items():
+            answer: Floats = getattr(answers, name)
+            if answer.shape != (count, *shape[1:]) or not np.isfinite(answer).all():
+                raise SeeFoodError(
+                    f"{self.path} answers {count} squares with {name} of shape {list(answer.shape)}, or with what are "
+                    "no numbers; export it again with seefood train."
+                )
+        stored = self.metadata.reference_probability
+        if stored is None or self.metadata.reference_digest != reference:
+            return  # an older file, or one that was checked on another square
+        if (difference := float(np.abs(answers.probability - stored).max())) > TOLERANCE:
+            raise SeeFoodError(
+                f"{self.path} answers its reference square with a probability that is {difference:.3f} from the one it "
+                "stores; the file is damaged, or ONNX Runtime computes wrongly on this device."
+            )
 
     def describe(self) -> dict[str, Any]:
         """Return the metadata, and what this session makes of the file."""
@@ -147,46 +159,13 @@ class Model:
 
 def open_model(models: Path, model: str = "", device: str = "auto", precision: str = "auto", threads: int = 1) -> Model:
     """Open a version of the registry, or a file, on the best device that is asked for; raises SeeFoodError."""
-    if device == "cpu" or (device == "auto" and _CUDA not in ort.get_available_providers()):
+    if device == "cpu" or (device == "auto" and CUDA not in ort.get_available_providers()):
         return Model(find_model(models, model, "int8" if precision == "auto" else precision), "cpu", threads)
     try:
-        _check_cuda()
+        check_cuda()
         return Model(find_model(models, model, "float32" if precision == "auto" else precision), "cuda", threads)
     except SeeFoodError as error:
         if device == "cuda":
             raise
         logging.getLogger(__name__).warning("%s Serving on the CPU.", error)
         return open_model(models, model, "cpu", precision, threads)
-
-
-def _check_cuda() -> None:
-    if _CUDA not in ort.get_available_providers():
-        raise SeeFoodError("The device cuda can't be used: install onnxruntime-gpu in place of onnxruntime.")
-    try:
-        ctypes.CDLL("libcuda.so.1" if sys.platform != "win32" else "nvcuda.dll")
-    except OSError as error:  # said here in a sentence, and by ONNX Runtime in a page
-        reason = "there is no NVIDIA driver; give a container a GPU with --gpus all, or set SEEFOOD_DEVICE=cpu"
-        raise SeeFoodError(f"The device cuda can't be used: {reason}.") from error
-
-
-def _session(path: Path, device: str, threads: int) -> ort.InferenceSession:
-    if device == "cuda":
-        _check_cuda()
-        with contextlib.redirect_stdout(None):  # what it lacks, opening the session will say
-            ort.preload_dlls()  # NVIDIA's libraries from their wheels, where they are installed so
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # a spinning thread eats a CPU quota
-    options.log_severity_level = 3  # errors only
-    cuda = (_CUDA, {"cudnn_conv_algo_search": "HEURISTIC"})
-    try:
-        return ort.InferenceSession(
-            path,
-            options,
-            providers=[cuda, _CPU] if device == "cuda" else [_CPU],
-            disabled_optimizers=HARMFUL_OPTIMIZERS,
-        )
-    except Exception as error:  # ONNX Runtime's errors share no base class but Exception
-        reason = str(error).splitlines()[0]
-        raise SeeFoodError(f"The model {path} can't be opened on {device}: {reason}") from error

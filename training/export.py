@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from sklearn.metrics import roc_auc_score
 from service.errors import SeeFoodError
 from service.metadata import Metadata
 from service.photo import Pixels
+from service.self_test import digest, reference_square
 from training.network import Classifier
 
 Floats = npt.NDArray[np.float32]
@@ -82,8 +84,12 @@ def export_int8(float32: Path, path: Path, photos: Pixels, float32_share: float 
 
 
 def stamp(path: Path, metadata: Metadata) -> None:
-    """Write the metadata properties into an ONNX file."""
+    """Write the metadata properties into an ONNX file, and what it answers to the reference square."""
     model = onnx.load(path)
+    size = model.graph.input[0].type.tensor_type.shape.dim[1].dim_value
+    square = reference_square(size)
+    probability = round(float(probabilities(path, square[None])[0]), 6)
+    metadata = replace(metadata, reference_digest=digest(square), reference_probability=probability)
     onnx.helper.set_model_props(model, metadata.to_properties())
     onnx.save(model, path)
 

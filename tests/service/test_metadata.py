@@ -34,6 +34,10 @@ def test_a_model_that_can_not_tell_what_is_familiar_has_no_level() -> None:
             ({"familiarity_level": text}, f"the property 'familiarity_level' is no finite number: {text!r}")
             for text in ("NaN", "Infinity", "-1e999", "true", "null", '"1"', "[1]")
         ),
+        ({"threshold": "2"}, "the property 'threshold' is no number from 0 to 1: 2"),
+        ({"uncertain_low": "-0.1"}, "the property 'uncertain_low' is no number from 0 to 1: -0.1"),
+        ({"reference_probability": "7"}, "the property 'reference_probability' is no number from 0 to 1: 7"),
+        ({"temperature": "0"}, "the property 'temperature' is not above 0: 0"),
         ({"schema_version": "2"}, "schema_version is '2', not '1'"),
         ({"schema_version": None}, "schema_version is None, not '1'"),
     ],

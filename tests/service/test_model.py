@@ -12,8 +12,10 @@ import pytest
 
 from service.errors import SeeFoodError
 from service.metadata import Metadata
-from service.model import HARMFUL_OPTIMIZERS, Model, open_model
+from service.model import Model, open_model
 from service.registry import find_model
+from service.self_test import digest, reference_square
+from service.session import HARMFUL_OPTIMIZERS
 from tests.conftest import ROOT
 from tests.fixtures.tiny_model import METADATA, SIZE, write_old_model, write_tiny_model, write_tiny_registry
 
@@ -76,6 +78,33 @@ def test_it_is_warm_only_after_an_inference(tiny_models: Path) -> None:
     assert not model.warm
     model.warm_up()
     assert model.warm
+
+
+def test_a_file_that_does_not_answer_its_reference_square_as_it_says_is_refused(tmp_path: Path) -> None:
+    square = reference_square(SIZE)
+    (right,) = Model(write_tiny_model(tmp_path / "tiny.onnx")).run(square[None]).probability.tolist()
+    for stored, of in ((right, square), (right + 0.5 if right < 0.5 else right - 0.5, square[::-1])):
+        about = replace(METADATA, reference_digest=digest(of), reference_probability=stored)
+        model = Model(write_tiny_model(tmp_path / "tiny.onnx", about.to_properties()))
+        model.warm_up(2)  # what was stored of another square can't be compared
+        assert model.warm
+    about = replace(about, reference_digest=digest(square))
+    model = Model(write_tiny_model(tmp_path / "tiny.onnx", about.to_properties()))
+    with pytest.raises(
+        SeeFoodError, match=r"tiny\.onnx answers its reference square with a probability that is 0\.500 from"
+    ):
+        model.warm_up()
+    assert not model.warm
+
+
+def test_answers_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    path = write_tiny_model(tmp_path / "tiny.onnx")
+    model = onnx.load(path)
+    (weights,) = [each for each in model.graph.initializer if each.name == "weights"]
+    weights.CopyFrom(onnx.numpy_helper.from_array(np.full((1, 3, 1, 1), np.nan, np.float32), "weights"))
+    onnx.save(model, path)
+    with pytest.raises(SeeFoodError, match="or with what are no numbers"):
+        Model(path).warm_up()
 
 
 def test_a_cpu_gets_int8_unless_told_otherwise(tiny_models: Path) -> None:
@@ -141,6 +170,31 @@ def _without(output: int) -> Callable[[Path], None]:
     return remove
 
 
+def _with_another_input_name(path: Path) -> None:
+    model = onnx.load(path)
+    model.graph.input[0].name = "image"
+    for node in model.graph.node:
+        node.input[:] = ["image" if name == "pixels" else name for name in node.input]
+    onnx.save(model, path)
+
+
+def _with_oblong_input(path: Path) -> None:
+    model = onnx.load(path)
+    model.graph.input[0].type.tensor_type.shape.dim[2].dim_value = 32
+    onnx.save(model, path)
+
+
+def _with_a_probability_for_each_of_two_classes(path: Path) -> None:
+    model = onnx.load(path)
+    (node,) = [node for node in model.graph.node if node.output[0] == "probability"]
+    node.output[0] = "alone"
+    unsqueeze = onnx.helper.make_node("Unsqueeze", ["alone", "channel"], ["column"])
+    model.graph.node.extend([unsqueeze, onnx.helper.make_node("Concat", ["column", "column"], ["probability"], axis=1)])
+    del model.graph.output[0]
+    model.graph.output.insert(0, onnx.helper.make_tensor_value_info("probability", onnx.TensorProto.FLOAT, ["N", 2]))
+    onnx.save(model, path)
+
+
 @pytest.mark.parametrize(
     ("break_it", "sentence"),
     [
@@ -154,6 +208,16 @@ def _without(output: int) -> Callable[[Path], None]:
         ),
         (_without(1), "has no output heatmap; export it with seefood train"),
         (_without(2), "has no output familiarity; export it with seefood train"),
+        (_with_another_input_name, r"must take uint8 `pixels` \[N, S, S, 3\] alone"),
+        (_with_oblong_input, r"must take uint8 `pixels` \[N, S, S, 3\] alone"),
+        (
+            _with_a_probability_for_each_of_two_classes,
+            r"has the output probability as tensor\(float\) of shape \['N', 2\]",
+        ),
+        (
+            lambda path: write_tiny_model(path, METADATA.to_properties() | {"threshold": "2"}),
+            "the property 'threshold' is no number from 0 to 1: 2",
+        ),
     ],
 )
 def test_a_wrong_file_is_named(tmp_path: Path, break_it: object, sentence: str) -> None:

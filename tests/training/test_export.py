@@ -1,5 +1,6 @@
 """The exported files keep the contract, and the gates stop those that do not answer as the network does."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 from onnx import numpy_helper
 
+from service.errors import SeeFoodError
 from service.model import Model
 from service.photo import Pixels
 from tests.fixtures.drawing import LABELS, draw
@@ -160,4 +162,22 @@ def test_one_photo_of_few_does_not_fail_the_int8_gate_and_two_do() -> None:
 
 def test_metadata_is_in_the_file(int8: Path) -> None:
     export.stamp(int8, METADATA)
-    assert Model(int8).metadata == METADATA
+    stamped = Model(int8).metadata
+    assert replace(stamped, reference_digest=None, reference_probability=None) == METADATA
+
+
+def test_a_stamped_file_answers_its_reference_square_as_it_says(int8: Path, tmp_path: Path) -> None:
+    export.stamp(int8, METADATA)
+    model = Model(int8)
+    model.warm_up()
+    assert model.warm
+    stored = model.metadata.reference_probability
+    assert stored is not None
+    other = onnx.load(int8)
+    wrong = replace(model.metadata, reference_probability=0.9 if stored < 0.5 else 0.1)
+    onnx.helper.set_model_props(other, wrong.to_properties())
+    onnx.save(other, tmp_path / "wrong.onnx")
+    with pytest.raises(
+        SeeFoodError, match=r"wrong\.onnx answers its reference square with a probability that is 0\.\d+ from"
+    ):
+        Model(tmp_path / "wrong.onnx").warm_up()
