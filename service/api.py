@@ -1,41 +1,24 @@
 """/v1/...: photos in, verdicts out."""
 
 import base64
-import binascii
 import json
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
 from flask import Blueprint, current_app, g, request
-from werkzeug.exceptions import RequestEntityTooLarge
 
 from service import overlay
 from service.batcher import Answer
-from service.errors import Full
 from service.feedback import FULL, Feedback
 from service.model import Model
 from service.photo import PhotoError, Pixels, read_photo
 from service.pipeline import Done, Pipeline
 from service.problems import Problem
 from service.settings import Settings
-from service.worker import REFUSE
+from service.uploads import Upload, read_uploads, refuse_unread
 
 api = Blueprint("api", __name__, url_prefix="/v1")
-
-_HOW_TO_SEND = (
-    "send the photo as a multipart field 'image', as the body with Content-Type: image/jpeg, "
-    'or as JSON {"image": "<base64>"}.'
-)
-
-
-@dataclass(frozen=True)
-class Upload:
-    """One photo as it came: its bytes, and its file name where the client gave one."""
-
-    data: bytes
-    filename: str | None = None
 
 
 @api.post("/predict")
@@ -47,7 +30,7 @@ def predict() -> dict[str, Any]:
     heatmap = _parameter("heatmap", ("true", "png"))
     upsample = _parameter("upsample", overlay.UPSAMPLE) or "bilinear"
     refuse_unread()
-    uploads = _uploads(settings)
+    uploads = read_uploads(settings)
     reads = [cache(_reader(upload, model.size, settings)) for upload in uploads]  # whoever reads again decodes nothing
     done = pipeline.answer(reads, settings.deadline)
     problems = [
@@ -94,7 +77,7 @@ def feedback() -> tuple[dict[str, Any], int]:
         detail = "Feedback is off, and nothing is stored; set SEEFOOD_FEEDBACK_DIR for the service to turn it on."
         raise Problem(404, "feedback-off", "Feedback is off", detail)
     refuse_unread()
-    upload, *more = _uploads(settings)
+    upload, *more = read_uploads(settings)
     if more:
         detail = f"The request has {len(more) + 1} photos; feedback has one label, and so is about one photo at a time."
         raise Problem(413, "too-many-photos", "Too many photos", detail)
@@ -143,53 +126,6 @@ def _evidence(answer: Answer, heatmap: str | None, upsample: str, read: Callable
 def _reader(upload: Upload, size: int, settings: Settings) -> Callable[[], Pixels]:
     limits = {"max_bytes": settings.max_bytes, "max_pixels": settings.max_pixels}
     return partial(read_photo, upload.data, size, **limits)
-
-
-def _uploads(settings: Settings) -> list[Upload]:
-    kind = request.mimetype
-    if kind == "multipart/form-data":
-        uploads = [Upload(file.read(), file.filename) for file in request.files.getlist("image") if file.filename]
-    elif kind == "application/json":
-        uploads = [_from_json(read_body())]
-    elif kind.startswith("image/"):
-        uploads = [Upload(read_body())]
-    else:
-        sent = f"The body's Content-Type is {kind}" if kind else "The request has no Content-Type"
-        raise Problem(415, "unsupported-media-type", "Unsupported Media Type", f"{sent}; {_HOW_TO_SEND}")
-    if not uploads:
-        raise Problem(400, "no-image", "No image", f"The request has no photo; {_HOW_TO_SEND}")
-    if len(uploads) > settings.max_images:
-        detail = f"The request has {len(uploads)} photos; at most {settings.max_images} are answered at a time."
-        raise Problem(413, "too-many-photos", "Too many photos", detail)
-    return uploads
-
-
-def refuse_unread() -> None:
-    """Raise Full where the worker said so before the photo is received, which costs more than saying no."""
-    if REFUSE in request.headers:
-        raise Full
-
-
-def read_body() -> bytes:
-    """Return the whole body, in one piece where its length is known; raises RequestEntityTooLarge."""
-    length, limit = request.content_length, request.max_content_length or 0
-    g.body = (
-        request.environ["wsgi.input"].read(length) if length is not None and length <= limit else request.get_data()
-    )
-    if length is None and len(g.body) >= limit:
-        raise RequestEntityTooLarge  # a body sent in chunks says no length, and was cut off at the limit
-    body: bytes = g.body
-    return body
-
-
-def _from_json(body: bytes) -> Upload:
-    try:
-        text = json.loads(body)["image"]
-        # Browsers make data: URLs, whose part before the comma says what the bytes will say themselves.
-        return Upload(base64.b64decode(text.rpartition(",")[2], validate=True))
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, binascii.Error) as error:
-        detail = 'The JSON body must be {"image": "<the photo in base64>"}.'
-        raise Problem(400, "bad-json", "The JSON body can't be read", detail) from error
 
 
 def _milliseconds(seconds: float) -> float:

@@ -16,6 +16,7 @@ from service.ops import ops
 from service.pipeline import Pipeline
 from service.reference import reference
 from service.settings import Settings
+from service.uploads import StrictRequest
 
 LARGEST_BATCH = {"cpu": 2, "cuda": 32}  # by device: a CPU takes as long for two as for one and one again
 _CANT_LOAD = 4  # the exit status on which gunicorn stops the service instead of starting the worker again
@@ -32,6 +33,7 @@ def create_app(settings: Settings | None = None, model: Model | None = None) -> 
         model = open_model(settings.models, settings.model, settings.device, settings.precision)
         model.warm_up(LARGEST_BATCH[model.device])
     app = Flask(__name__, static_folder="web", static_url_path="/web")
+    app.request_class = StrictRequest
     # Base64 makes a photo a third larger, and multipart adds a few lines.
     app.config["MAX_CONTENT_LENGTH"] = settings.max_bytes * 4 // 3 + 65536
     app.json.sort_keys = False  # type: ignore[attr-defined]

@@ -28,7 +28,7 @@ def _can_be_served(version: str) -> bool:
     """Start the application on a version in a process of its own; it says on stderr what is wrong."""
     start = f"from service.app import worker; worker({version!r})"
     alone = {name: value for name, value in os.environ.items() if name != metrics_folder.VARIABLE}  # it is no worker
-    return subprocess.run([sys.executable, "-c", start], env=alone, check=False).returncode == 0  # noqa: S603
+    return subprocess.run([sys.executable, "-P", "-c", start], env=alone, check=False).returncode == 0  # noqa: S603
 
 
 def _version() -> tuple[str, bool]:
@@ -85,6 +85,7 @@ workers = _settings.processes
 threads = _settings.threads
 worker_connections = 8192  # most of them idle: they wait where they cost no thread
 keepalive = 75  # longer than the minute for which load balancers keep theirs, or they would send into a closed one
+forwarder_headers = ""  # SCRIPT_NAME and PATH_INFO are no client's to set
 preload_app = False  # each worker opens its own session, after the fork
 _memory = Path("/dev/shm")  # noqa: S108 - gunicorn makes its own unnamed file there
 worker_tmp_dir = str(_memory) if _memory.is_dir() else None  # a heartbeat on a disk can stall a worker

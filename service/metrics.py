@@ -60,7 +60,10 @@ def count_photo(verdict: Verdict, answer: Answer, *, waited: float, decoded: flo
 
 def exposition(accept: str) -> tuple[bytes, str]:
     """Return the metrics of all workers, in the format that an Accept header asks for, and its content type."""
-    encode, content_type = choose_encoder(accept)
+    try:
+        encode, content_type = choose_encoder(accept)
+    except TypeError:  # what it raises of a version that is no number
+        encode, content_type = choose_encoder("")
     if os.environ.get(VARIABLE):
         return encode(MultiProcessCollector(None)), content_type  # type: ignore[no-untyped-call]
     return encode(registry), content_type

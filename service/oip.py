@@ -8,11 +8,11 @@ import numpy as np
 from flask import Blueprint, Response, current_app, request
 
 from service import ops, tensors
-from service.api import read_body, refuse_unread
 from service.model import Model
 from service.pipeline import Done, Pipeline
 from service.problems import Problem
 from service.settings import Settings
+from service.uploads import read_body, refuse_unread
 
 oip = Blueprint("oip", __name__, url_prefix="/v2")
 

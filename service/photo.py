@@ -75,6 +75,10 @@ class PhotoTooLarge(PhotoError):
     """The file has more bytes, or the image more pixels, than the limit."""
 
 
+class PhotoTooCostly(PhotoError):
+    """Decoding the photo takes more memory or time than it may."""
+
+
 def decode(data: bytes, *, at_least: int, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Decode one photo to an upright sRGB image, alpha on white, at a reduced scale where that is cheaper.
 
@@ -84,7 +88,7 @@ def decode(data: bytes, *, at_least: int, max_pixels: int = MAX_PIXELS) -> Image
         max_pixels: width x height allowed, checked on the header before any pixel is decoded.
 
     Raises:
-        EmptyPhoto, UndecodablePhoto, UnsupportedPhoto, PhotoTooLarge: all of them PhotoError.
+        EmptyPhoto, UndecodablePhoto, UnsupportedPhoto, PhotoTooLarge, PhotoTooCostly: all of them PhotoError.
     """
     image = _open(data)
     width, height = image.size
@@ -96,6 +100,10 @@ def decode(data: bytes, *, at_least: int, max_pixels: int = MAX_PIXELS) -> Image
         image.draft("RGB", (at_least, at_least))
         image.load()
         return _flat(_in_srgb(_reduced(_upright(image), at_least)))
+    except MemoryError as error:
+        raise PhotoTooCostly(
+            f"The {image.format} photo takes too much memory to decode; send a smaller one."
+        ) from error
     except Exception as error:  # Pillow's decoders raise nearly every built-in type on damaged bytes
         raise UndecodablePhoto(f"The {image.format} photo is damaged or truncated and can't be decoded.") from error
 

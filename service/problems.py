@@ -7,7 +7,7 @@ from flask import Flask, Response, g, json, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 
 from service.errors import Full
-from service.photo import EmptyPhoto, PhotoError, PhotoTooLarge, UndecodablePhoto, UnsupportedPhoto
+from service.photo import EmptyPhoto, PhotoError, PhotoTooCostly, PhotoTooLarge, UndecodablePhoto, UnsupportedPhoto
 from service.pipeline import Late
 
 _TYPE = "urn:problem-type:seefood:"
@@ -16,6 +16,7 @@ _PHOTO_PROBLEMS = {
     UndecodablePhoto: (400, "undecodable-photo", "The photo can't be decoded"),
     UnsupportedPhoto: (415, "unsupported-photo", "Unsupported kind of photo"),
     PhotoTooLarge: (413, "photo-too-large", "The photo is too large"),
+    PhotoTooCostly: (413, "photo-too-costly", "The photo takes too much to decode"),
 }
 _log = logging.getLogger(__name__)
 

@@ -1,5 +1,6 @@
 """Every setting of the service: one frozen record, filled from SEEFOOD_* variables and checked before the start."""
 
+import codecs
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -17,9 +18,15 @@ PRECISIONS = ("auto", "int8", "float32")
 
 
 def _setting(
-    default: Any, meaning: str, smallest: int | None = None, choices: tuple[str, ...] = (), *, secret: bool = False
+    default: Any,
+    meaning: str,
+    smallest: int | None = None,
+    largest: int | None = None,
+    choices: tuple[str, ...] = (),
+    *,
+    secret: bool = False,
 ) -> Any:
-    about = {"meaning": meaning, "smallest": smallest, "choices": choices}
+    about = {"meaning": meaning, "smallest": smallest, "largest": largest, "choices": choices}
     return field(default=default, repr=not secret, metadata=about)
 
 
@@ -28,18 +35,28 @@ class Settings:
     """The settings, each with its default and meaning; SEEFOOD_ and the name in capitals is the variable."""
 
     host: str = _setting("127.0.0.1", "address to listen on; 0.0.0.0 lets other machines in")
-    port: int = _setting(8000, "port to listen on", smallest=1)
+    port: int = _setting(8000, "port to listen on", smallest=1, largest=65535)
     models: Path = _setting(Path("models"), "folder of the model registry")
     model: str = _setting("", "version, `phone` or path of an ONNX file; empty: the registry's current version")
     device: str = _setting("auto", "auto, cpu or cuda", choices=DEVICES)
     precision: str = _setting("auto", "int8 or float32; auto: int8 on a CPU, float32 on CUDA", choices=PRECISIONS)
-    workers: int = _setting(0, "processes; 0: one for each CPU that is really available, one alone on CUDA", smallest=0)
-    threads: int = _setting(64, "requests that one process receives and answers at a time", smallest=1)
-    queue: int = _setting(16, "photos that one process decodes or keeps waiting; more are refused with 429", smallest=1)
-    deadline: int = _setting(10, "seconds in which a photo that has arrived is answered; else 504", smallest=1)
-    max_bytes: int = _setting(MAX_BYTES, "largest photo, in bytes; a whole request may be a third larger", smallest=1)
-    max_pixels: int = _setting(MAX_PIXELS, "largest photo, in pixels, checked before decoding", smallest=1)
-    max_images: int = _setting(16, "most photos in one request", smallest=1)
+    workers: int = _setting(
+        0, "processes; 0: one for each CPU that is really available, one alone on CUDA", smallest=0, largest=1024
+    )
+    threads: int = _setting(64, "requests that one process receives and answers at a time", smallest=1, largest=1024)
+    queue: int = _setting(
+        16, "photos that one process decodes or keeps waiting; more are refused with 429", smallest=1, largest=10_000
+    )
+    deadline: int = _setting(
+        10, "seconds in which a photo that has arrived is answered; else 504", smallest=1, largest=3600
+    )
+    max_bytes: int = _setting(
+        MAX_BYTES, "largest photo, in bytes; a whole request may be a third larger", smallest=1, largest=1_000_000_000
+    )
+    max_pixels: int = _setting(
+        MAX_PIXELS, "largest photo, in pixels, checked before decoding", smallest=1, largest=1_000_000_000
+    )
+    max_images: int = _setting(16, "most photos in one request", smallest=1, largest=1000)
     feedback_dir: str = _setting("", "folder for the photos of POST /v1/feedback, kept as sent; empty: it is off")
     feedback_max_bytes: int = _setting(1_000_000_000, "bytes that this folder may take; then 507", smallest=1)
     api_keys: str = _setting("", "keys, with commas between; if any is set, /v1 and /v2 ask for one", secret=True)
@@ -54,6 +71,8 @@ class Settings:
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
         """Read SEEFOOD_* variables; raises SeeFoodError naming the variable that can't be used."""
+        if environ.get("SEEFOOD_HOST", "x").strip() == "":
+            raise SeeFoodError("SEEFOOD_HOST is empty; name an address, as 127.0.0.1, or unset it.")
         settings = cls(
             **{
                 setting.name: _parse(variable, environ[variable], setting.type, **_rules(setting.metadata))
@@ -76,7 +95,8 @@ class Settings:
         if not self.api_keys_file:
             return keys
         try:
-            lines = [line.strip() for line in Path(self.api_keys_file).read_bytes().splitlines()]
+            text = Path(self.api_keys_file).read_bytes().removeprefix(codecs.BOM_UTF8)  # some editors begin with it
+            lines = [line.strip() for line in text.splitlines()]
         except OSError as error:
             raise SeeFoodError(f"SEEFOOD_API_KEYS_FILE: {in_words(error)}") from error
         if not (listed := [line for line in lines if line and not line.startswith(b"#")]):
@@ -97,17 +117,20 @@ def _split(text: str) -> list[str]:
 
 
 def _rules(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    return {"smallest": metadata["smallest"], "choices": metadata["choices"]}
+    return {name: metadata[name] for name in ("smallest", "largest", "choices")}
 
 
-def _parse(variable: str, text: str, kind: Any, smallest: int | None, choices: tuple[str, ...]) -> Any:
+def _parse(
+    variable: str, text: str, kind: Any, smallest: int | None, largest: int | None, choices: tuple[str, ...]
+) -> Any:
+    if kind is int and not re.fullmatch(r"[+-]?[0-9]{1,18}", text.strip()):  # int() also reads 8_121 and other digits
+        raise SeeFoodError(f"{variable} is {text[:40]!r}; it must be a whole number.")
     parse: Callable[[str], Any] = kind
-    try:
-        value = parse(text)
-    except ValueError as error:
-        raise SeeFoodError(f"{variable} is {text!r}; it must be a whole number.") from error
+    value = parse(text)
     if smallest is not None and value < smallest:
         raise SeeFoodError(f"{variable} is {text!r}; it must be at least {smallest}.")
+    if largest is not None and value > largest:
+        raise SeeFoodError(f"{variable} is {text!r}; it must be at most {largest}.")
     if choices and value not in choices:
         raise SeeFoodError(f"{variable} is {text!r}; it must be one of {', '.join(choices)}.")
     return value

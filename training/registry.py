@@ -11,11 +11,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from service.errors import SeeFoodError, in_words
 from service.registry import CURRENT, POINTERS, version_of
 
 METRICS = "metrics.json"
 HISTORY = "history.jsonl"
+LOCK = ".lock"  # an empty file, which stays
+_PATIENCE = 30  # seconds
 
 
 @dataclass(frozen=True)
@@ -76,19 +80,23 @@ def promote(models: Path, name: str, why: str, pointer: str = CURRENT) -> None:
     """Have a pointer name a version, and remember why; raises SeeFoodError where there is no such version."""
     if name not in _names(models):
         raise SeeFoodError(f"There is no version {name} in {models}; `seefood models` lists them.")
-    _switch(models, pointer, name, {"action": "promote", "why": why})
+    with _alone(models):
+        _switch(models, pointer, name, {"action": "promote", "why": why})
 
 
 def rollback(models: Path, pointer: str = CURRENT) -> str:
     """Have a pointer name the version that it named before, and return that; raises SeeFoodError."""
-    now = version_of(models, pointer)
-    stack: list[str] = []
-    for entry in _happened(_history(models), pointer, now):
-        stack = [*stack, entry["version"]] if entry["action"] == "promote" else stack[:-1]
-    if stack[-1:] != [now] or len(stack) < 2 or stack[-2] not in _names(models):
-        raise SeeFoodError(f"{models / HISTORY} knows no version that was {pointer} before {now}; promote one by name.")
-    _switch(models, pointer, stack[-2], {"action": "rollback", "why": f"back from {now}"})
-    return stack[-2]
+    with _alone(models):
+        now = version_of(models, pointer)
+        stack: list[str] = []
+        for entry in _happened(_history(models), pointer, now):
+            stack = [*stack, entry["version"]] if entry["action"] == "promote" else stack[:-1]
+        if stack[-1:] != [now] or len(stack) < 2 or stack[-2] not in _names(models):
+            raise SeeFoodError(
+                f"{models / HISTORY} knows no version that was {pointer} before {now}; promote one by name."
+            )
+        _switch(models, pointer, stack[-2], {"action": "rollback", "why": f"back from {now}"})
+        return stack[-2]
 
 
 def _happened(history: list[dict[str, str]], pointer: str, now: str) -> list[dict[str, str]]:
@@ -128,6 +136,16 @@ def _metrics(path: Path) -> dict[str, Any]:
             f"The figures {path} can't be read: {error!r}; restore that file, or remove the version's folder."
         ) from error
     return metrics
+
+
+@contextmanager
+def _alone(models: Path) -> Iterator[None]:
+    """Let one process at a time change pointers and history: two that read the same history would lose an entry."""
+    try:
+        with writing_to(models), FileLock(models / LOCK, timeout=_PATIENCE):
+            yield
+    except Timeout as error:
+        raise SeeFoodError(f"Another command has been changing {models} for {_PATIENCE} seconds; try again.") from error
 
 
 def _switch(models: Path, pointer: str, name: str, entry: dict[str, str]) -> None:

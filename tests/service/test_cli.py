@@ -176,7 +176,7 @@ def test_an_address_in_use_is_a_sentence(tiny_models: Path) -> None:
         ({"SEEFOOD_PORT": "http"}, "SEEFOOD_PORT is 'http'; it must be a whole number."),
         (
             {"SEEFOOD_PORT": "70000"},
-            "The address 127.0.0.1:70000 can't be listened on (",
+            "SEEFOOD_PORT is '70000'; it must be at most 65535.",
         ),
         ({"SEEFOOD_MODELS": "/nowhere"}, "/nowhere names no current model"),
         ({"SEEFOOD_MODEL": "v0"}, "There is no model file"),

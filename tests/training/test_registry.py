@@ -2,13 +2,15 @@
 
 import json
 import shutil
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from service.errors import SeeFoodError
 from service.registry import current_version, find_model, version_of
-from training.registry import HISTORY, METRICS, check_writable, new_version, promote, rollback, versions
+from training.registry import HISTORY, LOCK, METRICS, check_writable, new_version, promote, rollback, versions
 
 FIGURES = '{"validation": {"accuracy": {"value": 0.9}, "roc_auc": {"value": 0.95}}}'
 
@@ -24,7 +26,20 @@ def test_the_first_version_is_current_and_later_ones_wait(tmp_path: Path) -> Non
     assert [(version.name, version.pointers) for version in versions(tmp_path)] == [("1", ("current",)), ("2", ())]
     promote(tmp_path, "2", "better")
     assert current_version(tmp_path) == "2"
-    assert {path.name for path in tmp_path.iterdir()} == {"1", "2", "current", HISTORY}
+    assert {path.name for path in tmp_path.iterdir()} == {"1", "2", "current", HISTORY, LOCK}
+
+
+def test_promotions_at_once_are_all_in_the_history(tmp_path: Path) -> None:
+    names = [str(number) for number in range(8)]
+    for name in names:
+        _add(tmp_path, name)
+    asked = names * 8
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda name: promote(tmp_path, name, "better"), asked))
+    entries = [json.loads(line) for line in (tmp_path / HISTORY).read_text().splitlines()]
+    assert Counter(entry["version"] for entry in entries[1:]) == Counter(asked)
+    assert current_version(tmp_path) == entries[-1]["version"]
+    assert [entry["before"] for entry in entries[1:]] == [entry["version"] for entry in entries[:-1]]
 
 
 def test_rollback_goes_back_step_by_step(tmp_path: Path) -> None:
@@ -98,7 +113,7 @@ def test_a_crash_before_the_switch_leaves_the_old_version(tmp_path: Path, monkey
     with pytest.raises(SeeFoodError, match="can't be used: the power went"):
         promote(tmp_path, "2", "better")
     assert current_version(tmp_path) == "1"
-    assert not list(tmp_path.glob(".*")), "what was not renamed is removed"
+    assert {path.name for path in tmp_path.glob(".*")} == {LOCK}, "what was not renamed is removed"
 
 
 @pytest.mark.parametrize("error", [SeeFoodError("gate"), KeyboardInterrupt()])

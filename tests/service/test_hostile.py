@@ -1,0 +1,125 @@
+"""What a hostile or broken client sends gets a problem, and never a 500, a traceback or another route."""
+
+import json
+import os
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.fixtures.drawing import encode
+from tests.fixtures.server import BOUNDARY, Server, free_port, multipart, serving, wait_until_ready
+
+pytestmark = pytest.mark.slow
+
+RED = encode(Image.new("RGB", (300, 200), "red"))
+FORM = f"multipart/form-data; boundary={BOUNDARY}"
+
+
+@pytest.fixture(scope="module")
+def quiet(tiny_models: Path) -> Iterator[Server]:
+    """Run a service whose log has no warning and no error at the end."""
+    with serving(tiny_models) as server:
+        yield server
+        lines = [json.loads(line) for line in server.log().splitlines() if line.startswith("{")]
+        assert [line for line in lines if line["level"] != "INFO"] == []
+
+
+def _exchange(server: Server, sent: bytes) -> bytes:
+    """Send bytes, say that nothing follows, and return all that comes back."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+        connection.sendall(sent)
+        connection.shutdown(socket.SHUT_WR)
+        pieces = iter(lambda: connection.recv(65536), b"")
+        return b"".join(pieces)
+
+
+@pytest.mark.parametrize("kind", ["image/jpeg", "application/json", FORM])
+@pytest.mark.parametrize(
+    "body",
+    [b"zz\r\nabc\r\n0\r\n\r\n", b"5\r\nabcdefgh\r\n0\r\n\r\n", b"-5\r\nab", b"5\r\nab", b""],
+    ids=["no number", "longer than it says", "below zero", "cut off", "nothing"],
+)
+@pytest.mark.parametrize("path", ["/v1/predict", "/v2/models/hotdog/infer"])
+def test_a_malformed_chunked_body_is_the_clients_fault(quiet: Server, path: str, kind: str, body: bytes) -> None:
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    answer = _exchange(quiet, head.encode() + body)
+    assert answer.startswith(b"HTTP/1.1 400"), answer
+    assert b"urn:problem-type:seefood:" in answer
+
+
+def test_a_reset_in_the_middle_of_a_body_is_no_error_of_the_service(quiet: Server) -> None:
+    with socket.create_connection(("127.0.0.1", quiet.port)) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        head = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: 100000\r\n\r\n"
+        connection.sendall(head + b"half a photo")
+    assert quiet.post_photos(RED).status == 200
+
+
+def test_a_file_name_that_is_no_utf8_is_named(quiet: Server) -> None:
+    answer = quiet.request("POST", "/v1/predict", multipart(RED).replace(b"photo", b"caf\xe9"), FORM)
+    assert (answer.status, answer.json()["type"]) == (400, "urn:problem-type:seefood:bad-form")
+    assert answer.json()["detail"].endswith("with the names of fields and files in UTF-8.")
+
+
+@pytest.mark.parametrize("header", ["SCRIPT_NAME", "SCRIPT-NAME", "PATH_INFO", "X-Forwarded-Prefix"])
+def test_no_header_moves_the_routes(quiet: Server, header: str) -> None:
+    answer = quiet.request("GET", "/v1/livez", **{header: "/v1"})
+    assert (answer.status, answer.json()["type"]) == (404, "urn:problem-type:seefood:not-found")
+    assert quiet.request("GET", "/livez", **{header: "/v1"}).status == 200
+
+
+@pytest.mark.parametrize("accept", ["application/openmetrics-text; version=abc", "text/plain;version=x", ";;,", "\xe9"])
+def test_metrics_answer_whatever_is_accepted(quiet: Server, accept: str) -> None:
+    answer = quiet.request("GET", "/metrics", Accept=accept)
+    assert answer.status == 200
+    assert b"seefood_requests_total" in answer.body
+
+
+def test_a_key_file_may_begin_with_a_byte_order_mark(tiny_models: Path, tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.write_bytes(b"\xef\xbb\xbfsecret\r\n")
+    with serving(tiny_models, SEEFOOD_API_KEYS_FILE=str(keys)) as server:
+        assert server.request("GET", "/v1/model").status == 401
+        assert server.request("GET", "/v1/model", **{"X-API-Key": "secret"}).status == 200
+
+
+def test_another_package_of_the_same_name_is_not_taken(tiny_models: Path, tmp_path: Path) -> None:
+    """A person may start the service anywhere, with paths that count from there."""
+    for name in ("service", "numpy"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise RuntimeError('the wrong package')\n")
+    (tmp_path / "registry").symlink_to(tiny_models)
+    port = free_port()
+    seefood = Path(sys.executable).with_name("seefood")
+    command = [str(seefood), "serve", "--port", str(port)]
+    environment = os.environ | {"SEEFOOD_MODELS": "registry", "SEEFOOD_FEEDBACK_DIR": "feedback"}
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
+    try:
+        server = Server(port, process, tmp_path / "no log")
+        wait_until_ready(server)
+        assert server.post_photos(RED).status == 200
+        assert (tmp_path / "feedback" / "hotdog").is_dir()
+        assert server.stop() == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_lack_of_memory_is_not_blamed_on_the_photo() -> None:
+    """A photo that is sound, but needs more than there is, is too costly; it is not damaged."""
+    code = (
+        "import resource; from service.photo import PhotoTooCostly, read_photo; import io; from PIL import Image\n"
+        "file = io.BytesIO(); Image.new('RGB', (6000, 6000)).save(file, 'PNG')\n"
+        "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (used + 20_000_000,) * 2)\n"
+        "try: read_photo(file.getvalue(), 224)\n"
+        "except PhotoTooCostly as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "The PNG photo takes too much memory to decode; send a smaller one.\n"
