@@ -160,6 +160,7 @@ def test_the_service_depends_on_nothing_of_training() -> None:
     base = {re.split(r"[^a-z-]", name)[0] for name in project["dependencies"]}
     assert base == {
         "click",
+        "filelock",
         "filetype",
         "flask",
         "flask-swagger-ui",
