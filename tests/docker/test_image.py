@@ -68,7 +68,7 @@ def test_it_serves_hardened_and_stops_at_once(image: str, note: Note) -> None:
         until(lambda: _status(port) == 200)
         note(f"docker run to /readyz: {time.monotonic() - started:.1f} s")
         until(lambda: inspect(name)["State"]["Health"]["Status"] == "healthy")
-        first = docker("exec", name, "python", "-c", "print(open('/proc/1/cmdline').read().split(chr(0))[2])")
+        first = docker("exec", name, "python", "-c", "print(open('/proc/1/cmdline').read().split(chr(0))[3])")
         assert first == "gunicorn", "signals reach it with nothing between"
         started = time.monotonic()
         docker("stop", "--time", "30", name)
