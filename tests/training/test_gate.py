@@ -25,7 +25,7 @@ def models(tmp_path: Path) -> Path:
     """
     models = write_tiny_registry(tmp_path / "models")
     for name, metadata in (
-        ("blind", replace(METADATA, version="blind", threshold=1.1)),
+        ("blind", replace(METADATA, version="blind", threshold=1.0)),
         ("twin", replace(METADATA, version="twin")),
         ("strict", replace(METADATA, version="strict", threshold=0.6)),
         ("lenient", replace(METADATA, version="lenient", threshold=0.55)),
