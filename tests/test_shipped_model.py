@@ -80,9 +80,11 @@ def test_the_accuracy_on_the_test_photos_is_the_one_it_claims(pointer: str, phot
     model = open_model(MODELS, pointer)
     paths = sorted((photos / "test").rglob("*.jpg"))
     right = [isinstance(one, Verdict) and one.label == path.parent.name for path, one in score(model, paths)]
-    claimed = model.metadata.metrics["data/test"]["accuracy"]["value"]
-    assert sum(right) / len(right) == pytest.approx(claimed, abs=0.01)
-    assert claimed >= 0.88
+    figures = model.metadata.metrics
+    assert sum(right) / len(right) == pytest.approx(figures["data/test"]["accuracy"]["value"], abs=0.01)
+    # The threshold is for photos of which one in ten is a hotdog. Of these two in three are, so the area says more.
+    assert figures["data/test"]["roc_auc"]["value"] >= 0.965
+    assert figures["data/stranger_test"]["accuracy"]["value"] >= 0.97
 
 
 @pytest.mark.slow

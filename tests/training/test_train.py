@@ -45,6 +45,7 @@ def test_a_version_is_whole(trained_models: Path) -> None:
         "report",
     }
     assert {path.name for path in trained_models.iterdir()} == {
+        ".lock",
         ".looks.sqlite",
         ".runs",
         "current",
