@@ -74,7 +74,7 @@ def serve(**given: str | int | None) -> None:
     model = open_model(settings.models, settings.model, settings.device, settings.precision)
     open_feedback(settings, model)
     os.environ["SEEFOOD_DEVICE"] = model.device  # so that every worker takes the same, and one serves a GPU
-    _name_paths_in_full(settings)
+    _make_paths_absolute(settings)
     config = Path(__file__).parent / "gunicorn.conf.py"
     click.echo(
         f"seefood: serving on http://{settings.host}:{settings.port} with the {model.device} (Ctrl-C stops)", err=True
@@ -86,10 +86,13 @@ def serve(**given: str | int | None) -> None:
     os.execv(sys.executable, [sys.executable, "-P", "-m", "gunicorn", "--config", str(config)])  # noqa: S606
 
 
-def _name_paths_in_full(settings: Settings) -> None:
-    """Have the settings name their files wherever gunicorn runs, which leaves the folder that the person is in."""
-    paths = {"MODELS": str(settings.models), "FEEDBACK_DIR": settings.feedback_dir}
-    paths["API_KEYS_FILE"] = settings.api_keys_file
+def _make_paths_absolute(settings: Settings) -> None:
+    """Make the paths in the settings absolute, because gunicorn runs in another folder than the command."""
+    paths = {
+        "MODELS": str(settings.models),
+        "FEEDBACK_DIR": settings.feedback_dir,
+        "API_KEYS_FILE": settings.api_keys_file,
+    }
     if settings.model.endswith(".onnx"):
         paths["MODEL"] = settings.model
     os.environ.update({f"SEEFOOD_{name}": str(Path(path).absolute()) for name, path in paths.items() if path})

@@ -114,12 +114,13 @@ class Model:
         """Run the reference square in every batch size, so that no photo pays for what ONNX Runtime sets up lazily.
 
         Raises:
-            SeeFoodError: the answers have another shape than the file says, are no numbers, or differ from the
+            SeeFoodError: the answers have another shape than the file says, are not numbers, or differ from the
                 probability that the file stores.
         """
         square = reference_square(self.size)
+        reference = digest(square)
         for count in range(1, largest + 1):
-            self._check(self.run(np.stack([square] * count)), count, digest(square))
+            self._check(self.run(np.stack([square] * count)), count, reference)
         self.warm = True
 
     def _check(self, answers: Outputs, count: int, reference: str) -> None:
@@ -127,8 +128,8 @@ class Model:
             answer: Floats = getattr(answers, name)
             if answer.shape != (count, *shape[1:]) or not np.isfinite(answer).all():
                 raise SeeFoodError(
-                    f"{self.path} answers {count} squares with {name} of shape {list(answer.shape)}, or with what are "
-                    "no numbers; export it again with seefood train."
+                    f"{self.path} answers {count} squares with {name} of shape {list(answer.shape)}, or with values "
+                    "that are not numbers; export it again with seefood train."
                 )
         stored = self.metadata.reference_probability
         if stored is None or self.metadata.reference_digest != reference:

@@ -68,12 +68,12 @@ def output_shapes(path: Path, session: ort.InferenceSession, names: list[str]) -
     shapes = {}
     for name in names:
         kind, shape = found.get(name, ("", []))
-        ranks = 3 if name == "heatmap" else 1
+        axes = 3 if name == "heatmap" else 1
         if name not in found:
             raise SeeFoodError(f"{path} has no output {name}; export it with seefood train.")
-        if kind != "tensor(float)" or len(shape) != ranks or any(type(side) is not int for side in shape[1:]):
+        if kind != "tensor(float)" or len(shape) != axes or any(type(side) is not int for side in shape[1:]):
             raise SeeFoodError(
-                f"{path} has the output {name} as {kind} of shape {shape}; it must be float32 with {ranks} axes. "
+                f"{path} has the output {name} as {kind} of shape {shape}; it must be float32 with {axes} axes. "
                 "Export it with seefood train."
             )
         shapes[name] = [-1, *shape[1:]]

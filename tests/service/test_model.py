@@ -103,7 +103,7 @@ def test_answers_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
     (weights,) = [each for each in model.graph.initializer if each.name == "weights"]
     weights.CopyFrom(onnx.numpy_helper.from_array(np.full((1, 3, 1, 1), np.nan, np.float32), "weights"))
     onnx.save(model, path)
-    with pytest.raises(SeeFoodError, match="or with what are no numbers"):
+    with pytest.raises(SeeFoodError, match="or with values that are not numbers"):
         Model(path).warm_up()
 
 
