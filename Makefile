@@ -4,10 +4,11 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 BIN := .venv/bin
 LOCK := $(BIN)/uv pip compile --quiet --python-version 3.11 --no-annotate --no-header
+LOWEST := tests/service/test_api.py tests/service/test_hostile.py tests/service/test_faults.py tests/service/test_photo.py
 HASHES := --universal --generate-hashes --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help serve train test test-fast test-docker bench check lock locks clean
+.PHONY: help serve train test test-fast test-docker test-lowest bench check lock locks clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +28,14 @@ test-fast: .venv/.dev ## run the tests that take seconds
 
 test-docker: .venv/.dev ## build the image and run it in every way, where a Docker engine answers
 	$(BIN)/pytest -m docker
+
+test-lowest: .venv/.dev ## run the tests of HTTP on the lowest versions that pyproject.toml allows
+	$(BIN)/uv venv --quiet --clear .venv/lowest
+	$(BIN)/uv pip install --quiet --python .venv/lowest/bin/python --resolution lowest-direct --editable .
+	$(BIN)/uv pip freeze --python .venv/lowest/bin/python --exclude-editable > .venv/lowest/versions.txt
+	$(BIN)/uv pip install --quiet --python .venv/lowest/bin/python --constraint .venv/lowest/versions.txt \
+		onnx pillow-heif playwright psutil pytest
+	.venv/lowest/bin/python -m pytest -q $(LOWEST)
 
 bench: benchmarks/.venv/.ready ## measure this machine, peers too, into benchmarks/ (an hour or so, with nothing else running)
 	benchmarks/.venv/bin/python -W ignore -m benchmarks $(ARGS)

@@ -1,9 +1,8 @@
-"""How SeeFood's throughput goes with processes, photo size, clients and batch size.
+"""How SeeFood's throughput goes with photo size, clients and batch size.
 
 python -m benchmarks --only curves
 """
 
-import os
 import tempfile
 import time
 from pathlib import Path
@@ -34,14 +33,7 @@ def measure(models: Path, *, seconds: float) -> dict[str, Any]:
                 name: {"bytes": body.path.stat().st_size, **load(run.url, body, clients=8, seconds=seconds)}
                 for name, body in bodies.items()
             }
-        workers = {}
-        for count in sorted({1, 2, len(os.sched_getaffinity(0)), 2 * len(os.sched_getaffinity(0))}):
-            with running(SEEFOOD, bodies[USUAL], settings=settings | {"SEEFOOD_WORKERS": str(count)}) as run:
-                seen = {name: load(run.url, bodies[name], clients=8, seconds=seconds) for name in (USUAL, "12 MP")}
-                workers[str(count)] = {name: one["per_second"] for name, one in seen.items()} | {
-                    "memory_mb": round(run.usage()[1])
-                }
-    return {"clients": clients, "sizes": sizes, "workers": workers, "batches": _batches(models, seconds)}
+    return {"clients": clients, "sizes": sizes, "batches": _batches(models, seconds)}
 
 
 def _batches(models: Path, seconds: float) -> dict[str, dict[str, float]]:

@@ -46,8 +46,8 @@ def _contenders(serving: dict[str, Any], path: Path) -> None:
 
 
 def _curves(curves: dict[str, Any], strain: dict[str, Any], path: Path) -> None:
-    figure, axes = plt.subplots(2, 3, figsize=(13, 7), layout="constrained")
-    (clients, sizes, workers), (latency, batches, memory) = axes
+    figure, axes = plt.subplot_mosaic("aabbcc;dddeee", figsize=(13, 7), layout="constrained")
+    clients, latency, sizes, batches, memory = axes.values()
     counts = [int(count) for count in curves["clients"]]
     seen = list(curves["clients"].values())
     clients.plot(counts, [one["per_second"] for one in seen], "o-", color=OURS)
@@ -58,11 +58,6 @@ def _curves(curves: dict[str, Any], strain: dict[str, Any], path: Path) -> None:
     latency.legend()
     sizes.plot(list(curves["sizes"]), [one["per_second"] for one in curves["sizes"].values()], "o-", color=OURS)
     _titled(sizes, "photos a second over the photo's size")
-    for size, style in (("0.3 MP", "o-"), ("12 MP", "o--")):
-        rates = [one[size] for one in curves["workers"].values()]
-        workers.plot(list(curves["workers"]), rates, style, color=OURS, label=size)
-    _titled(workers, "photos a second over processes")
-    workers.legend()
     for precision, style in (("int8", "o-"), ("float32", "o--")):
         rates = curves["batches"][precision]
         batches.plot(list(rates), list(rates.values()), style, color=OURS, label=precision)

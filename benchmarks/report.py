@@ -101,10 +101,6 @@ def _curves(found: dict[str, Any]) -> list[str]:
         for count, seen in found["clients"].items()
     ]
     sizes = [[name, f"{seen['bytes']:,}", f"{seen['per_second']:.1f}"] for name, seen in found["sizes"].items()]
-    workers = [
-        [count, *(f"{seen[size]:.1f}" for size in FEW), str(seen["memory_mb"])]
-        for count, seen in found["workers"].items()
-    ]
     batches = [[name, *map(number, rates.values())] for name, rates in found["batches"].items()]
     return [
         "**Over clients**, 0.3 MP.",
@@ -114,10 +110,6 @@ def _curves(found: dict[str, Any]) -> list[str]:
         "**Over the size of a photo**, 8 clients.",
         "",
         *table(["photo", "bytes", "photos a second"], sizes),
-        "",
-        "**Over processes** (`SEEFOOD_WORKERS`), 8 clients.",
-        "",
-        *table(["processes", *FEW, "MB"], workers),
         "",
         "**Over the batch**, inference alone on one thread, photos a second.",
         "",

@@ -10,8 +10,9 @@ import loky
 import numpy as np
 
 from scoring.sources import Address, first_line, read
+from service.decoders import Decoders
 from service.model import Model, Verdict
-from service.photo import PhotoError, Pixels, read_photo
+from service.photo import PhotoError, Pixels
 
 BATCH_SIZE = {"cpu": 2, "cuda": 8}  # by device; larger ones take a CPU longer a photo
 
@@ -30,10 +31,10 @@ def score(
     threads = threads or loky.cpu_count()
     remaining = iter(photos)
     batches: deque[tuple[list[AnyAddress], Future[list[Answer]]]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
+    with Decoders(threads) as decoders, ThreadPoolExecutor(threads) as pool:
         try:
             while batch := list(islice(remaining, BATCH_SIZE[model.device])):
-                batches.append((batch, pool.submit(_score, model, batch)))
+                batches.append((batch, pool.submit(_score, model, decoders, batch)))
                 if len(batches) == 2 * threads:
                     yield from _answered(*batches.popleft())
             while batches:
@@ -46,17 +47,17 @@ def _answered(batch: list[AnyAddress], answers: Future[list[Answer]]) -> Iterato
     return zip(batch, answers.result(), strict=True)
 
 
-def _score(model: Model, batch: Iterable[Address]) -> list[Answer]:
-    photos = [_read(photo, model.size) for photo in batch]
+def _score(model: Model, decoders: Decoders, batch: Iterable[Address]) -> list[Answer]:
+    photos = [_read(photo, decoders, model.size) for photo in batch]
     pixels = [photo for photo in photos if not isinstance(photo, str)]
     answers = model.run(np.stack(pixels)).each() if pixels else iter(())
     verdicts = (model.verdict(probability, familiarity) for probability, _, familiarity in answers)
     return [photo if isinstance(photo, str) else next(verdicts) for photo in photos]
 
 
-def _read(photo: Address, size: int) -> Pixels | str:
+def _read(photo: Address, decoders: Decoders, size: int) -> Pixels | str:
     try:
-        return read_photo(read(photo), size)
+        return decoders.square(read(photo), size).result().value
     except PhotoError as error:
         return str(error)
     except OSError as error:

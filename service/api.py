@@ -1,22 +1,23 @@
 """/v1/...: photos in, verdicts out."""
 
 import base64
-import json
-from collections.abc import Callable, Collection
-from functools import cache, partial
+import time
+from collections.abc import Collection
 from typing import Any
 
 from flask import Blueprint, current_app, g, request
 
 from service import overlay
 from service.batcher import Answer
+from service.decoders import Decoders
 from service.feedback import FULL, Feedback
 from service.model import Model
-from service.photo import PhotoError, Pixels, read_photo
-from service.pipeline import Done, Pipeline
+from service.photo import PhotoError
+from service.pipeline import Done, answer_photos
 from service.problems import Problem
+from service.serving import Serving
 from service.settings import Settings
-from service.uploads import Upload, read_uploads, refuse_unread
+from service.uploads import admitted, read_uploads
 
 api = Blueprint("api", __name__, url_prefix="/v1")
 
@@ -25,14 +26,15 @@ api = Blueprint("api", __name__, url_prefix="/v1")
 def predict() -> dict[str, Any]:
     """Answer the photos of one request: photo -> batch -> model -> verdict."""
     settings: Settings = current_app.extensions["settings"]
-    model: Model = current_app.extensions["model"]
-    pipeline: Pipeline = current_app.extensions["pipeline"]
+    decoders: Decoders = current_app.extensions["decoders"]
+    served = _serving().now
+    model = served.model
     heatmap = _parameter("heatmap", ("true", "png"))
     upsample = _parameter("upsample", overlay.UPSAMPLE) or "bilinear"
-    refuse_unread()
-    uploads = read_uploads(settings)
-    reads = [cache(_reader(upload, model.size, settings)) for upload in uploads]  # whoever reads again decodes nothing
-    done = pipeline.answer(reads, settings.deadline)
+    with admitted() as more:
+        uploads = read_uploads(settings)
+        more(len(uploads) - 1)
+        done = answer_photos(served, decoders, [upload.data for upload in uploads], settings.deadline)
     problems = [
         Problem.of_photo(one, upload.filename)
         for one, upload in zip(done, uploads, strict=True)
@@ -46,8 +48,8 @@ def predict() -> dict[str, Any]:
         "predictions": [
             Problem.of_photo(one, upload.filename).as_dict() | {"filename": upload.filename}
             if isinstance(one, PhotoError)
-            else _prediction(model, one.answer, upload.filename) | _evidence(one.answer, heatmap, upsample, read)
-            for one, upload, read in zip(done, uploads, reads, strict=True)
+            else _prediction(model, one.answer, upload.filename) | _evidence(one, heatmap, upsample)
+            for one, upload in zip(done, uploads, strict=True)
         ],
         "model": {"name": model.metadata.name, "version": model.metadata.version},
         "timing_ms": {
@@ -62,37 +64,39 @@ def predict() -> dict[str, Any]:
 @api.get("/model")
 def describe() -> dict[str, Any]:
     """Answer what the served model says of itself, and where it runs."""
-    model: Model = current_app.extensions["model"]
-    return model.describe()
+    return _serving().now.model.describe()
 
 
 @api.post("/feedback")
 def feedback() -> tuple[dict[str, Any], int]:
     """Store one photo, as it was sent, under the label that its sender says is right."""
     settings: Settings = current_app.extensions["settings"]
-    model: Model = current_app.extensions["model"]
-    pipeline: Pipeline = current_app.extensions["pipeline"]
-    store: Feedback | None = current_app.extensions["feedback"]
+    decoders: Decoders = current_app.extensions["decoders"]
+    served = _serving().now
+    store = served.feedback
     if store is None:
         detail = "Feedback is off, and nothing is stored; set SEEFOOD_FEEDBACK_DIR for the service to turn it on."
         raise Problem(404, "feedback-off", "Feedback is off", detail)
-    refuse_unread()
-    upload, *more = read_uploads(settings)
-    if more:
-        detail = f"The request has {len(more) + 1} photos; feedback has one label, and so is about one photo at a time."
+    with admitted():
+        return _store(store, decoders, served.model.size, settings)
+
+
+def _store(store: Feedback, decoders: Decoders, size: int, settings: Settings) -> tuple[dict[str, Any], int]:
+    upload, *others = read_uploads(settings)
+    if others:
+        detail = f"The request has {len(others) + 1} photos; feedback has one label, and so one photo."
         raise Problem(413, "too-many-photos", "Too many photos", detail)
-    fields = json.loads(g.body) if request.mimetype == "application/json" else request.values
-    label = fields.get("label")
+    label = (g.fields if request.mimetype == "application/json" else request.values).get("label")
     if label not in store.labels:
         said = "The request has no label" if label is None else f"The label is {str(label)[:40]!r}"
         detail = f"{said}; send 'label' with the photo, as {' or '.join(store.labels)}."
         raise Problem(400, "unknown-label", "Unknown label", detail)
-    # Nobody needs the model's answer here, but its queue bounds how many photos are decoded at a time.
-    (done,) = pipeline.answer([_reader(upload, model.size, settings)], settings.deadline)
-    if isinstance(done, PhotoError):
-        raise Problem.of_photo(done, upload.filename)
     try:
-        stored = store.store(upload.data, label)
+        suffix = decoders.suffix(upload.data, size).result(time.monotonic() + settings.deadline).value
+    except PhotoError as error:
+        raise Problem.of_photo(error, upload.filename) from error
+    try:
+        stored = store.store(upload.data, label, suffix)
     except OSError as error:
         current_app.logger.warning("feedback can't be stored: %s", error)
         detail = f"The photo is not stored: {error.strerror}."
@@ -116,16 +120,16 @@ def _prediction(model: Model, answer: Answer, filename: str | None) -> dict[str,
     return verdict.as_dict(model.metadata.positive_label) | {"filename": filename}
 
 
-def _evidence(answer: Answer, heatmap: str | None, upsample: str, read: Callable[[], Pixels]) -> dict[str, Any]:
+def _evidence(done: Done, heatmap: str | None, upsample: str) -> dict[str, Any]:
     if heatmap == "png":
-        png = overlay.as_png(overlay.overlay(read(), answer.heatmap, upsample))
+        png = overlay.as_png(overlay.overlay(done.pixels, done.answer.heatmap, upsample))
         return {"heatmap_png": base64.b64encode(png).decode()}
-    return {"heatmap": answer.heatmap.astype(float).round(4).tolist()} if heatmap else {}
+    return {"heatmap": done.answer.heatmap.astype(float).round(4).tolist()} if heatmap else {}
 
 
-def _reader(upload: Upload, size: int, settings: Settings) -> Callable[[], Pixels]:
-    limits = {"max_bytes": settings.max_bytes, "max_pixels": settings.max_pixels}
-    return partial(read_photo, upload.data, size, **limits)
+def _serving() -> Serving:
+    serving: Serving = current_app.extensions["serving"]
+    return serving
 
 
 def _milliseconds(seconds: float) -> float:

@@ -1,47 +1,47 @@
-"""The application: settings, model, routes and error bodies, wired together."""
+"""The application: settings, decoders, model, routes and error bodies, wired together."""
 
 import sys
-from dataclasses import replace
 
 import loky
 from flask import Flask, Response
 
 from service import access, logs, metrics, problems
+from service.admission import BODIES, Admission
 from service.api import api
+from service.decoders import Decoders
 from service.errors import SeeFoodError
-from service.feedback import open_feedback
-from service.model import Model, open_model
+from service.model import Model
 from service.oip import oip
 from service.ops import ops
-from service.pipeline import Pipeline
 from service.reference import reference
+from service.serving import Serving
 from service.settings import Settings
-from service.uploads import StrictRequest
+from service.uploads import JSON_COPIES, StrictRequest
 
-LARGEST_BATCH = {"cpu": 2, "cuda": 32}  # by device: a CPU takes as long for two as for one and one again
-_CANT_LOAD = 4  # the exit status on which gunicorn stops the service instead of starting the worker again
+_CANT_LOAD = 4  # the exit status on which gunicorn stops the service instead of starting it again
 
 
 def create_app(settings: Settings | None = None, model: Model | None = None) -> Flask:
-    """Make the application of one worker, its model opened here, after the fork, and warmed up.
+    """Make the application, with its model opened and warmed up and its decoders started.
 
     Raises:
         SeeFoodError: a setting can't be used, or the model or the folder for feedback can't be opened.
     """
     settings = settings or Settings.from_env()
-    if model is None:
-        model = open_model(settings.models, settings.model, settings.device, settings.precision)
-        model.warm_up(LARGEST_BATCH[model.device])
     app = Flask(__name__, static_folder="web", static_url_path="/web")
     app.request_class = StrictRequest
     # Base64 makes a photo a third larger, and multipart adds a few lines.
     app.config["MAX_CONTENT_LENGTH"] = settings.max_bytes * 4 // 3 + 65536
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    app.extensions |= {"settings": settings, "model": model, "pipeline": _pipeline(settings, model)}
-    app.extensions["feedback"] = open_feedback(settings, model)
+    app.extensions |= {
+        "settings": settings,
+        "serving": Serving(settings, model),
+        "admission": Admission(settings.queue, max(BODIES, JSON_COPIES * app.config["MAX_CONTENT_LENGTH"])),
+        "decoders": _decoders(settings),
+    }
     access.register(app, settings)
     logs.register(app)
-    metrics.register(app, model)
+    metrics.register(app, settings.queue)
     problems.register(app)
     app.register_blueprint(api)
     app.register_blueprint(ops)
@@ -56,16 +56,19 @@ def page(app: Flask) -> Response:
     return app.send_static_file("index.html")
 
 
-def worker(version: str = "") -> Flask:
-    """Make the application for gunicorn: what can't be served ends the worker with one sentence on stderr."""
+def serve() -> Flask:
+    """Make the application for gunicorn; what can't be served ends it with one sentence on stderr."""
     try:
-        settings = Settings.from_env()
-        return create_app(replace(settings, model=version or settings.model))
+        app = create_app()
     except SeeFoodError as error:
         sys.stderr.write(f"seefood: {error}\n")
         sys.exit(_CANT_LOAD)
+    app.extensions["decoders"].warm_up()
+    app.extensions["serving"].watch()
+    return app
 
 
-def _pipeline(settings: Settings, model: Model) -> Pipeline:
-    decoders = max(1, loky.cpu_count() // settings.processes)
-    return Pipeline(model, places=settings.queue, decoders=decoders, largest_batch=LARGEST_BATCH[model.device])
+def _decoders(settings: Settings) -> Decoders:
+    return Decoders(
+        loky.cpu_count(), settings.decode_memory, settings.decode_seconds, settings.max_bytes, settings.max_pixels
+    )

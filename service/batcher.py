@@ -3,7 +3,6 @@
 import contextlib
 import queue
 import time
-from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -53,13 +52,12 @@ class Batcher:
         self._waiting: queue.SimpleQueue[_Waiting] = queue.SimpleQueue()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="batcher")
 
-    def submit(self, photos: Sequence[Pixels]) -> "list[Future[Answer]]":
-        """Queue photos, uint8 [S, S, 3] each; a future that is cancelled in time costs no inference."""
-        waiting = [_Waiting(pixels, Future(), time.perf_counter()) for pixels in photos]
-        for one in waiting:
-            self._waiting.put(one)
+    def submit(self, pixels: Pixels) -> "Future[Answer]":
+        """Queue a square, uint8 [S, S, 3]; a future that is cancelled in time costs no inference."""
+        waiting = _Waiting(pixels, Future(), time.perf_counter())
+        self._waiting.put(waiting)
         self._thread.submit(self._run)
-        return [one.future for one in waiting]
+        return waiting.future
 
     def close(self) -> None:
         """Answer what waits, then end the thread."""

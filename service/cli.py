@@ -1,6 +1,8 @@
 """The command line `seefood`: serve, and the commands that other packages add."""
 
+import contextlib
 import os
+import resource
 import socket
 import sys
 from importlib.metadata import entry_points
@@ -9,11 +11,11 @@ from typing import Any, NoReturn
 
 import click
 
-from service import metrics_folder
 from service.errors import SeeFoodError, in_words
 from service.feedback import open_feedback
 from service.model import open_model
 from service.photo import printable
+from service.serving import STARTED_WITH
 from service.settings import Settings
 
 _UNUSABLE = 2  # the exit status of every command that ends with a sentence
@@ -69,11 +71,12 @@ def serve(**given: str | int | None) -> None:
     settings = Settings.from_env()
     _check_address(settings)
     settings.keys(), settings.origins()
-    metrics_folder.check()
-    # Opened once before any worker is, so that what can't be served is one sentence and not one a worker.
+    # Opened once before gunicorn is, so that what can't be served is one sentence.
     model = open_model(settings.models, settings.model, settings.device, settings.precision)
     open_feedback(settings, model)
-    os.environ["SEEFOOD_DEVICE"] = model.device  # so that every worker takes the same, and one serves a GPU
+    os.environ["SEEFOOD_DEVICE"] = model.device  # so that the service takes the same
+    os.environ[STARTED_WITH] = "" if settings.model.endswith(".onnx") else model.metadata.version
+    _allow_open_files()
     _make_paths_absolute(settings)
     config = Path(__file__).parent / "gunicorn.conf.py"
     click.echo(
@@ -96,6 +99,13 @@ def _make_paths_absolute(settings: Settings) -> None:
     if settings.model.endswith(".onnx"):
         paths["MODEL"] = settings.model
     os.environ.update({f"SEEFOOD_{name}": str(Path(path).absolute()) for name, path in paths.items() if path})
+
+
+def _allow_open_files() -> None:
+    """Allow as many connections as the system does; many systems begin with 1,024."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _check_address(settings: Settings) -> None:

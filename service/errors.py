@@ -20,6 +20,10 @@ class SeeFoodError(Exception):
     status = 2  # what the command that ends with it exits with
 
 
+class Late(Exception):
+    """The deadline passed before a photo was answered."""
+
+
 class Full(Exception):
     """As much is under way as may be."""
 

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from service.errors import SeeFoodError, in_words
 from service.model import Model
-from service.photo import suffix
 from service.settings import Settings
 
 _RECOUNT = 10  # seconds; in between, a process knows what it stores itself, and not what others do
@@ -40,13 +39,13 @@ class Feedback:
         except OSError as error:
             raise SeeFoodError(f"SEEFOOD_FEEDBACK_DIR: {in_words(error, str(folder))}") from error
 
-    def store(self, data: bytes, label: str) -> bool:
+    def store(self, data: bytes, label: str, suffix: str) -> bool:
         """Store a photo that can be decoded under one of the labels, and no longer under the other.
 
         Returns whether that changed anything, as the same bytes may have had this label already. Raises OSError, with
         one of FULL where there is no room, and then nothing was stored.
         """
-        name = hashlib.sha256(data).hexdigest() + suffix(data)
+        name = hashlib.sha256(data).hexdigest() + suffix
         path = self._folder / label / name
         (other,) = (self._folder / each / name for each in self.labels if each != label)
         if _moved(other, path):

@@ -2,11 +2,9 @@
 
 import logging
 import time
-from logging.config import dictConfig
 from typing import Any
 
 from flask import Flask, Response, g, has_request_context, request
-from gunicorn import glogging
 from pythonjsonlogger.core import LogData
 from pythonjsonlogger.json import JsonFormatter
 
@@ -27,25 +25,18 @@ class JsonLines(JsonFormatter):
             log_data["request_id"] = g.get("request_id")
 
 
-class Logger(glogging.Logger):  # type: ignore[misc]
-    """gunicorn's logger, whose messages take the same way as those of the service."""
-
-    def setup(self, cfg: Any) -> None:
-        """Send everything that is logged in this process to stderr."""
-        super().setup(cfg)
-        dictConfig(
-            {
-                "version": 1,
-                "disable_existing_loggers": False,
-                "formatters": {"json": {"()": JsonLines}},
-                "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
-                "root": {"level": "WARNING", "handlers": ["stderr"]},
-                "loggers": {
-                    "service": {"level": "INFO"},
-                    "gunicorn.error": {"level": "INFO", "handlers": [], "propagate": True},
-                },
-            }
-        )
+CONFIG: dict[str, Any] = {  # of Python's logging; gunicorn takes it in place of its own
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"json": {"()": JsonLines}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
+    "root": {"level": "WARNING", "handlers": ["stderr"]},
+    "loggers": {
+        "service": {"level": "INFO"},
+        "gunicorn.error": {"level": "INFO", "handlers": [], "propagate": True},
+        "gunicorn.access": {"level": "CRITICAL", "handlers": [], "propagate": False},
+    },
+}
 
 
 def register(app: Flask) -> None:

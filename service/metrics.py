@@ -1,19 +1,16 @@
-"""What Prometheus is told: requests, photos and the model, summed over the workers; docs/operations.md lists it all."""
+"""What Prometheus is told: requests, photos and the model; docs/operations.md lists it all."""
 
-import os
 import time
 from functools import partial
 
 from flask import Flask, Response, g, request
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.multiprocess import MultiProcessCollector
 
 from service.batcher import Answer
-from service.metrics_folder import VARIABLE
 from service.model import Model, Verdict
 
-disable_created_metrics()  # type: ignore[no-untyped-call]  # they are lost between processes
+disable_created_metrics()  # type: ignore[no-untyped-call]  # as many series again, which nobody asks for
 registry = CollectorRegistry()  # of its own: what the default one says of a process is wrong for several
 _counter, _histogram = partial(Counter, registry=registry), partial(Histogram, registry=registry)
 _gauge = partial(Gauge, registry=registry)
@@ -33,19 +30,25 @@ _batch = _histogram("seefood_batch_size", "Photos in the batch that a photo was 
 _predictions = _counter("seefood_predictions_total", "Photos answered.", ["label"])
 _probability = _histogram("seefood_probability", "Probability of the positive label of one photo.", buckets=_TENTHS)
 _model = ["name", "version", "file", "device", "provider"]
-_info = _gauge("seefood_model_info", "The served model; always 1.", _model, multiprocess_mode="livemax")
-_places = _gauge("seefood_photo_places", "Photos that may be read or wait.", multiprocess_mode="livesum")
-under_way = _gauge("seefood_photos_under_way", "Photos that are read or wait.", multiprocess_mode="livesum")
+_info = _gauge("seefood_model_info", "The served model; always 1.", _model)
+_places = _gauge("seefood_photo_places", "Photos that may be read or wait.")
+under_way = _gauge("seefood_photos_under_way", "Photos that are read or wait.")
+refused_models = _counter("seefood_model_refused_total", "Versions that the registry named and that can't be served.")
 
 
-def register(app: Flask, model: Model) -> None:
-    """Count the app's requests, and say which model answers them and how many photos may wait for it."""
-    meta = model.metadata
-    _info.labels(meta.name, meta.version, model.path.name, model.device, model.provider).set(1)
-    _places.set(app.extensions["pipeline"].places)
+def register(app: Flask, photos: int) -> None:
+    """Count the app's requests, and say how many photos may be under way."""
+    _places.set(photos)
+    app.after_request(_count_request)
+
+
+def tell_model(now: Model) -> None:
+    """Say which model answers, in place of another."""
+    meta = now.metadata
+    _info.clear()
+    _info.labels(meta.name, meta.version, now.path.name, now.device, now.provider).set(1)
     for label in (meta.positive_label, meta.negative_label):
         _predictions.labels(label)  # a rate needs the 0 before the first
-    app.after_request(_count_request)
 
 
 def count_photo(verdict: Verdict, answer: Answer, *, waited: float, decoded: float) -> None:
@@ -59,13 +62,11 @@ def count_photo(verdict: Verdict, answer: Answer, *, waited: float, decoded: flo
 
 
 def exposition(accept: str) -> tuple[bytes, str]:
-    """Return the metrics of all workers, in the format that an Accept header asks for, and its content type."""
+    """Return the metrics in the format that an Accept header asks for, and its content type."""
     try:
         encode, content_type = choose_encoder(accept)
     except TypeError:  # what it raises of a version that is no number
         encode, content_type = choose_encoder("")
-    if os.environ.get(VARIABLE):
-        return encode(MultiProcessCollector(None)), content_type  # type: ignore[no-untyped-call]
     return encode(registry), content_type
 
 

@@ -1,18 +1,18 @@
 """/v2/...: the Open Inference Protocol, so that clients of KServe and of Triton work as they are."""
 
-from functools import partial
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
-from flask import Blueprint, Response, current_app, request
+from flask import Blueprint, Response, current_app, g, request
 
 from service import ops, tensors
 from service.model import Model
-from service.pipeline import Done, Pipeline
+from service.pipeline import answer_squares
 from service.problems import Problem
+from service.serving import Serving
 from service.settings import Settings
-from service.uploads import read_body, refuse_unread
+from service.uploads import admitted, read_body
 
 oip = Blueprint("oip", __name__, url_prefix="/v2")
 
@@ -22,7 +22,10 @@ _VERSION = "/models/<name>/versions/<version>"
 
 @oip.before_request
 def _find_model() -> None:
-    served = {"name": _model().metadata.name, "version": _model().metadata.version}
+    serving: Serving = current_app.extensions["serving"]
+    g.served = serving.now  # one model answers all of a request
+    metadata = g.served.model.metadata
+    served = {"name": metadata.name, "version": metadata.version}
     if served | (request.view_args or {}) != served:
         detail = f"There is no model at {request.path}; this is version {served['version']} of {served['name']}."
         raise Problem(404, "not-found", "Not Found", detail)
@@ -59,7 +62,7 @@ def model_ready(name: str, **_: str) -> dict[str, Any]:
 @oip.get(_VERSION)
 def describe_model(**_: str) -> dict[str, Any]:
     """Answer the model's tensors; -1 stands for the number of photos."""
-    model = _model()
+    model: Model = g.served.model
     return {
         "name": model.metadata.name,
         "versions": [model.metadata.version],
@@ -74,16 +77,10 @@ def describe_model(**_: str) -> dict[str, Any]:
 def infer(**_: str) -> Response:
     """Answer one tensor of squares of pixels, which share the queue, the batches and the deadline of all photos."""
     settings: Settings = current_app.extensions["settings"]
-    pipeline: Pipeline = current_app.extensions["pipeline"]
-    refuse_unread()
-    asked = tensors.read_request(read_body(), request.headers, _model(), settings.max_images)
-    done = pipeline.answer([partial(np.asarray, square) for square in asked.pixels], settings.deadline)
-    answers = [one.answer for one in done if isinstance(one, Done)]
+    with admitted() as more:
+        asked = tensors.read_request(read_body(), request.headers, g.served.model, settings.max_images)
+        more(len(asked.pixels) - 1)
+        answers = answer_squares(g.served, asked.pixels, settings.deadline)
     outputs = {name: np.array([getattr(answer, name) for answer in answers], "<f4") for name in asked.outputs}
-    body, headers = tensors.write_response(asked, _model().metadata, outputs)
+    body, headers = tensors.write_response(asked, g.served.model.metadata, outputs)
     return Response(body, headers=headers)
-
-
-def _model() -> Model:
-    model: Model = current_app.extensions["model"]
-    return model

@@ -5,8 +5,8 @@ from typing import Any
 from flask import Blueprint, Response, current_app, request
 
 from service import metrics
-from service.model import Model
 from service.problems import Problem
+from service.serving import Serving
 
 ops = Blueprint("ops", __name__)
 
@@ -20,7 +20,8 @@ def live() -> dict[str, str]:
 @ops.get("/readyz")
 def ready() -> dict[str, Any]:
     """Answer 200 once an inference has succeeded, 503 before."""
-    model: Model = current_app.extensions["model"]
+    serving: Serving = current_app.extensions["serving"]
+    model = serving.now.model
     if not model.warm:
         raise Problem(503, "not-ready", "Not ready", "The model has not answered its warm-up inference yet.")
     return {"status": "ready", "model": model.metadata.version, "device": model.device}
@@ -28,6 +29,6 @@ def ready() -> dict[str, Any]:
 
 @ops.get("/metrics")
 def measure() -> Response:
-    """Answer what all workers counted, for Prometheus."""
+    """Answer what the service counted, for Prometheus."""
     body, content_type = metrics.exposition(request.headers.get("Accept", ""))
     return Response(body, content_type=content_type)

@@ -5,7 +5,6 @@ import functools
 import io
 import os
 from pathlib import Path
-from typing import Any
 
 import filetype
 import numpy as np
@@ -19,34 +18,15 @@ FORMATS = ("JPEG", "PNG", "WEBP", "HEIF", "AVIF", "GIF", "BMP")  # JPEG brings M
 SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".heic", ".heif", ".avif", ".gif", ".bmp")
 NAMES = "JPEG, PNG, WebP, HEIC, AVIF, GIF or BMP"
 MAX_BYTES = 20_000_000
-MAX_PIXELS = 50_000_000  # what phones take at most by default; animated WebP takes 16 bytes for each of them
+MAX_PIXELS = 50_000_000  # what phones take at most by default
 RESIZE_POLICY = "squash"  # the whole photo on a square: a long hotdog keeps both ends
+_OF_CAMERAS = ("JPEG", "MPO", "PNG", "HEIF")
 _SUFFIX_OF = {"JPEG": ".jpg", "MPO": ".jpg", "HEIF": ".heic"}  # and of the others their names
 _KINDS = ("jpeg", "png", "webp", "heic", "heif", "avif", "gif", "bmp")  # as filetype names them
 _FILTER = Image.Resampling.BILINEAR
 _SPARE = 2.0  # a reduction by a whole factor leaves twice the size asked for, so that the last resize still filters
 
 
-class _WithoutMetadata:
-    """What pi-heif opens, less the metadata: reading it ends the process where the type of an item is no UTF-8.
-
-    Nothing here misses it, as libheif turns photos upright by their own boxes and pi-heif drops EXIF's orientation.
-    """
-
-    def __init__(self, opened: Any) -> None:
-        self._opened = opened
-        self.metadata: list[Any] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._opened, name)
-
-
-class _HeifImage(pi_heif.HeifImage):  # type: ignore[misc]
-    def __init__(self, opened: Any) -> None:
-        super().__init__(_WithoutMetadata(opened))
-
-
-pi_heif.heif.HeifImage = _HeifImage  # which pi-heif looks up here for each image of a file
 pi_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit only warns; `decode` raises PhotoTooLarge instead
 
@@ -85,7 +65,8 @@ def decode(data: bytes, *, at_least: int, max_pixels: int = MAX_PIXELS) -> Image
     Args:
         data: an encoded photo in one of FORMATS; of several frames the first.
         at_least: neither side is reduced below this many pixels; smaller photos keep their size.
-        max_pixels: width x height allowed, checked on the header before any pixel is decoded.
+        max_pixels: width x height allowed, checked on the header before any pixel is decoded; half as many of formats
+            that no camera writes, which take more memory a pixel.
 
     Raises:
         EmptyPhoto, UndecodablePhoto, UnsupportedPhoto, PhotoTooLarge, PhotoTooCostly: all of them PhotoError.
@@ -94,17 +75,17 @@ def decode(data: bytes, *, at_least: int, max_pixels: int = MAX_PIXELS) -> Image
     width, height = image.size
     if not width * height:
         raise UndecodablePhoto("The photo has no pixels.")
-    if width * height > max_pixels:
-        raise PhotoTooLarge(f"The photo has {width} x {height} pixels; at most {max_pixels:,} are accepted.")
+    if width * height > (most := max_pixels if image.format in _OF_CAMERAS else max_pixels // 2):
+        kind = "" if most == max_pixels else f" of a {image.format} photo"
+        raise PhotoTooLarge(f"The photo has {width} x {height} pixels; at most {most:,}{kind} are accepted.")
     try:
         image.draft("RGB", (at_least, at_least))
         image.load()
-        return _flat(_in_srgb(_reduced(_upright(image), at_least)))
-    except MemoryError as error:
-        raise PhotoTooCostly(
-            f"The {image.format} photo takes too much memory to decode; send a smaller one."
-        ) from error
+        return _flat(_in_srgb(_upright(_reduced(image, at_least))))
     except Exception as error:  # Pillow's decoders raise nearly every built-in type on damaged bytes
+        if isinstance(error, MemoryError) or "memory" in str(error).lower():  # as the decoders of AVIF and HEIC say it
+            refusal = f"The {image.format} photo takes too much memory to decode; send a smaller one."
+            raise PhotoTooCostly(refusal) from error
         raise UndecodablePhoto(f"The {image.format} photo is damaged or truncated and can't be decoded.") from error
 
 
@@ -115,7 +96,7 @@ def square(image: Image.Image, size: int) -> Pixels:
 
 def read_photo(data: bytes, size: int, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS) -> Pixels:
     """Turn the bytes of one photo into a model's input: uint8 [size, size, 3], RGB. Raises as `decode` does."""
-    _check_bytes(len(data), max_bytes)
+    check_bytes(len(data), max_bytes)
     return square(decode(data, at_least=size, max_pixels=max_pixels), size)
 
 
@@ -127,7 +108,7 @@ def suffix(data: bytes) -> str:
 
 def read_file(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
     """Read the bytes of one photo file, and none of a larger one; raises PhotoTooLarge, OSError."""
-    _check_bytes(path.stat().st_size, max_bytes)
+    check_bytes(path.stat().st_size, max_bytes)
     return path.read_bytes()
 
 
@@ -152,7 +133,8 @@ def printable(path: Path | str) -> str:
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in utf8(path))
 
 
-def _check_bytes(size: int, max_bytes: int) -> None:
+def check_bytes(size: int, max_bytes: int) -> None:
+    """Raise PhotoTooLarge where a photo has more bytes than it may."""
     if size > max_bytes:
         raise PhotoTooLarge(f"The photo has {size:,} bytes; at most {max_bytes:,} are accepted.")
 
@@ -163,6 +145,8 @@ def _open(data: bytes) -> Image.Image:
     try:
         return Image.open(io.BytesIO(data), formats=FORMATS)
     except Exception as error:  # as in `decode`
+        if data[:4] == b"RIFF" and int.from_bytes(data[4:8], "little") + 8 == len(data):  # WebP takes its memory here
+            raise PhotoTooCostly("The WebP photo takes too much memory to decode, or is damaged.") from error
         kind = filetype.guess_mime(data)
         if kind is None or kind.removeprefix("image/") in _KINDS:
             raise UndecodablePhoto("The bytes are not a photo, or the photo's header is damaged.") from error
@@ -171,7 +155,7 @@ def _open(data: bytes) -> Image.Image:
 
 def _upright(image: Image.Image) -> Image.Image:
     with contextlib.suppress(Exception):  # damaged metadata is no reason to refuse good pixels
-        return ImageOps.exif_transpose(image)
+        ImageOps.exif_transpose(image, in_place=True)  # or it would copy a photo that is upright
     return image
 
 

@@ -6,9 +6,8 @@ from http import HTTPStatus
 from flask import Flask, Response, g, json, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 
-from service.errors import Full
+from service.errors import Full, Late
 from service.photo import EmptyPhoto, PhotoError, PhotoTooCostly, PhotoTooLarge, UndecodablePhoto, UnsupportedPhoto
-from service.pipeline import Late
 
 _TYPE = "urn:problem-type:seefood:"
 _PHOTO_PROBLEMS = {
@@ -44,6 +43,7 @@ def register(app: Flask) -> None:
     app.register_error_handler(Problem, answer)
     app.register_error_handler(Full, _answer_full)
     app.register_error_handler(Late, _answer_late)
+    app.register_error_handler(MemoryError, _answer_full)
     app.register_error_handler(HTTPException, _answer_http)
     app.register_error_handler(Exception, _answer_unexpected)
 
@@ -56,7 +56,7 @@ def answer(problem: Problem) -> Response:
     return Response(json.dumps(body), problem.status, content_type="application/problem+json")
 
 
-def _answer_full(_: Full) -> Response:
+def _answer_full(_: Exception) -> Response:
     detail = "The service is as busy as it may be; send the photo again in a second."
     response = answer(Problem(429, "too-many-requests", "Too Many Requests", detail))
     response.headers["Retry-After"] = "1"

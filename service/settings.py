@@ -8,8 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import loky
-
+from service.decoder import MEMORY, SECONDS
 from service.errors import SeeFoodError, in_words
 from service.photo import MAX_BYTES, MAX_PIXELS
 
@@ -40,21 +39,25 @@ class Settings:
     model: str = _setting("", "version, `phone` or path of an ONNX file; empty: the registry's current version")
     device: str = _setting("auto", "auto, cpu or cuda", choices=DEVICES)
     precision: str = _setting("auto", "int8 or float32; auto: int8 on a CPU, float32 on CUDA", choices=PRECISIONS)
-    workers: int = _setting(
-        0, "processes; 0: one for each CPU that is really available, one alone on CUDA", smallest=0, largest=1024
-    )
-    threads: int = _setting(64, "requests that one process receives and answers at a time", smallest=1, largest=1024)
+    threads: int = _setting(64, "requests that are received and answered at a time", smallest=1, largest=1024)
     queue: int = _setting(
-        16, "photos that one process decodes or keeps waiting; more are refused with 429", smallest=1, largest=10_000
+        16, "photos that are under way at a time; more are refused with 429", smallest=1, largest=10_000
     )
     deadline: int = _setting(
         10, "seconds in which a photo that has arrived is answered; else 504", smallest=1, largest=3600
     )
+    decode_memory: int = _setting(
+        MEMORY, "bytes that the decoding of one photo may take; else 413", smallest=1_000_000, largest=100_000_000_000
+    )
+    decode_seconds: int = _setting(SECONDS, "seconds that the decoding of one photo may take; else 413", 1, 3600)
     max_bytes: int = _setting(
         MAX_BYTES, "largest photo, in bytes; a whole request may be a third larger", smallest=1, largest=1_000_000_000
     )
     max_pixels: int = _setting(
-        MAX_PIXELS, "largest photo, in pixels, checked before decoding", smallest=1, largest=1_000_000_000
+        MAX_PIXELS,
+        "largest photo, in pixels; half as many of WebP, AVIF, GIF, BMP",
+        smallest=1,
+        largest=1_000_000_000,
     )
     max_images: int = _setting(16, "most photos in one request", smallest=1, largest=1000)
     feedback_dir: str = _setting("", "folder for the photos of POST /v1/feedback, kept as sent; empty: it is off")
@@ -62,11 +65,6 @@ class Settings:
     api_keys: str = _setting("", "keys, with commas between; if any is set, /v1 and /v2 ask for one", secret=True)
     api_keys_file: str = _setting("", "file with further keys, one a line; # begins a comment")
     cors_origins: str = _setting("", "origins whose pages may ask, with commas between, as https://a.example; or *")
-
-    @property
-    def processes(self) -> int:
-        """How many processes serve: one for each CPU that affinity and the cgroup quota leave, or one for a GPU."""
-        return self.workers or (1 if self.device == "cuda" else loky.cpu_count())
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> "Settings":

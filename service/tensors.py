@@ -15,8 +15,10 @@ from service.metadata import Metadata
 from service.model import Floats, Model
 from service.photo import Pixels
 from service.problems import Problem
+from service.uploads import read_json
 
 _HEADER_LENGTH = "Inference-Header-Content-Length"  # how many bytes are JSON, where those of tensors follow
+_MOST_VALUES = 10_000  # in a request, beside those of its tensor
 _KINDS = {dict: "an object", list: "a list", str: "a string", bool: "true or false"}
 
 
@@ -43,10 +45,8 @@ def read_request(body: bytes, headers: Headers, model: Model, most: int) -> Requ
     length = headers.get(_HEADER_LENGTH, str(len(body)))
     if not length.isdecimal() or len(length) > len(str(len(body))) or int(length) > len(body):
         raise _wrong(f"{_HEADER_LENGTH} is {shown(length)}; it must say how many of the {len(body)} bytes are JSON.")
-    try:
-        asked = json.loads(body[: int(length)])
-    except (ValueError, RecursionError) as error:
-        raise _wrong(f"The body's first {int(length)} bytes can't be read; they must be a JSON object.") from error
+    square = model.size * model.size
+    asked = read_json(body[: int(length)], most=_MOST_VALUES + most * square * 4)  # lists of three numbers have four
     pixels = _pixels(asked, body[int(length) :], model.size, most)
     return Request(_member(asked, "id", str, ""), pixels, _outputs(asked, model.outputs))
 

@@ -3,21 +3,29 @@
 import base64
 import binascii
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
-from flask import Request, g, request
+from flask import Request, current_app, g, request
 from gunicorn.http.errors import ParseException
-from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser
 
+from service.admission import Admission
 from service.errors import Full
 from service.problems import Problem
 from service.settings import Settings
-from service.worker import REFUSE
 
+SILENCE = 10  # seconds in which a client that sends a body must send something
+JSON_COPIES = 3  # of a body are in memory at a time: as it came, as text, and as the photo in it
+_MOST_VALUES = 10_000  # in a JSON body, but for tensors
+_PIECE = 1 << 16  # bytes that are thrown away at a time
+_reading_json = threading.Lock()
 _HOW_TO_SEND = (
     "send the photo as a multipart field 'image', as the body with Content-Type: image/jpeg, "
     'or as JSON {"image": "<base64>"}.'
@@ -46,7 +54,8 @@ def read_uploads(settings: Settings) -> list[Upload]:
             files = request.files.getlist("image")
         uploads = [Upload(file.read(), file.filename) for file in files if file.filename]
     elif kind == "application/json":
-        uploads = [_from_json(read_body())]
+        g.fields = read_json()
+        uploads = [_from_json(g.fields)]
     elif kind.startswith("image/"):
         uploads = [Upload(read_body())]
     else:
@@ -60,31 +69,69 @@ def read_uploads(settings: Settings) -> list[Upload]:
     return uploads
 
 
-def refuse_unread() -> None:
-    """Raise Full where the worker said so before the photo is received, which costs more than saying no."""
-    if REFUSE in request.headers:
-        raise Full
+@contextmanager
+def admitted() -> Iterator[Callable[[int], None]]:
+    """Take a place for a photo and room for the body before it is read; gives what takes places for more photos.
+
+    Both raise Full where there is none. A body whose length is unknown may have any that is accepted.
+
+    Raises:
+        RequestEntityTooLarge: the body's length is more than that.
+    """
+    admission: Admission = current_app.extensions["admission"]
+    limit = request.max_content_length or 0
+    length = limit if request.content_length is None else request.content_length
+    if length > limit:
+        _throw_away_body()
+        raise RequestEntityTooLarge
+    with ExitStack() as stack:
+        try:
+            more = stack.enter_context(admission.admitted(length * (JSON_COPIES if request.is_json else 1)))
+        except Full:
+            _throw_away_body()
+            raise
+        yield more
+
+
+def _throw_away_body() -> None:
+    """Receive what a client sends in vain for a while: many read an answer only when they have sent all."""
+    until = time.monotonic() + SILENCE
+    with suppress(Problem), _receiving():
+        while request.environ["wsgi.input"].read(_PIECE) and time.monotonic() < until:
+            pass
 
 
 def read_body() -> bytes:
-    """Return the whole body, in one piece where its length is known; raises Problem, RequestEntityTooLarge."""
-    length, limit = request.content_length, request.max_content_length or 0
+    """Return the whole body; raises Problem, RequestEntityTooLarge."""
     with _receiving():
-        g.body = (
-            request.environ["wsgi.input"].read(length) if length is not None and length <= limit else request.get_data()
-        )
-    if length is None and len(g.body) >= limit:
+        body = request.get_data(cache=False)
+    if request.content_length is None and len(body) >= (request.max_content_length or 0):
         raise RequestEntityTooLarge  # a body sent in chunks says no length, and was cut off at the limit
-    body: bytes = g.body
     return body
 
 
-def _from_json(body: bytes) -> Upload:
+def read_json(body: bytes | None = None, most: int = _MOST_VALUES) -> Any:
+    """Return what a JSON body says; raises Problem, also where it has more than so many values.
+
+    A value takes up to a hundred times as much memory as its text, so one body at a time is read.
+    """
+    body = read_body() if body is None else body
+    if sum(map(body.count, (b",", b"[", b"{"))) > most:
+        detail = f"The JSON body has more than {most:,} values; send a photo in base64, or a tensor as bytes."
+        raise Problem(413, "too-many-values", "Too many values", detail)
     try:
-        text = json.loads(body)["image"]
+        with _reading_json:
+            return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        detail = f"The body's {len(body)} bytes of JSON can't be read."
+        raise Problem(400, "bad-json", "The JSON body can't be read", detail) from error
+
+
+def _from_json(body: Any) -> Upload:
+    try:
         # Browsers make data: URLs, whose part before the comma says what the bytes will say themselves.
-        return Upload(base64.b64decode(text.rpartition(",")[2], validate=True))
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, binascii.Error) as error:
+        return Upload(base64.b64decode(body["image"].rpartition(",")[2], validate=True))
+    except (ValueError, LookupError, TypeError, AttributeError, binascii.Error) as error:
         detail = 'The JSON body must be {"image": "<the photo in base64>"}.'
         raise Problem(400, "bad-json", "The JSON body can't be read", detail) from error
 
@@ -92,11 +139,26 @@ def _from_json(body: bytes) -> Upload:
 @contextmanager
 def _receiving() -> Iterator[None]:
     """Turn what the reading of a body raises into a Problem: it is the client's, and no fault of the service."""
+    connection = request.environ.get("gunicorn.socket")
+    if connection:
+        connection.settimeout(SILENCE)
     try:
         yield
+    except (TimeoutError, ClientDisconnected) as error:  # werkzeug raises the second in place of whatever it catches
+        if isinstance(error, ClientDisconnected) and not isinstance(error.__context__, TimeoutError):
+            raise _cut_off() from error
+        detail = f"Nothing of the body has come for {SILENCE} seconds; send the request again."
+        raise Problem(408, "request-timeout", "Request Timeout", detail) from error
     except ValueError as error:
         detail = "The form can't be read; send it with its boundary, and with the names of fields and files in UTF-8."
         raise Problem(400, "bad-form", "The form can't be read", detail) from error
     except (OSError, ParseException) as error:  # a reset, or chunks that are not as HTTP has them
-        detail = "The body did not come whole, or is not framed as its headers say; send the request again."
-        raise Problem(400, "bad-body", "The body can't be read", detail) from error
+        raise _cut_off() from error
+    finally:
+        if connection:
+            connection.settimeout(None)
+
+
+def _cut_off() -> Problem:
+    detail = "The body did not come whole, or is not framed as its headers say; send the request again."
+    return Problem(400, "bad-body", "The body can't be read", detail)

@@ -3,19 +3,23 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 
 from service.app import create_app
+from service.model import Model
 from service.settings import Settings
 from tests.fixtures.drawing import draw_folder
 from tests.fixtures.server import Server, serving
 from tests.fixtures.tiny_model import write_tiny_registry
 
 ROOT = Path(__file__).parent.parent
+MakeApp = Callable[..., Flask]
 
 
 @pytest.fixture(scope="session")
@@ -25,9 +29,24 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def client(tiny_models: Path) -> FlaskClient:
+def client(tiny_models: Path) -> Iterator[FlaskClient]:
     """Return a client of the application itself, with small limits."""
-    return create_app(Settings(models=tiny_models, max_bytes=200_000, max_pixels=1_000_000, max_images=3)).test_client()
+    app = create_app(Settings(models=tiny_models, max_bytes=200_000, max_pixels=1_000_000, max_images=3))
+    yield app.test_client()
+    app.extensions["decoders"].close()
+
+
+@pytest.fixture
+def make_app() -> Iterator[MakeApp]:
+    """Return what makes applications; their decoders end with the test."""
+    with ExitStack() as stack:
+
+        def make(settings: Settings, model: Model | None = None) -> Flask:
+            app = create_app(settings, model)
+            stack.callback(app.extensions["decoders"].close)
+            return app
+
+        yield make
 
 
 @pytest.fixture(scope="session")

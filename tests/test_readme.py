@@ -172,6 +172,7 @@ def test_the_service_depends_on_nothing_of_training() -> None:
         "pillow",
         "prometheus-client",
         "python-json-logger",
+        "werkzeug",
     }
 
 

@@ -7,15 +7,17 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
 import imagehash
 import loky
-import numpy as np
+from PIL import Image
 
+from service.decoders import Decoders
 from service.errors import SeeFoodError
-from service.photo import PhotoError, decode, read_file
+from service.photo import PhotoError, read_file
 
 DECODE_AT_LEAST = 256  # px: enough for a perceptual hash, and for random crops to choose from
 _TABLE = "looks_2"  # counts up when a Look, or the way it is made, changes
@@ -51,16 +53,23 @@ def look_at(paths: Sequence[Path], cache: Path | None = None) -> Iterator[Look]:
     Raises:
         SeeFoodError: the cache is damaged or can't be written to.
     """
-    with _in_words(cache), closing(_open(cache)) as store, ThreadPoolExecutor(loky.cpu_count()) as pool:
+    with _in_words(cache), closing(_open(cache)) as store, _decoding() as (pool, decoders):
         remaining = iter(paths)
         while chunk := list(islice(remaining, _AT_A_TIME)):
             digests = list(pool.map(file_digest, chunk))
             looks = _recall(store, digests)
             news = [i for i, digest in enumerate(digests) if digest not in looks]
-            fresh = list(pool.map(_look, [chunk[i] for i in news], [digests[i] for i in news]))
+            fresh = list(pool.map(partial(_look, decoders), [chunk[i] for i in news], [digests[i] for i in news]))
             _remember(store, fresh)
             at = dict(zip(news, fresh, strict=True))
             yield from (at[i] if i in at else looks[digest] for i, digest in enumerate(digests))
+
+
+@contextmanager
+def _decoding() -> Iterator[tuple[ThreadPoolExecutor, Decoders]]:
+    count = loky.cpu_count()
+    with Decoders(count) as decoders, ThreadPoolExecutor(count) as pool:
+        yield pool, decoders
 
 
 @contextmanager
@@ -101,13 +110,12 @@ def file_digest(path: Path) -> str:
         return ""
 
 
-def _look(path: Path, digest: str) -> Look:
+def _look(decoders: Decoders, path: Path, digest: str) -> Look:
     try:
-        image = decode(read_file(path), at_least=DECODE_AT_LEAST)
+        grey = decoders.grey(read_file(path), DECODE_AT_LEAST).result().value
     except PhotoError as error:
         return Look(digest, str(error))
     except OSError as error:
         return Look("", f"The file can't be read: {error.strerror}.")
-    grey = image.convert("L")  # once: the hash wants it too
-    spread = float(np.asarray(grey).std())
-    return Look(digest, None, min(grey.size), round(spread, 2), str(imagehash.phash(grey)))
+    spread = float(grey.std())
+    return Look(digest, None, min(grey.shape), round(spread, 2), str(imagehash.phash(Image.fromarray(grey))))

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from service.app import create_app
 from service.settings import Settings
-from tests.conftest import ROOT
+from tests.conftest import ROOT, MakeApp
 from tests.fixtures.monitoring import ALERTS, CONFIG, FOLDER, queries, tool, unknown_in
 
 
@@ -83,8 +82,8 @@ def test_every_route_that_is_asked_for_exists(routes: set[str]) -> None:
 
 
 @pytest.fixture
-def routes(tiny_models: Path) -> set[str]:
-    app = create_app(Settings(models=tiny_models))
+def routes(make_app: MakeApp, tiny_models: Path) -> set[str]:
+    app = make_app(Settings(models=tiny_models))
     return {rule.rule for rule in app.url_map.iter_rules()}
 
 

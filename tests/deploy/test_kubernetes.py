@@ -13,9 +13,11 @@ import yaml
 from gunicorn.config import GracefulTimeout
 from kubernetes_validate.utils import all_versions
 
-from service.app import create_app
+from service.admission import BODIES
+from service.decoder import MEMORY
+from service.decoders import SMALL
 from service.settings import Settings
-from tests.conftest import ROOT
+from tests.conftest import ROOT, MakeApp
 
 FOLDER = ROOT / "deploy" / "kubernetes"
 PAGE = (ROOT / "docs" / "kubernetes.md").read_text()
@@ -82,7 +84,7 @@ def test_scaling_on_waiting_photos_is_taken_where_it_is_uncommented() -> None:
     _validate(scaler, VERSIONS[-1])
     (more,) = scaler["spec"]["metrics"][1:]
     assert more["pods"]["metric"]["name"] == "seefood_photos_under_way"
-    assert int(more["pods"]["target"]["averageValue"]) == Settings().queue * int(_quota()) / 4
+    assert int(more["pods"]["target"]["averageValue"]) == Settings().queue / 4
 
 
 def test_kustomize_has_every_file() -> None:
@@ -121,8 +123,8 @@ def _ordered(value: Any) -> Any:
     return value
 
 
-def test_the_probes_ask_what_the_service_answers(tiny_models: Path) -> None:
-    client = create_app(Settings(models=tiny_models, api_keys="secret")).test_client()
+def test_the_probes_ask_what_the_service_answers(make_app: MakeApp, tiny_models: Path) -> None:
+    client = make_app(Settings(models=tiny_models, api_keys="secret")).test_client()
     paths = [CONTAINER[probe]["httpGet"]["path"] for probe in PROBES]
     assert paths == ["/readyz", "/readyz", "/livez"]
     assert [client.get(path).status_code for path in paths] == [200, 200, 200], "without a key"
@@ -205,11 +207,11 @@ def test_a_pod_has_time_to_finish() -> None:
 
 def test_the_memory_has_room_for_what_counts_as_memory() -> None:
     files = sum(_mebibytes(volume["emptyDir"]["sizeLimit"]) for volume in POD["volumes"])
-    processes = int(_quota()) * 250e6 / 2**20
+    processes = (170_000_000 + BODIES + int(_quota()) * SMALL + MEMORY) / 2**20
     assert files + processes < _mebibytes(CONTAINER["resources"]["limits"]["memory"])
     assert CONTAINER["resources"]["requests"] == CONTAINER["resources"]["limits"]
     mounted = {mount["mountPath"]: mount["name"] for mount in CONTAINER["volumeMounts"]}
-    assert mounted.keys() == {"/dev/shm", "/tmp"}  # noqa: S108
+    assert mounted.keys() == {"/tmp"}  # noqa: S108
     assert {volume["name"]: volume["emptyDir"]["medium"] for volume in POD["volumes"]} == dict.fromkeys(
         mounted.values(), "Memory"
     )
@@ -225,7 +227,7 @@ def _mebibytes(quantity: str) -> int:
     return int(number) * {"Mi": 1, "Gi": 1024}[unit]
 
 
-def test_the_monitor_scrapes_the_service(tiny_models: Path) -> None:
+def test_the_monitor_scrapes_the_service(make_app: MakeApp, tiny_models: Path) -> None:
     """Its kind is of the Prometheus operator, whose schema the package of Kubernetes' own does not have."""
     monitor = yaml.safe_load((FOLDER / "monitoring" / "service-monitor.yaml").read_text())
     service = BASE["service.yaml"]
@@ -235,7 +237,7 @@ def test_the_monitor_scrapes_the_service(tiny_models: Path) -> None:
     (endpoint,) = monitor["spec"]["endpoints"]
     assert endpoint.keys() == {"port", "path", "interval"}
     assert endpoint["port"] == service["spec"]["ports"][0]["name"]
-    assert create_app(Settings(models=tiny_models)).test_client().get(endpoint["path"]).status_code == 200
+    assert make_app(Settings(models=tiny_models)).test_client().get(endpoint["path"]).status_code == 200
     assert f'job="{service["metadata"]["name"]}"' in (ROOT / "deploy/monitoring/alerts.yml").read_text()
 
 

@@ -42,7 +42,7 @@ def _until(true: Callable[[], bool], server: Server | None = None, seconds: floa
 
 @pytest.mark.slow
 def test_prometheus_answers_the_dashboard_and_evaluates_the_rules(tiny_models: Path, tmp_path: Path) -> None:
-    with serving(tiny_models, SEEFOOD_WORKERS="2") as server, prometheus(tmp_path, server.port) as running:
+    with serving(tiny_models) as server, prometheus(tmp_path, server.port) as running:
         unanswered = {query: _now(query) for query in queries()}
         assert len(unanswered) > 30
 
@@ -87,7 +87,7 @@ def _check_values(running: Prometheus) -> None:
     assert shares == pytest.approx({"hotdog": 0.5, "not_hotdog": 0.5})
     assert answers["Mean probability of the positive label: now"][0][1] == pytest.approx(0.5, abs=0.01)
     assert {labels["status"] for labels, _ in answers["Requests by status: {{status}}"]} == {"200", "400"}
-    assert [value for _, value in answers["Photos under way: places of all"]] == [32]
+    assert [value for _, value in answers["Photos under way: places of all"]] == [16]
     assert [value for _, value in answers["Instances that answer: "]] == [1]
     assert [value for _, value in answers["Failed requests: "]] == [0]
     ((model, one),) = answers["Model in service: "]

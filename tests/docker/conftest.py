@@ -16,6 +16,7 @@ from tests.fixtures.drawing import draw, encode
 from tests.fixtures.tiny_model import METADATA, write_tiny_model
 
 IMAGE = "seefood:test"
+FRONT_IMAGE = "seefood-front:test"
 _seen: list[str] = []
 
 Note = Callable[[str], None]
@@ -65,6 +66,26 @@ def image(engine: None) -> str:  # noqa: ARG001
     """Return the name of the image, built as the README says."""
     docker("build", "--network", "host", "--tag", IMAGE, str(ROOT))
     return IMAGE
+
+
+@pytest.fixture(scope="session")
+def front_image(image: str) -> str:  # noqa: ARG001
+    """Return the name of the front door's image, over Debian's nginx where its own base can't be pulled."""
+    folder = ROOT / "deploy" / "nginx"
+    base = default_of(folder / "Dockerfile", "NGINX_IMAGE")
+    if "Error" in docker("image", "inspect", base, check=False) and "rror" in docker("pull", base, check=False):
+        base = "seefood-nginx:test"
+        python = default_of(ROOT / "Dockerfile", "PYTHON_IMAGE")  # which is Debian, and is there as `image` was built
+        packages = "apt-get update && apt-get install --yes --no-install-recommends nginx-light gettext-base curl"
+        docker("build", "--network", "host", "--tag", base, "-", stdin=f"FROM {python}\nRUN {packages}\n")
+    docker("build", "--build-arg", f"NGINX_IMAGE={base}", "--tag", FRONT_IMAGE, str(folder))
+    return FRONT_IMAGE
+
+
+def default_of(dockerfile: Path, argument: str) -> str:
+    """Return what a Dockerfile takes for an argument that is not given."""
+    (line,) = [line for line in dockerfile.read_text().splitlines() if line.startswith(f"ARG {argument}=")]
+    return line.partition("=")[2]
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import pytest
 
 from service.registry import POINTERS
 from tests.conftest import ROOT
-from tests.docker.conftest import Note, docker, inspect
+from tests.docker.conftest import Note, default_of, docker, inspect
 from tests.fixtures.load import until
 from tests.fixtures.server import free_port
 
@@ -24,9 +24,7 @@ def _in(image: str, *command: str) -> str:
 
 
 def test_it_is_small(image: str, note: Note) -> None:
-    base = next(
-        line.split("=")[1] for line in (ROOT / "Dockerfile").read_text().splitlines() if "PYTHON_IMAGE=" in line
-    )
+    base = default_of(ROOT / "Dockerfile", "PYTHON_IMAGE")
     whole, below = inspect(image)["Size"] / 1e6, inspect(base)["Size"] / 1e6
     note(f"image: {whole:.0f} MB, of which the base image {base} is {below:.0f} MB: {whole - below:.0f} MB on top")
     assert whole - below <= 220

@@ -15,7 +15,8 @@ import yaml
 from service.registry import FILES
 from tests.conftest import ROOT
 from tests.docker.conftest import Note, docker, inspect
-from tests.fixtures.load import until
+from tests.fixtures.load import asking, until
+from tests.fixtures.server import free_port
 from tests.fixtures.tiny_model import METADATA, write_tiny_model
 
 pytestmark = pytest.mark.docker
@@ -57,30 +58,30 @@ def registry_of_the_new(image: str, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture(scope="module")
-def stack(swarm: None, image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:  # noqa: ARG001
-    """Deploy the compose file, and wait until both replicas are healthy.
-
-    Where the kernel has no IPVS, which a swarm's virtual addresses and published ports need, the service is deployed
-    without them: its name then leads to the replicas themselves.
-    """
+def stack(
+    swarm: None,  # noqa: ARG001
+    image: str,
+    front_image: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[int]:
+    """Deploy the compose file, wait until all is healthy, and return the front door's port."""
     file = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
     file["networks"] = {"default": {"driver": "overlay", "attachable": True}}
-    if not Path("/proc/net/ip_vs").exists():
-        del file["services"]["seefood"]["ports"]
-        file["services"]["seefood"]["deploy"]["endpoint_mode"] = "dnsrr"
     path = tmp_path_factory.mktemp("stack") / "docker-compose.yml"
     path.write_text(yaml.safe_dump(file))
     command = ["docker", "stack", "deploy", "--resolve-image", "never", "--compose-file", str(path), STACK]
-    subprocess.run(command, env=os.environ | {"SEEFOOD_IMAGE": image}, check=True, capture_output=True)
+    port = free_port()
+    settings = {"SEEFOOD_IMAGE": image, "SEEFOOD_FRONT_IMAGE": front_image, "SEEFOOD_PUBLISH": str(port)}
+    subprocess.run(command, env=os.environ | settings, check=True, capture_output=True)
     try:
-        until(lambda: _running() == 2, 120)
-        yield
+        until(lambda: _running() == 2 and _running(f"{STACK}_nginx") == 1, 120)
+        yield port
     finally:
         docker("stack", "rm", STACK)
         until(lambda: not docker("ps", "--quiet", "--filter", f"label=com.docker.stack.namespace={STACK}"), 90)
         until(lambda: not docker("network", "ls", "--quiet", "--filter", f"name={STACK}"), 60)
         time.sleep(1)
-        docker("volume", "rm", "--force", f"{STACK}_feedback", check=False)
+        docker("volume", "rm", "--force", f"{STACK}_feedback", f"{STACK}_front", check=False)
 
 
 @dataclass
@@ -141,6 +142,12 @@ def photo(photos_to_send: list[bytes], tmp_path_factory: pytest.TempPathFactory)
     return path
 
 
+def test_the_front_door_answers_on_the_port_of_the_node(stack: int, photo: Path) -> None:
+    with asking(stack, photo.read_bytes()) as load:
+        until(lambda: len(load.statuses) > 50)
+    assert (load.failures, set(load.statuses)) == ([], {200})
+
+
 @pytest.mark.usefixtures("stack")
 def test_a_roll_to_a_new_version_costs_no_request(image: str, images: dict[str, str], photo: Path, note: Note) -> None:
     with _asking(image, photo) as seen:
@@ -196,6 +203,6 @@ def _status() -> dict[str, str]:
     return inspect(SERVICE).get("UpdateStatus") or {}
 
 
-def _running() -> int:
+def _running(service: str = SERVICE) -> int:
     """Return how many tasks are healthy, those on their way out included."""
-    return len(docker("ps", "--quiet", "--filter", f"name={SERVICE}", "--filter", "health=healthy").split())
+    return len(docker("ps", "--quiet", "--filter", f"name={service}", "--filter", "health=healthy").split())

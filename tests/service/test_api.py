@@ -3,6 +3,8 @@
 import base64
 import io
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,11 @@ from flask.testing import FlaskClient
 from PIL import Image
 from werkzeug.test import TestResponse
 
-from service.app import LARGEST_BATCH, create_app
-from service.model import Model, open_model
-from service.pipeline import Late
+from service.errors import Late
+from service.inference import Inference
+from service.model import Model
 from service.settings import Settings
-from service.worker import REFUSE
+from tests.conftest import MakeApp
 from tests.fixtures.drawing import draw, encode
 from tests.fixtures.tiny_model import METADATA, write_old_model
 
@@ -68,8 +70,8 @@ def test_a_photo_unlike_those_of_training_is_unfamiliar(client: FlaskClient) -> 
     assert [(p["label"], p["unfamiliar"]) for p in body["predictions"]] == [("hotdog", False), ("hotdog", True)]
 
 
-def test_a_model_that_can_not_tell_does_not(tmp_path: Path) -> None:
-    client = create_app(Settings(), Model(write_old_model(tmp_path / "old.onnx"))).test_client()
+def test_a_model_that_can_not_tell_does_not(make_app: MakeApp, tmp_path: Path) -> None:
+    client = make_app(Settings(), Model(write_old_model(tmp_path / "old.onnx"))).test_client()
     (prediction,) = _post(client, (YELLOW, "yellow.png")).get_json()["predictions"]
     assert set(prediction) == {"label", "hotdog", "probability", "uncertain", "filename"}
     assert client.get("/v1/model").get_json()["familiarity_level"] is None
@@ -104,27 +106,12 @@ def test_it_is_alive_and_ready(client: FlaskClient) -> None:
     assert client.get("/readyz").get_json() == {"status": "ready", "model": "tiny", "device": "cpu"}
 
 
-def test_it_is_not_ready_before_the_warm_up(client: FlaskClient) -> None:
-    warm: Model = client.application.extensions["model"]
-    cold = create_app(Settings(), Model(warm.path)).test_client()
-    assert cold.get("/livez").status_code == 200
-    answer = cold.get("/readyz")
+def test_it_is_not_ready_before_the_warm_up(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client.application.extensions["serving"].now.model, "warm", False)
+    assert client.get("/livez").status_code == 200
+    answer = client.get("/readyz")
     assert answer.status_code == 503
     assert answer.get_json()["type"] == "urn:problem-type:seefood:not-ready"
-
-
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_every_batch_size_is_warmed(tiny_models: Path, monkeypatch: pytest.MonkeyPatch, device: str) -> None:
-    """The device is only said to be one: what it decides here is how large batches may be."""
-    model = open_model(tiny_models)
-    model.device = device
-    sizes: list[int] = []
-    run = model.run
-    monkeypatch.setattr(model, "run", lambda pixels: sizes.append(len(pixels)) or run(pixels))  # type: ignore[func-returns-value]
-    monkeypatch.setattr("service.app.open_model", lambda *_: model)
-    create_app(Settings(models=tiny_models))
-    assert sizes == list(range(1, LARGEST_BATCH[device] + 1))
-    assert LARGEST_BATCH["cuda"] > LARGEST_BATCH["cpu"]
 
 
 def test_the_page_and_its_files_are_there(client: FlaskClient) -> None:
@@ -195,27 +182,34 @@ def test_the_heatmap_comes_where_it_is_asked_for(client: FlaskClient) -> None:
     assert 1 / (1 + np.exp(-heatmap.mean())) == pytest.approx(prediction["probability"], abs=1e-3)
 
 
-def test_a_full_service_says_so_before_the_photo_is_read(tiny_models: Path) -> None:
-    app = create_app(Settings(models=tiny_models, queue=2))
-    app.extensions["pipeline"].under_way = 2
-    said = {REFUSE: "1"}  # by the worker
-    answer = app.test_client().post("/v1/predict", data=b"not even a photo", content_type="image/png", headers=said)
+def test_a_full_service_says_so_before_the_photo_is_read(client: FlaskClient) -> None:
+    with _places_left(client, 0):
+        answer = client.post("/v1/predict", data=b"not even a photo", content_type="image/png")
     _check_problem(answer, 429, "too-many-requests")
     assert answer.headers["Retry-After"] == "1"
 
 
-def test_several_photos_find_room_together_or_not_at_all(tiny_models: Path) -> None:
-    app = create_app(Settings(models=tiny_models, queue=2))
-    app.extensions["pipeline"].under_way = 1
-    _check_problem(_post(app.test_client(), (RED, "1.png"), (RED, "2.png")), 429, "too-many-requests")
-    assert _post(app.test_client(), (RED, "1.png")).status_code == 200
+def test_several_photos_find_room_together_or_not_at_all(client: FlaskClient) -> None:
+    with _places_left(client, 1):
+        _check_problem(_post(client, (RED, "1.png"), (RED, "2.png")), 429, "too-many-requests")
+        assert _post(client, (RED, "1.png")).status_code == 200
+    assert _post(client, (RED, "1.png"), (RED, "2.png")).status_code == 200
+
+
+@contextmanager
+def _places_left(client: FlaskClient, count: int) -> Iterator[None]:
+    """Take all places but so many."""
+    admission = client.application.extensions["admission"]
+    with admission.admitted(0) as take:
+        take(admission.places - 1 - count)
+        yield
 
 
 def test_a_photo_that_waits_too_long_is_given_up(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_: object) -> None:
         raise Late
 
-    monkeypatch.setattr(client.application.extensions["pipeline"], "answer", never)
+    monkeypatch.setattr(Inference, "answer", never)
     answer = client.post("/v1/predict", data=RED, content_type="image/png")
     _check_problem(answer, 504, "deadline-passed")
 
@@ -233,7 +227,8 @@ BAD_REQUESTS: dict[str, tuple[dict[str, Any], int, str]] = {
     "a JSON list": ({"data": b"[1]", "content_type": "application/json"}, 400, "bad-json"),
     "a number as photo": ({"data": b'{"image": 1}', "content_type": "application/json"}, 400, "bad-json"),
     "no base64": ({"data": b'{"image": "\\u00e4!"}', "content_type": "application/json"}, 400, "bad-json"),
-    "JSON without end": ({"data": b"[" * 100_000, "content_type": "application/json"}, 400, "bad-json"),
+    "JSON without end": ({"data": b"[" * 9_000, "content_type": "application/json"}, 400, "bad-json"),
+    "JSON of many values": ({"data": b"[" * 10_001, "content_type": "application/json"}, 413, "too-many-values"),
 }
 
 
@@ -271,7 +266,7 @@ def test_a_failure_of_ours_shows_no_trace(client: FlaskClient, monkeypatch: pyte
     def fail(*_: object) -> None:
         raise ZeroDivisionError("secret")
 
-    monkeypatch.setattr(client.application.extensions["model"], "run", fail)
+    monkeypatch.setattr(client.application.extensions["serving"].now.model, "run", fail)
     answer = client.post("/v1/predict", data=RED, content_type="image/png")
     _check_problem(answer, 500, "internal-server-error")
     assert b"secret" not in answer.data

@@ -64,8 +64,7 @@ def _expected(level: int) -> float:
 def test_an_idle_model_answers_one_photo_at_once(model: Held) -> None:
     with _batching(model) as batcher:
         for level in (0, 20, 40):
-            (future,) = batcher.submit([_grey_red(level)])
-            answer = future.result(5)
+            answer = batcher.submit(_grey_red(level)).result(5)
             assert answer.probability == pytest.approx(_expected(level), abs=1e-5)
             assert answer.heatmap.shape == (2, 2)
             assert answer.familiarity == -100
@@ -76,9 +75,9 @@ def test_an_idle_model_answers_one_photo_at_once(model: Held) -> None:
 def test_what_waits_while_the_model_is_busy_leaves_together(model: Held) -> None:
     model.go.clear()
     with _batching(model) as batcher:
-        futures = batcher.submit([_grey_red(0)])
+        futures = [batcher.submit(_grey_red(0))]
         assert model.busy.wait(5)
-        futures += batcher.submit([_grey_red(level) for level in range(1, 7)])
+        futures += [batcher.submit(_grey_red(level)) for level in range(1, 7)]
         model.go.set()
         answers = [future.result(5) for future in futures]
     assert model.batches == [1, 4, 2]
@@ -89,9 +88,9 @@ def test_what_waits_while_the_model_is_busy_leaves_together(model: Held) -> None
 def test_what_is_given_up_in_time_costs_no_inference(model: Held) -> None:
     model.go.clear()
     with _batching(model) as batcher:
-        (first,) = batcher.submit([_grey_red(0)])
+        first = batcher.submit(_grey_red(0))
         assert model.busy.wait(5)
-        given_up, kept = batcher.submit([_grey_red(1), _grey_red(2)])
+        given_up, kept = batcher.submit(_grey_red(1)), batcher.submit(_grey_red(2))
         assert given_up.cancel()
         assert not first.cancel()
         model.go.set()
@@ -104,18 +103,18 @@ def test_what_is_given_up_in_time_costs_no_inference(model: Held) -> None:
 def test_a_failure_reaches_those_of_its_batch_and_no_other(model: Held) -> None:
     with _batching(model) as batcher:
         model.fails = True
-        (failed,) = batcher.submit([_grey_red(1)])
+        failed = batcher.submit(_grey_red(1))
         with pytest.raises(RuntimeError, match="no more memory"):
             failed.result(5)
         model.fails = False
-        (well,) = batcher.submit([_grey_red(1)])
+        well = batcher.submit(_grey_red(1))
         assert well.result(5).probability == pytest.approx(_expected(1), abs=1e-5)
 
 
 def test_closing_answers_what_waits(model: Held) -> None:
     model.go.clear()
     batcher = Batcher(model, 4)
-    futures = batcher.submit([_grey_red(level) for level in range(6)])
+    futures = [batcher.submit(_grey_red(level)) for level in range(6)]
     threading.Timer(0.05, model.go.set).start()
     batcher.close()
     assert all(future.done() for future in futures)
@@ -129,7 +128,7 @@ def test_nothing_is_lost_or_mixed_up_whoever_asks_whenever(model: Held, seed: in
 
     def ask(plan: list[tuple[int, bool]], batcher: Batcher) -> list[Any]:
         wrong: list[Any] = []
-        futures = [batcher.submit([_grey_red(level)])[0] for level, _ in plan]
+        futures = [batcher.submit(_grey_red(level)) for level, _ in plan]
         cancelled = [given_up and future.cancel() for (_, given_up), future in zip(plan, futures, strict=True)]
         for (level, _), future, gone in zip(plan, futures, cancelled, strict=True):
             if gone:

@@ -22,12 +22,12 @@ from PIL import Image
 from werkzeug.test import TestResponse
 
 from service import feedback
-from service.app import create_app
 from service.cli import main
 from service.errors import SeeFoodError
 from service.feedback import Feedback
 from service.model import Model
 from service.settings import Settings
+from tests.conftest import MakeApp
 from tests.fixtures.disk import mounted, read_only  # noqa: F401 - a fixture
 from tests.fixtures.drawing import LABELS, draw, encode
 from tests.fixtures.server import BOUNDARY, free_port, multipart, serving
@@ -38,6 +38,8 @@ PHOTO = encode(draw("hotdog", 1))
 NAME = f"{sha256(PHOTO).hexdigest()}.jpg"
 GPS = 0x8825
 
+Make = Callable[..., FlaskClient]
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -45,14 +47,17 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def told(client: FlaskClient, folder: Path) -> FlaskClient:
-    """Return a client of an application that takes feedback."""
-    return _client(client, feedback_dir=str(folder))
-
-
-def _client(client: FlaskClient, **changes: Any) -> FlaskClient:
+def make(client: FlaskClient, make_app: MakeApp) -> Make:
+    """Return what makes clients of applications with other settings than `client`."""
     extensions = client.application.extensions
-    return create_app(replace(extensions["settings"], **changes), extensions["model"]).test_client()
+    model = extensions["serving"].now.model
+    return lambda **changes: make_app(replace(extensions["settings"], **changes), model).test_client()
+
+
+@pytest.fixture
+def told(make: Make, folder: Path) -> FlaskClient:
+    """Return a client of an application that takes feedback."""
+    return make(feedback_dir=str(folder))
 
 
 def _tell(client: FlaskClient, photo: bytes = PHOTO, label: str = "hotdog") -> TestResponse:
@@ -160,9 +165,10 @@ def test_feedback_is_about_one_photo_and_in_the_same_queue(told: FlaskClient, fo
     files = [(io.BytesIO(PHOTO), "1.jpg"), (io.BytesIO(PHOTO), "2.jpg")]
     answer = told.post("/v1/feedback", data={"image": files, "label": "hotdog"}, content_type="multipart/form-data")
     _check_problem(answer, 413, "too-many-photos")
-    pipeline = told.application.extensions["pipeline"]
-    pipeline.under_way = pipeline.places
-    _check_problem(_tell(told), 429, "too-many-requests")
+    admission = told.application.extensions["admission"]
+    with admission.admitted(0) as take:
+        take(admission.places - 1)
+        _check_problem(_tell(told), 429, "too-many-requests")
     assert not _stored(folder)
 
 
@@ -174,10 +180,10 @@ def test_the_folder_is_one_that_training_reads(told: FlaskClient, folder: Path, 
     assert set(photos.paths) <= set(gather(drawn, extras=(folder,)).photos.paths)
 
 
-def test_the_folder_is_bounded(client: FlaskClient, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_folder_is_bounded(make: Make, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "hotdog").mkdir(parents=True)
     (folder / "hotdog" / "before.jpg").write_bytes(PHOTO)
-    full = _client(client, feedback_dir=str(folder), feedback_max_bytes=2 * len(PHOTO))
+    full = make(feedback_dir=str(folder), feedback_max_bytes=2 * len(PHOTO))
     assert _tell(full).status_code == 201
     assert f"{2 * len(PHOTO):,} bytes" in _check_problem(_tell(full, encode(draw("hotdog", 3))), 507, "feedback-full")
     assert _tell(full).status_code == 200
@@ -210,11 +216,11 @@ def test_a_disk_that_refuses_is_one_sentence(
     assert _tell(told).status_code == 201
 
 
-def test_a_disk_that_is_full_is_one_sentence(client: FlaskClient, tmp_path: Path) -> None:
+def test_a_disk_that_is_full_is_one_sentence(make: Make, tmp_path: Path) -> None:
     with mounted(tmp_path / "disk", "size=64k") as reason:
         if reason:
             pytest.skip(f"no file system can be mounted: {reason}")
-        small = _client(client, feedback_dir=str(tmp_path / "disk"))
+        small = make(feedback_dir=str(tmp_path / "disk"))
         _check_problem(_tell(small, PHOTO + bytes(70_000)), 507, "feedback-full")
         assert not _stored(tmp_path / "disk")
         assert _tell(small).status_code == 201
@@ -272,7 +278,7 @@ def _store_many(folder: Path, seed: int) -> None:
     store, chance = Feedback(folder, 10_000_000, ("hotdog", "not_hotdog")), random.Random(seed)  # noqa: S311
     photos = [encode(draw("hotdog", number, (24, 24))) for number in range(5)]
     for _ in range(150):
-        store.store(chance.choice(photos), chance.choice(LABELS))
+        store.store(chance.choice(photos), chance.choice(LABELS), ".jpg")
 
 
 def test_processes_that_store_the_same_photos_at_once_leave_each_in_one_place(folder: Path) -> None:
@@ -292,7 +298,7 @@ def test_processes_that_store_the_same_photos_at_once_leave_each_in_one_place(fo
 @pytest.mark.parametrize("path", ["/v1/predict", "/v1/feedback"])
 @pytest.mark.parametrize("way", WAYS)
 def test_nothing_sent_is_stored_or_logged_where_feedback_is_off(
-    client: FlaskClient,
+    make: Make,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -305,7 +311,7 @@ def test_nothing_sent_is_stored_or_logged_where_feedback_is_off(
     caplog.set_level(logging.DEBUG)
     photo = encode(draw("hotdog", 7, (640, 480)), "BMP")
     assert len(photo) > 500_000 > len(PHOTO), "above which forms are spooled"
-    roomy = _client(client, max_bytes=2_000_000)
+    roomy = make(max_bytes=2_000_000)
     before = _open_files()
     statuses = [roomy.post(path, **way(sent, "hotdog")).status_code for sent in (photo, PHOTO, photo[:-1000])]
     assert statuses == ([404] * 3 if path == "/v1/feedback" else [200, 200, 400])
@@ -322,27 +328,25 @@ def _open_files() -> list[str]:
 
 
 @pytest.mark.slow
-def test_workers_share_the_folder_and_who_sends_a_big_photo_in_vain_is_told_why(
-    tiny_models: Path, folder: Path
-) -> None:
+def test_a_big_photo_is_stored_once_and_who_sends_a_photo_in_vain_is_told_why(tiny_models: Path, folder: Path) -> None:
     big = PHOTO + bytes(10_000_000)
-    with serving(tiny_models, SEEFOOD_FEEDBACK_DIR=str(folder), SEEFOOD_WORKERS="2") as server:
+    with serving(tiny_models, SEEFOOD_FEEDBACK_DIR=str(folder)) as server:
         for label, status in (("hotdog", 201), ("hotdog", 200), ("not_hotdog", 201), ("not_hotdog", 200)):
             for _ in range(1 if status == 201 else 4):
                 assert server.request("POST", f"/v1/feedback?label={label}", big, "image/jpeg").status == status
     assert list(_stored(folder)) == [f"not_hotdog/{sha256(big).hexdigest()}.jpg"]
-    with serving(tiny_models, SEEFOOD_WORKERS="1") as server:
+    with serving(tiny_models) as server:
         for _ in range(5):
-            assert server.request("POST", "/v1/feedback?label=hotdog", big, "image/jpeg").status == 404
+            assert server.request("POST", "/v1/feedback?label=hotdog", PHOTO, "image/jpeg").status == 404
             form = f"multipart/form-data; boundary={BOUNDARY}"
-            assert server.request("POST", "/v1/feedback", multipart(big), form).status == 404
-            assert server.request("POST", "/v1/predict?heatmap=no", big, "image/jpeg").status == 400
+            assert server.request("POST", "/v1/feedback", multipart(PHOTO), form).status == 404
+            assert server.request("POST", "/v1/predict?heatmap=no", PHOTO, "image/jpeg").status == 400
 
 
-def test_other_labels_name_other_folders(tmp_path: Path, folder: Path) -> None:
+def test_other_labels_name_other_folders(make_app: MakeApp, tmp_path: Path, folder: Path) -> None:
     named = replace(METADATA, positive_label="cat", negative_label="dog")
     model = Model(write_tiny_model(tmp_path / "cats.onnx", named.to_properties()))
-    cats = create_app(Settings(feedback_dir=str(folder)), model).test_client()
+    cats = make_app(Settings(feedback_dir=str(folder)), model).test_client()
     assert _tell(cats, label="dog").status_code == 201
     assert "cat or dog" in _check_problem(_tell(cats), 400, "unknown-label")
     assert list(_stored(folder)) == [f"dog/{NAME}"]

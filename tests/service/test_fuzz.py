@@ -1,18 +1,19 @@
 """Damaged files of every format: pixels or a typed error, soon, in little memory, and never the end of the process."""
 
 import os
-import resource
-import signal
 import subprocess
 import sys
+from contextlib import suppress
 from http.client import HTTPConnection
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from service.decoders import Decoders
 from service.photo import PhotoError, read_photo
 from tests.conftest import ROOT
+from tests.fixtures.memory import peak_memory
 from tests.fixtures.mutations import mutated, originals
 from tests.fixtures.server import serving
 
@@ -20,35 +21,25 @@ FILES = 40_000
 ASKED = 2_000
 SIZE = 32
 MAX_PIXELS = 10_000_000  # what a header may claim is what reading may cost: a WebP takes 16 bytes a pixel
-MEGABYTES = 400
-SECONDS = 2
+MEGABYTES = 1000
 
 
 def read_them(progress: str) -> None:
     """Read every file, noting the number of each first: whoever ends this process then knows which one it was."""
     note = os.open(progress, os.O_WRONLY | os.O_CREAT)
     originals()
-    before = _peak()
     read = 0
-    for number in range(FILES):
-        _, data = mutated(number)
-        os.pwrite(note, b"%8d" % number, 0)
-        signal.setitimer(signal.ITIMER_PROF, SECONDS)  # of CPU time, as others may be busy; it ends the process
-        try:
-            pixels = read_photo(data, SIZE, max_pixels=MAX_PIXELS)
-        except PhotoError:
-            pixels = None
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        if pixels is not None:
-            read += 1
-            assert pixels.shape == (SIZE, SIZE, 3)
-            assert pixels.dtype == np.uint8
-        assert _peak() - before < MEGABYTES
+    with Decoders(2, max_pixels=MAX_PIXELS) as decoders, peak_memory(os.getpid()) as peak:
+        for number in range(FILES):
+            _, data = mutated(number)
+            os.pwrite(note, b"%8d" % number, 0)
+            with suppress(PhotoError):
+                pixels = decoders.square(data, SIZE).result().value
+                read += 1
+                assert pixels.shape == (SIZE, SIZE, 3)
+                assert pixels.dtype == np.uint8
+    assert peak.megabytes < MEGABYTES
     assert FILES / 10 < read < FILES * 9 / 10, "both ends are reached"
-
-
-def _peak() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 @pytest.mark.parametrize("name", originals())
@@ -70,8 +61,7 @@ def test_damaged_files_are_pixels_or_typed_errors(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_service_that_is_sent_damaged_files_answers_each_and_goes_on(tiny_models: Path) -> None:
-    settings = {"SEEFOOD_WORKERS": "1", "SEEFOOD_MAX_PIXELS": str(MAX_PIXELS)}
-    with serving(tiny_models, **settings) as server:
+    with serving(tiny_models, SEEFOOD_MAX_PIXELS=str(MAX_PIXELS)) as server:
         (worker,) = server.workers()
         before = _resident(worker)
         connection = HTTPConnection("127.0.0.1", server.port, timeout=30)

@@ -2,17 +2,24 @@
 
 import json
 import os
+import signal
 import socket
 import struct
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from tests.fixtures.drawing import encode
+from tests.fixtures.load import until
+from tests.fixtures.memory import peak_memory
 from tests.fixtures.server import BOUNDARY, Server, free_port, multipart, serving, wait_until_ready
 
 pytestmark = pytest.mark.slow
@@ -123,3 +130,105 @@ def test_a_lack_of_memory_is_not_blamed_on_the_photo() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "The PNG photo takes too much memory to decode; send a smaller one.\n"
+
+
+def _repeated_scans(side: int, times: int) -> bytes:
+    """Return a progressive JPEG whose first scan of AC coefficients comes many times, in few bytes each."""
+    photo = encode(Image.new("L", (side, side), 128), "JPEG", progressive=True)
+    tables = photo.index(b"\xff\xc4", photo.index(b"\xff\xda"))  # those of the second scan
+    following = photo.index(b"\xff\xc4", photo.index(b"\xff\xda", tables))
+    return photo[:tables] + photo[tables:following] * times + photo[following:]
+
+
+WEBP = bytes.fromhex("524946461e000000574542505650384c110000002f9d5be7060750bc2217a5ff8188e87f0000")
+BOMBS = {
+    "JPEG of 3,000 scans": lambda: _repeated_scans(7000, 3000),
+    "WebP of 38 bytes": lambda: WEBP,
+    "PNG of one column": lambda: encode(Image.new("L", (1, 50_000_000)), "PNG"),
+    "AVIF of few bytes": lambda: encode(Image.new("RGB", (7000, 7000)), "AVIF", speed=10),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_bomb_costs_itself_alone(tiny_models: Path, name: str) -> None:
+    """Photos that take long or much are refused, others are answered, and the service stays small."""
+    bomb = BOMBS[name]()
+    assert len(bomb) < 1_000_000
+    with serving(tiny_models) as server, peak_memory(server.process.pid) as peak, ThreadPoolExecutor(3) as pool:
+        bombs = [pool.submit(server.request, "POST", "/v1/predict", bomb, "image/jpeg") for _ in range(2)]
+        assert server.post_photos(RED).status == 200
+        for answer in (each.result() for each in bombs):
+            assert (answer.status, answer.json()["type"].rpartition(":")[2]) in {
+                (413, "photo-too-costly"),
+                (413, "photo-too-large"),
+            }
+        assert server.post_photos(*[bomb] * 3, RED).json()["predictions"][-1]["label"] == "hotdog"
+        assert server.post_photos(RED).status == 200
+        assert server.stop() == 0
+    assert peak.megabytes < 600
+
+
+def test_bodies_that_never_come_take_no_memory(tiny_models: Path) -> None:
+    head = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: 26732202\r\n\r\n"
+    with serving(tiny_models) as server, peak_memory(server.process.pid) as peak, ExitStack() as stack:
+        for _ in range(60):
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=20))
+            connection.sendall(head)
+        assert server.post_photos(RED).status == 200
+    assert peak.megabytes < 400
+
+
+@pytest.mark.parametrize("path", ["/v1/predict", "/v2/models/hotdog/infer", "/v1/feedback"])
+@pytest.mark.parametrize("value", ["{}", "[]", "0", '{"a":{}}'])
+def test_json_of_many_values_is_refused(tiny_models: Path, tmp_path: Path, path: str, value: str) -> None:
+    body = ('{"inputs":[' + ",".join([value] * (26_000_000 // (len(value) + 1))) + "]}").encode()
+    with (
+        serving(tiny_models, SEEFOOD_FEEDBACK_DIR=str(tmp_path)) as server,
+        peak_memory(server.process.pid) as peak,
+        ThreadPoolExecutor(4) as pool,
+    ):
+        asked = [pool.submit(server.request, "POST", path, body, "application/json") for _ in range(4)]
+        statuses = {each.result().status for each in asked}
+        assert server.request("GET", "/livez").status == 200
+    assert statuses <= {413, 429}
+    assert 413 in statuses
+    assert peak.megabytes < 600
+
+
+def test_more_connections_than_open_files_end_nothing(tiny_models: Path) -> None:
+    with serving(tiny_models, "prlimit", "--nofile=512:512") as server:
+        worker = server.workers()[0]
+        with ExitStack() as stack:
+            for _ in range(900):
+                stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=20))
+            time.sleep(6)
+        assert server.post_photos(RED).status == 200
+        assert server.workers() == [worker]
+
+
+def test_clients_of_http_1_0_that_never_close_hold_up_nobody(quiet: Server) -> None:
+    with ExitStack() as stack:
+        for _ in range(100):
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", quiet.port), timeout=20))
+            connection.sendall(b"GET /livez HTTP/1.0\r\n\r\n")
+            assert connection.recv(12) == b"HTTP/1.0 200"
+        for _ in range(5):
+            assert quiet.post_photos(RED).status == 200
+
+
+def test_a_process_that_restarts_leaves_nothing_behind(tiny_models: Path) -> None:
+    def files() -> set[Path]:
+        """List what is in memory and in the folder for temporary files, but for empty folders."""
+        folders = Path("/dev/shm"), Path(tempfile.gettempdir())  # noqa: S108
+        return {
+            path for folder in folders for path in folder.rglob("*") if path.is_file() and "sem.loky" not in path.name
+        }
+
+    with serving(tiny_models) as server:
+        before = files()
+        for _ in range(3):
+            (worker,) = server.workers()
+            os.kill(worker, signal.SIGKILL)
+            until(lambda: server.workers() not in ([worker], []))  # noqa: B023 - called at once
+            wait_until_ready(server)
+        assert files() - before == set()

@@ -14,12 +14,12 @@ from tritonclient import http as triton
 from tritonclient.utils import InferenceServerException
 from werkzeug.test import TestResponse
 
-from service.app import create_app
+from service.errors import Late
+from service.inference import Inference
 from service.model import Model, open_model
 from service.photo import Pixels, read_photo
-from service.pipeline import Late
 from service.settings import Settings
-from service.worker import REFUSE
+from tests.conftest import MakeApp
 from tests.fixtures.drawing import draw, encode
 from tests.fixtures.server import Server, serving
 from tests.fixtures.tiny_model import SIZE, write_old_model
@@ -71,15 +71,15 @@ def test_the_server_and_the_model_describe_themselves(client: FlaskClient) -> No
     }
 
 
-def test_it_is_ready_after_the_warm_up_and_not_before(client: FlaskClient) -> None:
-    warm: Model = client.application.extensions["model"]
-    cold = create_app(Settings(), Model(warm.path)).test_client()
-    assert client.get("/v2/health/live").get_json() == cold.get("/v2/health/live").get_json() == {"live": True}
+def test_it_is_ready_after_the_warm_up_and_not_before(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     assert client.get("/v2/health/ready").get_json() == {"live": True, "ready": True}
-    for path in ("/v2/models/hotdog/ready", "/v2/models/hotdog/versions/tiny/ready"):
+    paths = ("/v2/models/hotdog/ready", "/v2/models/hotdog/versions/tiny/ready")
+    for path in paths:
         assert client.get(path).get_json() == {"name": "hotdog", "ready": True}
-        _check_error(cold.get(path), 503, "warm-up")
-    _check_error(cold.get("/v2/health/ready"), 503, "warm-up")
+    monkeypatch.setattr(client.application.extensions["serving"].now.model, "warm", False)
+    for path in (*paths, "/v2/health/ready"):
+        _check_error(client.get(path), 503, "warm-up")
+    assert client.get("/v2/health/live").get_json() == {"live": True}
 
 
 @pytest.mark.parametrize("nested", [False, True])
@@ -98,8 +98,8 @@ def test_lists_are_answered_as_photos_are(client: FlaskClient, nested: bool) -> 
     assert familiarity["data"] == pytest.approx(-PIXELS[..., 1].mean((1, 2)), abs=1e-3)
 
 
-def test_a_model_that_can_not_tell_what_is_familiar_offers_no_such_output(tmp_path: Path) -> None:
-    client = create_app(Settings(), Model(write_old_model(tmp_path / "old.onnx"))).test_client()
+def test_a_model_that_can_not_tell_what_is_familiar_offers_no_such_output(make_app: MakeApp, tmp_path: Path) -> None:
+    client = make_app(Settings(), Model(write_old_model(tmp_path / "old.onnx"))).test_client()
     names = ["probability", "heatmap"]
     assert [output["name"] for output in client.get("/v2/models/hotdog").get_json()["outputs"]] == names
     assert [output["name"] for output in _infer(client, _asked(PIXELS)).get_json()["outputs"]] == names
@@ -120,11 +120,11 @@ def test_bytes_and_lists_can_be_mixed(client: FlaskClient) -> None:
 
 
 BAD_REQUESTS: dict[str, tuple[Any, str]] = {
-    "no body": (b"", "first 0 bytes"),
-    "no JSON": (b"{", "must be a JSON object"),
-    "no encoding": (b"\xff\xfe\xfd", "must be a JSON object"),
-    "JSON without end": (b"[" * 100_000, "must be a JSON object"),
-    "a number of a million digits": (b"1" * 10_000, "must be a JSON object"),
+    "no body": (b"", "The body's 0 bytes of JSON can't be read."),
+    "no JSON": (b"{", "1 bytes of JSON can't be read"),
+    "no encoding": (b"\xff\xfe\xfd", "3 bytes of JSON can't be read"),
+    "JSON without end": (b"[" * 50_000, "50000 bytes of JSON can't be read"),
+    "a number of a million digits": (b"1" * 10_000, "10000 bytes of JSON can't be read"),
     "a list": ([1], "[1] where an object"),
     "a text": ("pixels", "'pixels' where an object"),
     "a number as id": ({"id": 1, "inputs": [_input()]}, "The member id is 1; it must be a string."),
@@ -252,6 +252,12 @@ def test_a_compressed_body(client: FlaskClient) -> None:
     _check_error(answer, 415, "uncompressed")
 
 
+def test_a_body_of_more_values_than_its_tensor_may_have(client: FlaskClient) -> None:
+    most = 10_000 + 3 * SIZE * SIZE * 4
+    _check_error(_infer(client, b"[" * most), 400, "can't be read")
+    _check_error(_infer(client, b"[" * (most + 1)), 413, f"more than {most:,} values")
+
+
 def test_a_body_that_is_too_large(client: FlaskClient) -> None:
     _check_error(client.post(INFER, data=b" " * 400_000), 413, "larger than this service accepts")
 
@@ -270,10 +276,11 @@ def test_a_wrong_method(client: FlaskClient) -> None:
     assert "POST" in answer.headers["Allow"]
 
 
-def test_a_full_service_says_so_before_the_body_is_read(tiny_models: Path) -> None:
-    app = create_app(Settings(models=tiny_models, queue=2))
-    app.extensions["pipeline"].under_way = 2
-    answer = app.test_client().post(INFER, data=b"not even JSON", headers={REFUSE: "1"})
+def test_a_full_service_says_so_before_the_body_is_read(client: FlaskClient) -> None:
+    admission = client.application.extensions["admission"]
+    with admission.admitted(0) as take:
+        take(admission.places - 1)
+        answer = client.post(INFER, data=b"not even JSON")
     _check_error(answer, 429, "as busy as it may be")
     assert answer.headers["Retry-After"] == "1"
 
@@ -282,7 +289,7 @@ def test_a_tensor_that_waits_too_long_is_given_up(client: FlaskClient, monkeypat
     def never(*_: object) -> None:
         raise Late
 
-    monkeypatch.setattr(client.application.extensions["pipeline"], "answer", never)
+    monkeypatch.setattr(Inference, "answer", never)
     _check_error(_infer(client, _asked(PIXELS)), 504, "not answered in time")
 
 
@@ -290,7 +297,7 @@ def test_a_failure_of_ours_shows_no_trace(client: FlaskClient, monkeypatch: pyte
     def fail(*_: object) -> None:
         raise ZeroDivisionError("secret")
 
-    monkeypatch.setattr(client.application.extensions["model"], "run", fail)
+    monkeypatch.setattr(client.application.extensions["serving"].now.model, "run", fail)
     answer = _infer(client, _asked(PIXELS))
     _check_error(answer, 500, "its log has the reason")
     assert b"secret" not in answer.data
@@ -308,7 +315,7 @@ def _check_error(answer: TestResponse, status: int, sentence: str) -> None:
 
 @pytest.fixture(scope="module")
 def running(tiny_models: Path) -> Iterator[Server]:
-    with serving(tiny_models, SEEFOOD_WORKERS="1", SEEFOOD_MAX_IMAGES="3") as server:
+    with serving(tiny_models, SEEFOOD_MAX_IMAGES="3") as server:
         yield server
 
 

@@ -1,104 +1,79 @@
-"""Only so many photos are under way at a time, and each is answered in time or given up."""
+"""Photos are answered in their order, each in time or given up, and a bad one costs the others nothing."""
 
-import threading
-import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from service.errors import Full
+from service.decoders import Decoders
+from service.errors import Late
+from service.inference import Inference
+from service.metrics import registry
 from service.model import open_model
-from service.photo import PhotoError, Pixels, UndecodablePhoto
-from service.pipeline import Done, Late, Pipeline
+from service.photo import PhotoError
+from service.pipeline import Done, answer_photos, answer_squares
+from service.serving import Served
+from service.settings import Settings
+from tests.fixtures.drawing import draw, encode
 from tests.fixtures.tiny_model import SIZE
 
-
-@pytest.fixture
-def pipeline(tiny_models: Path) -> Iterator[Pipeline]:
-    line = Pipeline(open_model(tiny_models), places=3, decoders=2, largest_batch=4)
-    yield line
-    line.close()
+RED = encode(Image.new("RGB", (60, 40), (255, 0, 0)), "PNG")
+BLUE = encode(Image.new("RGB", (60, 40), (0, 0, 255)), "PNG")
+SLOW = encode(draw("hotdog", 1, (5000, 5000)), "PNG")  # takes a second or so
 
 
-def _red() -> Pixels:
-    return np.full((SIZE, SIZE, 3), (255, 0, 0), np.uint8)
+@pytest.fixture(scope="module")
+def decoders() -> Iterator[Decoders]:
+    running = Decoders(2, seconds=60)
+    yield running
+    running.close()
 
 
-def _blue() -> Pixels:
-    return np.full((SIZE, SIZE, 3), (0, 0, 255), np.uint8)
+@pytest.fixture(scope="module")
+def served(tiny_models: Path) -> Served:
+    return Served.of(open_model(tiny_models), Settings())
 
 
-def _broken() -> Pixels:
-    raise UndecodablePhoto("The photo is broken.")
+def _counted() -> float:
+    return registry.get_sample_value("seefood_decode_seconds_count") or 0
 
 
-def test_photos_are_answered_in_their_order_and_bad_ones_in_their_place(pipeline: Pipeline) -> None:
-    red, broken, blue = pipeline.answer([_red, _broken, _blue], 5)
-    assert isinstance(red, Done)
-    assert isinstance(blue, Done)
-    assert isinstance(broken, PhotoError)
-    assert (round(red.answer.probability), round(blue.answer.probability)) == (1, 0)
-    assert min(red.waited, red.decoded) >= 0
-    assert pipeline.under_way == 0
+def test_photos_are_answered_in_their_order_and_bad_ones_in_their_place(served: Served, decoders: Decoders) -> None:
+    before = _counted()
+    photos = [RED, b"broken", BLUE, RED, BLUE, BLUE]
+    done = answer_photos(served, decoders, photos, 60)
+    assert [round(one.answer.probability) if isinstance(one, Done) else None for one in done] == [1, None, 0, 1, 0, 0]
+    assert isinstance(done[1], PhotoError)
+    answered = [one for one in done if isinstance(one, Done)]
+    assert min(min(one.waited, one.decoded, one.answer.inferred) for one in answered) >= 0
+    assert {one.pixels.shape for one in answered} == {(SIZE, SIZE, 3)}
+    assert _counted() - before == 5, "bad ones are not counted"
 
 
-def test_more_than_there_are_places_for_is_refused_and_nothing_read(pipeline: Pipeline) -> None:
-    read: list[int] = []
-    with pytest.raises(Full):
-        pipeline.answer([lambda: read.append(1) or _red()] * 4, 5)  # type: ignore[func-returns-value]
-    assert not read
-    assert not pipeline.full
-
-
-def test_a_place_is_free_again_however_its_photo_ended(pipeline: Pipeline) -> None:
-    go = threading.Event()
-
-    def held() -> Pixels:
-        assert go.wait(10)
-        return _red()
-
-    with ThreadPoolExecutor() as pool:
-        waiting = pool.submit(pipeline.answer, [held, held, held], 5)
-        _until(lambda: pipeline.full)
-        with pytest.raises(Full):
-            pipeline.answer([_red], 5)
-        go.set()
-        assert len(waiting.result(5)) == 3
-    pipeline.answer([_broken, _broken], 5)
-    with pytest.raises(ZeroDivisionError):
-        pipeline.answer([lambda: _red() // (1 // 0)], 5)
-    assert pipeline.under_way == 0
-
-
-def test_who_waits_longer_than_the_deadline_is_told_and_the_rest_is_given_up(pipeline: Pipeline) -> None:
-    go = threading.Event()
-    read: list[int] = []
-
-    def held() -> Pixels:
-        assert go.wait(10)
-        return _red()
-
-    def noted() -> Pixels:
-        read.append(1)
-        return _red()
-
-    started = time.monotonic()
+def test_who_waits_longer_than_the_deadline_is_told_and_the_rest_is_given_up(
+    served: Served, decoders: Decoders
+) -> None:
+    before = _counted()
     with pytest.raises(Late):
-        pipeline.answer([held, held, noted], 0.2)
-    assert time.monotonic() - started < 5
-    assert pipeline.under_way == 0
-    go.set()
-    (done,) = pipeline.answer([_blue], 5)
-    assert isinstance(done, Done)
-    assert not read, "a photo that nobody waits for is not decoded"
+        answer_photos(served, decoders, [SLOW] * 20, 0.3)
+    (done,) = answer_photos(served, decoders, [RED], 10)
+    assert isinstance(done, Done), "the large ones are not decoded first"
+    assert _counted() - before == 1
 
 
-def _until(true: object, seconds: float = 5) -> None:
-    assert callable(true)
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.01)
+def test_a_failure_of_the_model_gives_the_rest_up(
+    served: Served, decoders: Decoders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Inference, "answer", lambda *_: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        answer_photos(served, decoders, [RED, *[SLOW] * 20], 60)
+    monkeypatch.undo()
+    assert isinstance(answer_photos(served, decoders, [RED], 10)[0], Done)
+
+
+def test_squares_are_answered_in_their_order(served: Served) -> None:
+    squares = np.zeros((3, SIZE, SIZE, 3), np.uint8)
+    squares[1, ..., 0] = squares[0, ..., 2] = squares[2, ..., 2] = 255
+    assert [round(one.probability) for one in answer_squares(served, squares, 60)] == [0, 1, 0]

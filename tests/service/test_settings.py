@@ -3,7 +3,6 @@
 from dataclasses import fields
 from pathlib import Path
 
-import loky
 import pytest
 
 from service.errors import SeeFoodError
@@ -18,17 +17,12 @@ def test_defaults() -> None:
 
 def test_every_setting_has_a_variable() -> None:
     values = {"host": "::1", "models": "/m", "model": "v", "device": "cpu", "precision": "float32"}
+    values |= {"decode_memory": "7000000"}
     environ = {f"SEEFOOD_{field.name.upper()}": values.get(field.name, "7") for field in fields(Settings)}
     settings = Settings.from_env(environ)
     assert settings.models == Path("/m")
     for field in fields(Settings):
         assert str(getattr(settings, field.name)) == values.get(field.name, "7")
-
-
-def test_processes_are_as_many_as_cpus_but_one_for_a_gpu() -> None:
-    assert Settings().processes == loky.cpu_count()
-    assert Settings(device="cuda").processes == 1
-    assert Settings(device="cuda", workers=3).processes == 3
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,334 @@
+"""The front door: a real nginx with the files of deploy/nginx, in front of a real service."""
+
+import json
+import os
+import re
+import select
+import signal
+import socket
+import socketserver
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+import yaml
+
+from service.settings import Settings
+from tests.conftest import ROOT
+from tests.fixtures.drawing import draw, encode
+from tests.fixtures.front import PATH, START, Front, command, front_door
+from tests.fixtures.load import asking, until
+from tests.fixtures.server import Server, free_port, serving
+
+pytestmark = pytest.mark.slow
+
+PHOTO = encode(draw("hotdog", 1, (320, 240)))
+LARGE = "/docs/swagger-ui-bundle.js"
+LIMIT = Settings().max_bytes * 4 // 3 + 65536
+HEAD = "POST {} HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: {}\r\n"
+
+
+@pytest.fixture(scope="module")
+def service(tiny_models: Path) -> Iterator[Server]:
+    """Run the service that stands behind."""
+    command()
+    with serving(tiny_models) as server:
+        yield server
+
+
+@pytest.fixture
+def front(service: Server, tmp_path: Path) -> Iterator[Front]:
+    """Run a front door as it comes."""
+    with front_door(service.port, tmp_path / "front") as running:
+        yield running
+
+
+def _connect(front: Front, address: str = "127.0.0.1") -> socket.socket:
+    """Connect from one of this machine's own addresses."""
+    return socket.create_connection(("127.0.0.1", front.port), timeout=40, source_address=(address, 0))
+
+
+def _first_of(connection: socket.socket) -> tuple[int, dict[str, str], bytes]:
+    """Return the status, the header and the body of the first that comes, an invitation to go on included."""
+    with connection.makefile("rb") as stream:
+        status = int(stream.readline().split()[1])
+        lines = iter(lambda: stream.readline().decode().strip(), "")
+        header = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
+        return status, header, stream.read(int(header.get("content-length", 0)))
+
+
+def _check_problem(connection: socket.socket, status: int, slug: str) -> dict[str, str]:
+    """Check that the first that comes is a problem, and return its header."""
+    seen, header, body = _first_of(connection)
+    assert (seen, header["content-type"]) == (status, "application/problem+json")
+    problem = json.loads(body)
+    assert problem["type"] == f"urn:problem-type:seefood:{slug}"
+    assert (problem["status"], problem["request_id"]) == (status, header["x-request-id"])
+    assert problem["title"]
+    assert problem["detail"]
+    return header
+
+
+def test_a_photo_is_answered_and_each_request_is_in_the_log(front: Front, service: Server) -> None:
+    answer = front.request("POST", "/v1/predict", PHOTO, "image/jpeg", **{"X-Request-ID": "of-the-client"})
+    assert answer.status == 200
+    assert answer.json()["request_id"] == answer.headers["x-request-id"] == "of-the-client"
+    assert answer.headers["server"] == "nginx"
+    assert "content-encoding" not in answer.headers
+    named = front.request("GET", "/v1/model", **{"X-Request-ID": 'not "sane"'}).headers["x-request-id"]
+    until(lambda: any(line["request_id"] == named for line in front.lines()))
+    (line,) = [line for line in front.lines() if line["request_id"] == "of-the-client"]
+    assert (line["method"], line["path"], line["status"]) == ("POST", "/v1/predict", 200)
+    assert (line["service_status"], line["remote"]) == ("200", "127.0.0.1")
+    assert line["bytes_in"] > len(PHOTO)
+    assert f'"request_id": "{named}"' in service.log(), "the service has the same identifier"
+
+
+def test_the_page_is_sent_compressed(front: Front) -> None:
+    answer = front.request("GET", LARGE, **{"Accept-Encoding": "gzip"})
+    assert (answer.status, answer.headers["content-encoding"]) == (200, "gzip")
+    assert len(answer.body) < len(front.request("GET", LARGE).body) / 2
+
+
+@pytest.mark.parametrize("path", ["/metrics", "//metrics", "/%6Detrics", "/v1/../metrics", "/metrics?x=1"])
+def test_the_figures_are_not_for_strangers(front: Front, path: str) -> None:
+    answer = front.request("GET", path)
+    assert answer.status == 404
+    assert answer.json()["type"] == "urn:problem-type:seefood:not-found"
+
+
+@pytest.mark.parametrize("more", ["", "Expect: 100-continue\r\n"])
+def test_a_body_that_is_too_large_is_refused_unread(front: Front, more: str) -> None:
+    with _connect(front) as connection:
+        connection.sendall((HEAD.format("/v1/predict", LIMIT + 1) + more + "\r\n").encode())
+        _check_problem(connection, 413, "request-entity-too-large")
+
+
+def test_a_body_is_invited_where_it_is_not_too_large(front: Front) -> None:
+    with _connect(front) as connection:
+        connection.sendall((HEAD.format("/v1/predict", LIMIT) + "Expect: 100-continue\r\n\r\n").encode())
+        assert _first_of(connection)[0] == 100
+
+
+def test_a_chunked_body_is_refused_where_it_becomes_too_large(service: Server, tmp_path: Path) -> None:
+    head = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Type: image/jpeg\r\n\r\n"
+    with front_door(service.port, tmp_path, SEEFOOD_MAX_BYTES="3000") as front, _connect(front) as connection:
+        connection.sendall(head + b"11170\r\n" + b"x" * 0x11170 + b"\r\n0\r\n\r\n")
+        _check_problem(connection, 413, "request-entity-too-large")
+
+
+def test_under_v2_a_problem_is_as_its_clients_expect(front: Front) -> None:
+    with _connect(front) as connection:
+        connection.sendall((HEAD.format("/v2/models/hotdog/infer", LIMIT + 1) + "\r\n").encode())
+        status, header, body = _first_of(connection)
+    assert (status, header["content-type"]) == (413, "application/json")
+    problem = json.loads(body)
+    assert problem["error"] == problem["detail"]
+
+
+def test_slow_clients_are_closed_while_others_are_served(front: Front) -> None:
+    with _connect(front) as slow_header, _connect(front) as slow_body, _connect(front) as dripping_header:
+        slow_header.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: x\r\n")
+        slow_body.sendall(HEAD.format("/v1/predict", 1000).encode() + b"\r\nsome of it")
+        slow = {slow_header, slow_body, dripping_header}
+        end = time.monotonic() + 30
+        while slow and time.monotonic() < end:
+            assert front.request("POST", "/v1/predict", PHOTO, "image/jpeg").status == 200
+            for connection in list(slow):
+                try:
+                    if connection is dripping_header:
+                        connection.send(b"G")
+                    connection.settimeout(0.5)
+                    if connection.recv(1000) == b"":
+                        slow.remove(connection)
+                except TimeoutError:
+                    pass
+                except OSError:
+                    slow.remove(connection)
+        assert not slow, "all are closed"
+    until(lambda: [line["status"] for line in front.lines()].count(408) >= 2)
+
+
+def test_those_who_never_read_hold_nobody_up_and_are_closed(front: Front) -> None:
+    with ExitStack() as stack:
+        silent = []
+        for i in range(300):
+            connection = socket.socket()
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.bind((f"127.0.0.{2 + i // 60}", 0))
+            connection.connect(("127.0.0.1", front.port))
+            silent.append(stack.enter_context(connection))
+            # More than the kernel keeps for a connection, so that nginx has to wait.
+            connection.sendall(f"GET {LARGE} HTTP/1.1\r\nHost: x\r\n\r\n".encode() * 4)
+        assert front.request("GET", "/livez").status == 200
+        assert front.request("POST", "/v1/predict", PHOTO, "image/jpeg").status == 200
+        until(lambda: all(_is_reset(one) for one in silent), 60)
+
+
+def _is_reset(connection: socket.socket) -> bool:
+    """Return whether the other side has ended the connection, unread as it is."""
+    poll = select.poll()
+    poll.register(connection, 0)
+    return bool(poll.poll(0))
+
+
+def test_idle_connections_hold_nobody_up(front: Front) -> None:
+    with ExitStack() as stack:
+        for i in range(2200):
+            stack.enter_context(_connect(front, f"127.0.0.{2 + i % 50}"))
+        assert front.request("GET", "/livez").status == 200
+        assert front.request("POST", "/v1/predict", PHOTO, "image/jpeg").status == 200
+
+
+def test_one_address_has_so_many_requests(service: Server, tmp_path: Path) -> None:
+    with front_door(service.port, tmp_path, SEEFOOD_FRONT_PER_ADDRESS="3") as front, ExitStack() as stack:
+        for _ in range(3):
+            connection = stack.enter_context(_connect(front, "127.0.0.2"))
+            connection.sendall(HEAD.format("/v1/predict", 1000).encode() + b"\r\n")
+        time.sleep(0.5)
+        with _connect(front, "127.0.0.2") as connection:
+            connection.sendall((HEAD.format("/v1/predict", len(PHOTO)) + "Expect: 100-continue\r\n\r\n").encode())
+            header = _check_problem(connection, 429, "too-many-requests")
+        assert header["retry-after"] == "1"
+        assert front.request("POST", "/v1/predict", PHOTO, "image/jpeg").status == 200, "from another address"
+
+
+def test_bodies_that_are_under_way_take_no_place_of_the_service(service: Server, tmp_path: Path) -> None:
+    with front_door(service.port, tmp_path, SEEFOOD_FRONT_POSTS="2") as front, ExitStack() as stack:
+        for _ in range(20):
+            connection = stack.enter_context(_connect(front, "127.0.0.2"))
+            connection.sendall(HEAD.format("/v1/predict", 1000).encode() + b"\r\nsome")
+        time.sleep(0.5)
+        assert front.request("POST", "/v1/predict", PHOTO, "image/jpeg").status == 200
+
+
+def test_overload_is_refused_by_nginx(service: Server, tmp_path: Path) -> None:
+    photo = encode(draw("hotdog", 2, (2400, 1800)))
+    before = service.log().count('"status": 429')
+    with front_door(service.port, tmp_path, SEEFOOD_FRONT_POSTS="4") as front:
+        with asking(front.port, photo, clients=24) as load:
+            time.sleep(5)
+            for _ in range(200):
+                answer = front.request("POST", "/v1/predict", photo, "image/jpeg")
+                if answer.status == 429:
+                    break
+        assert (load.failures, set(load.statuses)) == ([], {200, 429})
+        assert answer.status == 429
+        assert (answer.headers["retry-after"], answer.headers["content-type"]) == ("1", "application/problem+json")
+        assert answer.json()["type"] == "urn:problem-type:seefood:too-many-requests"
+        assert answer.json()["request_id"] == answer.headers["x-request-id"]
+        assert {line["status"] for line in front.lines()} == {200, 429}
+    assert service.log().count('"status": 429') == before, "none reached the service"
+
+
+def test_no_request_is_lost_when_the_process_is_killed(tiny_models: Path, tmp_path: Path) -> None:
+    command()
+    with serving(tiny_models) as server, front_door(server.port, tmp_path) as front:
+        with asking(front.port, PHOTO, clients=4) as load:
+            for _ in range(2):
+                until(lambda: len(load.statuses) > 20)
+                (process,) = server.workers()
+                os.kill(process, signal.SIGKILL)
+                until(lambda: server.workers() not in ([], [process]))  # noqa: B023 - called at once
+                answered = len(load.statuses)
+                until(lambda: len(load.statuses) > answered + 20, 60)  # noqa: B023
+        assert (load.failures, set(load.statuses)) == ([], {200})
+        assert any(line["service_status"] == "502, 200" for line in front.lines()), "some were asked a second time"
+
+
+def test_feedback_is_not_sent_twice(tmp_path: Path) -> None:
+    """A stand-in for a service reads a request and closes, as one that dies does."""
+    asked: list[bytes] = []
+
+    class Dying(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            asked.append(self.request.recv(65536).split()[1])
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Dying) as dying:
+        threading.Thread(target=dying.serve_forever).start()
+        try:
+            with front_door(dying.server_address[1], tmp_path / "other", ready=502) as other:
+                asked.clear()
+                for path in ("/v1/feedback", "/v1/predict", "/v2/models/hotdog/infer"):
+                    assert other.request("POST", path, PHOTO, "image/jpeg").status == 502
+        finally:
+            dying.shutdown()
+    assert asked == [b"/v1/feedback", b"/v1/predict", b"/v1/predict", *[b"/v2/models/hotdog/infer"] * 2]
+
+
+def test_without_the_service_it_says_so(tmp_path: Path) -> None:
+    with front_door(free_port(), tmp_path, ready=502) as front:
+        answer = front.request("POST", "/v1/predict", PHOTO, "image/jpeg")
+        assert (answer.status, answer.json()["type"]) == (502, "urn:problem-type:seefood:bad-gateway")
+
+
+def test_tls_with_a_certificate_that_is_mounted(service: Server, tmp_path: Path) -> None:
+    certificate, key, port = tmp_path / "certificate.pem", tmp_path / "key.pem", free_port()
+    make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
+    make += ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(make, check=True, capture_output=True)
+    with front_door(
+        service.port,
+        tmp_path / "front",
+        SEEFOOD_TLS_CERTIFICATE=str(certificate),
+        SEEFOOD_TLS_KEY=str(key),
+        SEEFOOD_FRONT_TLS_PORT=str(port),
+    ):
+        trusted = ssl.create_default_context(cafile=str(certificate))
+        with urlopen(f"https://localhost:{port}/readyz", context=trusted, timeout=20) as answer:
+            assert json.load(answer)["status"] == "ready"
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"SEEFOOD_MAX_BYTES": "20 MB"}, "SEEFOOD_MAX_BYTES is '20 MB'; it must be a whole number from 1 on."),
+        ({"SEEFOOD_QUEUE": "0"}, "SEEFOOD_FRONT_POSTS is '0'; it must be a whole number from 1 on."),
+        ({"SEEFOOD_TLS_KEY": str(ROOT / "README.md")}, "TLS needs both "),
+    ],
+)
+def test_what_it_cannot_use_is_one_sentence(settings: dict[str, str], sentence: str, tmp_path: Path) -> None:
+    environment = os.environ | {"SEEFOOD_FRONT_DIR": str(tmp_path), "PATH": PATH} | settings
+    ended = subprocess.run(command(), env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith(f"front door: {sentence}")
+    assert len(ended.stderr.splitlines()) == 1
+
+
+def test_every_variable_is_documented_with_its_default() -> None:
+    page = (ROOT / "docs" / "deployment.md").read_text()
+    defaults = dict(re.findall(r"^: \"\$\{(SEEFOOD_\w+):=(.*)\}\"$", START.read_text(), re.MULTILINE))
+    assert len(defaults) == 10
+    rows = [row for row in page.splitlines() if row.startswith("| `")]
+    for name, default in defaults.items():
+        shown = "SEEFOOD_QUEUE" if "QUEUE" in default else default
+        assert any(f"`{name}`" in row and f"`{shown}`" in row for row in rows), name
+    assert defaults["SEEFOOD_MAX_BYTES"] == str(Settings().max_bytes)
+    assert defaults["SEEFOOD_FRONT_POSTS"] == f"${{SEEFOOD_QUEUE:-{Settings().queue}}}"
+    assert f'proxy-body-size: "{LIMIT}"' in (ROOT / "docs" / "kubernetes.md").read_text()
+
+
+def test_its_problems_are_documented_and_in_the_words_of_the_service() -> None:
+    said = (ROOT / "deploy" / "nginx" / "problems.conf").read_text()
+    slugs = re.findall(r"^    (?:\d+|default) ([a-z-]+);$", said, re.MULTILINE)
+    assert len(slugs) == 9
+    readme = (ROOT / "README.md").read_text()
+    assert [slug for slug in slugs if f"`{slug}`" not in readme] == ["internal-server-error"]
+    source = (ROOT / "service" / "problems.py").read_text()
+    for status in (413, 429):
+        assert any(sentence in source for sentence in re.findall(rf'^    {status} "(.* .*\.)";$', said, re.MULTILINE))
+
+
+def test_compose_publishes_the_front_door_alone() -> None:
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    assert [name for name, service in services.items() if "ports" in service] == ["nginx"]
+    built = yaml.safe_load((ROOT / "docker-compose.override.yml").read_text())["services"]["nginx"]["build"]
+    base = re.search(r"^ARG NGINX_IMAGE=(.*)$", (ROOT / built["context"] / "Dockerfile").read_text(), re.MULTILINE)
+    assert base is not None
+    assert built["args"]["NGINX_IMAGE"] == f"${{NGINX_IMAGE:-{base[1]}}}"

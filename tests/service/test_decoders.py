@@ -1,0 +1,290 @@
+"""Untrusted bytes are decoded where they can harm nobody: in processes that are bounded, and may be killed."""
+
+import multiprocessing
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+
+from service import decoder
+from service.decoders import SMALL, Decoded, Decoders, Decoding
+from service.errors import Late
+from service.photo import PhotoTooCostly, Pixels, UndecodablePhoto, UnsupportedPhoto
+from tests.conftest import ROOT
+from tests.fixtures.drawing import draw, encode
+from tests.fixtures.load import until
+
+SIZE = 32
+RED = encode(Image.new("RGB", (60, 40), (255, 0, 0)), "PNG")
+SLOW = encode(draw("hotdog", 1, (5000, 5000)), "PNG")  # takes a second or so, and 75 MB
+LARGE = encode(draw("hotdog", 1, (7000, 7000)), "PNG")  # takes two, and 150 MB, which is more than SMALL
+linux = pytest.mark.skipif(sys.platform != "linux", reason="what bounds the memory is Linux's")
+
+
+@contextmanager
+def _running(count: int = 1, memory: int = decoder.MEMORY, seconds: float = 60) -> Iterator[Decoders]:
+    decoders = Decoders(count, memory, seconds)
+    try:
+        decoders.warm_up()
+        yield decoders
+    finally:
+        decoders.close()
+
+
+@pytest.fixture
+def pids() -> Callable[[], set[int]]:
+    """Return what gives the process ids of the decoders that were started within the test, of both sizes."""
+
+    def running() -> set[int]:
+        children = psutil.Process().children()
+        return {decoder.pid for child in children for decoder in child.children() if decoder.is_running()}
+
+    before = running()
+    return lambda: running() - before
+
+
+def _result(decoding: Decoding[Pixels]) -> Decoded[Pixels]:
+    return decoding.result(time.monotonic() + 60)
+
+
+def _is_red(decoded: Decoded[Pixels]) -> bool:
+    return bool((decoded.value == (255, 0, 0)).all())
+
+
+def _busy(pids: set[int]) -> set[int]:
+    """Return those that have a good part of the slow photo's pixels in their memory."""
+    return {pid for pid in pids if _memory(pid) > 80_000_000}
+
+
+def _memory(pid: int) -> int:
+    try:
+        memory: int = psutil.Process(pid).memory_info().rss
+    except psutil.NoSuchProcess:
+        return 0
+    return memory
+
+
+def _end_busy(pids: Callable[[], set[int]], how: signal.Signals) -> None:
+    """Send a signal to the decoder that decodes the slow photo, once there is one, and wait until it is gone."""
+    until(lambda: _busy(pids()))
+    for pid in _busy(pids()):
+        os.kill(pid, how)
+        until(lambda: not psutil.pid_exists(pid))  # noqa: B023 - called at once
+
+
+def test_photos_are_squares_in_the_order_of_their_asking() -> None:
+    with _running(2) as decoders:
+        colours = [(level, 0, 255 - level) for level in range(0, 250, 10)]
+        photos = [encode(Image.new("RGB", (60, 40), colour), "PNG") for colour in colours]
+        decoded = [_result(decoding) for decoding in [decoders.square(photo, SIZE) for photo in photos]]
+    assert [tuple(one.value[0, 0].tolist()) for one in decoded] == colours
+    assert {(one.value.shape, one.value.dtype) for one in decoded} == {((SIZE, SIZE, 3), np.dtype(np.uint8))}
+    assert all(one.waited >= 0 < one.took for one in decoded)
+
+
+def test_a_bad_photo_is_its_error_and_the_next_one_is_fine() -> None:
+    with _running() as decoders:
+        for photo, error in ((b"no photo", UndecodablePhoto), (b"%PDF-1.7\n" + b" " * 50, UnsupportedPhoto)):
+            with pytest.raises(error):
+                _result(decoders.square(photo, SIZE))
+            assert _is_red(_result(decoders.square(RED, SIZE)))
+
+
+@linux
+def test_a_large_photo_is_decoded_where_there_is_memory_for_it() -> None:
+    assert decoder.MEMORY > SMALL
+    with _running() as decoders:
+        large, red = decoders.square(LARGE, SIZE), decoders.square(RED, SIZE)
+        assert _result(large).value.std() > 10
+        assert _is_red(_result(red))
+    with _running(memory=SMALL) as decoders, pytest.raises(PhotoTooCostly):
+        _result(decoders.square(LARGE, SIZE))
+
+
+@linux
+def test_a_photo_over_its_memory_is_too_costly_and_the_next_one_is_fine() -> None:
+    with _running(memory=30_000_000) as decoders:
+        for _ in range(3):
+            with pytest.raises(PhotoTooCostly, match="memory"):
+                _result(decoders.square(LARGE, SIZE))
+            assert _is_red(_result(decoders.square(RED, SIZE)))
+
+
+def test_a_photo_over_its_seconds_is_too_costly_and_the_next_one_is_fine(pids: Callable[[], set[int]]) -> None:
+    with _running(seconds=0.5) as decoders:
+        before = pids()
+        with pytest.raises(PhotoTooCostly, match=r"^The photo takes more than 0\.5 seconds to decode; send a"):
+            _result(decoders.square(SLOW, SIZE))
+        until(lambda: len(before - pids()) == 1)
+        until(lambda: _is_red(_result(decoders.square(RED, SIZE))))
+
+
+CRASHES = [signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS]  # what a fault in native code ends a process with
+
+
+@pytest.mark.parametrize("crash", CRASHES)
+def test_a_photo_that_crashes_its_decoders_is_damaged_and_costs_no_other(
+    pids: Callable[[], set[int]], crash: signal.Signals
+) -> None:
+    with _running() as decoders:
+        first, *others = [decoders.square(photo, SIZE) for photo in (SLOW, RED, b"no photo", RED)]
+        with ThreadPoolExecutor(1) as pool:
+            crashed = pool.submit(_result, first)
+            for _ in range(3):
+                _end_busy(pids, crash)
+            with pytest.raises(UndecodablePhoto, match="it has ended 3 decoders"):
+                crashed.result(60)
+        assert _is_red(_result(others[0]))
+        with pytest.raises(UndecodablePhoto, match="not a photo"):
+            _result(others[1])
+        assert _is_red(_result(others[2]))
+
+
+def test_a_photo_that_ends_a_decoder_by_itself_is_damaged_and_the_next_one_is_fine() -> None:
+    """The decoder of HEIC ends its process where the type of an item is no UTF-8."""
+    photo = encode(Image.new("RGB", (40, 30), "red"), "HEIF", exif=Image.Exif().tobytes())
+    with _running() as decoders:
+        with pytest.raises(UndecodablePhoto, match="it has ended 3 decoders"):
+            _result(decoders.square(photo.replace(b"Exif", b"Exi\x80", 1), SIZE))
+        assert _is_red(_result(decoders.square(RED, SIZE)))
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, *CRASHES])
+def test_a_decoder_that_ends_loses_no_photo(pids: Callable[[], set[int]], how: signal.Signals) -> None:
+    """The kernel kills one where memory is short: the photo that it has is decoded once more."""
+    with _running() as decoders:
+        for pid in pids():
+            os.kill(pid, how)
+        assert _is_red(_result(decoders.square(RED, SIZE)))
+        slow, red = decoders.square(SLOW, SIZE), decoders.square(RED, SIZE)
+        _end_busy(pids, how)
+        assert _result(slow).value.std() > 10
+        assert _is_red(_result(red))
+
+
+def test_a_photo_whose_decoders_are_always_killed_is_given_up(pids: Callable[[], set[int]]) -> None:
+    with _running() as decoders, ThreadPoolExecutor(1) as pool:
+        killed = pool.submit(_result, decoders.square(SLOW, SIZE))
+        for _ in range(3):
+            _end_busy(pids, signal.SIGKILL)
+        with pytest.raises(UndecodablePhoto, match="it has ended 3 decoders"):
+            killed.result(60)
+        assert _is_red(_result(decoders.square(RED, SIZE)))
+
+
+def test_decoders_that_are_killed_while_many_ask_lose_no_photo(pids: Callable[[], set[int]]) -> None:
+    with _running(2) as decoders, ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(lambda: _result(decoders.square(RED, SIZE))) for _ in range(400)]
+        for number in range(10):
+            until(lambda: sum(each.done() for each in asked) > 30 * number)  # noqa: B023 - called at once
+            os.kill(sorted(pids())[0], signal.SIGKILL)
+        assert all(_is_red(each.result(60)) for each in asked)
+
+
+def test_decoders_whose_parent_is_killed_with_them_come_back(pids: Callable[[], set[int]]) -> None:
+    with _running(2) as decoders:
+        killed = pids()
+        parents = {psutil.Process(pid).ppid() for pid in killed}
+        for pid in (*parents, *killed):
+            os.kill(pid, signal.SIGKILL)
+        for _ in range(5):
+            assert _is_red(_result(decoders.square(RED, SIZE)))
+
+
+def test_what_is_cancelled_before_it_has_begun_never_does(pids: Callable[[], set[int]]) -> None:
+    with _running() as decoders:
+        decodings = [decoders.square(SLOW, SIZE) for _ in range(50)]
+        until(lambda: _busy(pids()))
+        for decoding in decodings:
+            decoding.cancel()
+        assert _is_red(decoders.square(RED, SIZE).result(time.monotonic() + 15))
+
+
+def test_who_waits_too_long_is_told_and_the_decoder_ends_by_itself(pids: Callable[[], set[int]]) -> None:
+    with _running(seconds=0.5) as decoders:
+        before = pids()
+        with pytest.raises(Late):
+            decoders.square(SLOW, SIZE).result(time.monotonic() + 0.2)
+        until(lambda: len(before - pids()) == 1)
+        assert _is_red(_result(decoders.square(RED, SIZE)))
+
+
+def test_closing_ends_decoders_whatever_they_do(pids: Callable[[], set[int]]) -> None:
+    with _running(2) as decoders:
+        decoders.square(SLOW, SIZE)
+        assert len(pids()) == 3, "one of them for large photos"
+    until(lambda: not pids())
+    Decoders(2).close()  # before its first photo
+
+
+def test_a_decoder_imports_what_decodes_and_nothing_else() -> None:
+    check = "import sys, service.decoder; print(*sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", check], cwd=ROOT, capture_output=True, text=True, check=True)
+    modules = set(done.stdout.split())
+    assert "PIL.Image" in modules
+    absent = {"torch", "flask", "werkzeug", "onnxruntime", "gunicorn", "prometheus_client", "training", "service.app"}
+    assert not absent & modules
+    assert {name for name in modules if name.startswith("service.")} == {"service.decoder", "service.photo"}
+
+
+@linux
+def test_a_decoder_has_no_library_of_the_service_in_its_memory(pids: Callable[[], set[int]]) -> None:
+    """Those of this process are there to be found; a decoder is no copy of it."""
+    with _running() as decoders:
+        assert _is_red(_result(decoders.square(RED, SIZE)))
+        files = {Path(mapped.path).name for pid in pids() for mapped in psutil.Process(pid).memory_maps()}
+    assert any(name.startswith("_imaging") for name in files)
+    assert not [name for name in files if "onnxruntime" in name or "torch" in name]
+
+
+@linux
+def test_a_decoder_writes_no_file_starts_no_process_and_lifts_no_bound(tmp_path: Path) -> None:
+    """Bounds that the process itself may raise would be none; but root may, which the service is not."""
+    ours, theirs = multiprocessing.Pipe()
+    with ours, theirs:
+        process = multiprocessing.get_context("forkserver").Process(target=_misbehave, args=(theirs, tmp_path))
+        process.start()
+        assert ours.poll(60)
+        written, started, taken, *lifted = ours.recv()
+        process.join()
+    assert "File too large" in written
+    assert "temporarily unavailable" in started
+    assert taken == "MemoryError()"
+    assert lifted == ["ValueError('not allowed to raise maximum limit')"] * 4
+    assert [path.stat().st_size for path in tmp_path.iterdir()] == [0]
+
+
+def _misbehave(told: Connection, folder: Path) -> None:
+    file = (folder / "file").open("wb", buffering=0)
+    decoder.confine(decoder.MEMORY)
+    if os.geteuid() == 0:
+        os.setresuid(65534, 65534, 65534)
+    acts: list[Callable[[], object]] = [
+        lambda: file.write(b"x"),
+        os.fork,
+        lambda: bytes(2 * decoder.MEMORY),
+    ]
+    limits = (resource.RLIMIT_AS, resource.RLIMIT_FSIZE, resource.RLIMIT_NPROC, resource.RLIMIT_CORE)
+    acts += [partial(resource.setrlimit, limit, (2**50, 2**50)) for limit in limits]
+    told.send([_refused(act) for act in acts])
+
+
+def _refused(act: Callable[[], object]) -> str:
+    try:
+        act()
+    except (OSError, ValueError, MemoryError) as error:
+        return repr(error)
+    return "nothing was refused"

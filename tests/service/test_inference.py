@@ -1,0 +1,96 @@
+"""A CPU answers as many photos at a time as there are CPUs, CUDA answers batches; nobody waits past the deadline."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import loky
+import numpy as np
+import pytest
+
+from service.errors import Late
+from service.inference import LARGEST_BATCH, Inference
+from service.model import Model, Outputs
+from service.photo import Pixels
+from service.serving import Served
+from service.settings import Settings
+from tests.fixtures.load import until
+from tests.fixtures.tiny_model import SIZE, write_tiny_model
+
+RED = np.full((SIZE, SIZE, 3), (255, 0, 0), np.uint8)
+
+
+class Held(Model):
+    """A model that knows how many ask it at a time, and can be held."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.batches: list[int] = []
+        self.go = threading.Event()
+
+    def run(self, pixels: Pixels) -> Outputs:
+        self.batches.append(len(pixels))
+        assert self.go.wait(20)
+        return super().run(pixels)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Held:
+    return Held(write_tiny_model(tmp_path / "model.onnx"))
+
+
+def _soon() -> float:
+    return time.monotonic() + 20
+
+
+def test_a_cpu_answers_one_photo_at_a_time_on_each_cpu(model: Held) -> None:
+    cpus = loky.cpu_count()
+    inference = Inference(model)
+    with ThreadPoolExecutor(cpus + 2) as pool:
+        asked = [pool.submit(inference.answer, RED, _soon()) for _ in range(cpus + 2)]
+        until(lambda: len(model.batches) == cpus)
+        with pytest.raises(Late):
+            inference.answer(RED, time.monotonic() + 0.2)
+        assert model.batches == [1] * cpus, "the others wait"
+        model.go.set()
+        answers = [one.result(20) for one in asked]
+    assert model.batches == [1] * (cpus + 2)
+    assert {round(answer.probability) for answer in answers} == {1}
+    assert {(answer.batch, answer.heatmap.shape, answer.familiarity) for answer in answers} == {(1, (2, 2), 0)}
+    assert all(answer.queued >= 0 < answer.inferred for answer in answers)
+
+
+def test_a_failure_gives_the_turn_back(model: Held, monkeypatch: pytest.MonkeyPatch) -> None:
+    inference = Inference(model)
+    monkeypatch.setattr(model, "run", lambda _: 1 // 0)
+    for _ in range(loky.cpu_count() + 1):
+        with pytest.raises(ZeroDivisionError):
+            inference.answer(RED, _soon())
+    monkeypatch.undo()
+    model.go.set()
+    assert inference.answer(RED, _soon()).probability > 0.9
+
+
+def test_cuda_answers_what_waits_in_one_batch(model: Held) -> None:
+    """The device is only said to be one: what it decides here is who puts photos together."""
+    model.device = "cuda"
+    inference = Inference(model)
+    with ThreadPoolExecutor(5) as pool:
+        first = pool.submit(inference.answer, RED, _soon())
+        until(lambda: model.batches)
+        with pytest.raises(Late):
+            inference.answer(RED, time.monotonic() + 0.2)
+        rest = [pool.submit(inference.answer, RED, _soon()) for _ in range(4)]
+        time.sleep(0.5)
+        model.go.set()
+        assert [one.result(20).batch for one in (first, *rest)] == [1, 4, 4, 4, 4], "and not with who gave up"
+    assert model.batches == [1, 4]
+
+
+@pytest.mark.parametrize(("device", "largest"), [("cpu", 1), ("cuda", LARGEST_BATCH)])
+def test_every_batch_size_is_warmed(model: Held, device: str, largest: int) -> None:
+    model.device = device
+    model.go.set()
+    assert Served.of(model, Settings()).model.warm
+    assert model.batches == list(range(1, largest + 1))

@@ -1,0 +1,191 @@
+"""What the registry names is served, unless it can't be: then what was served goes on, and one line says why."""
+
+import json
+import logging
+import shutil
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from service.errors import SeeFoodError
+from service.metrics import registry
+from service.serving import STARTED_WITH, Serving
+from service.settings import Settings
+from tests.fixtures.tiny_model import METADATA, write_tiny_model, write_tiny_registry, write_tiny_version
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    """Return a registry whose current version is `tiny`, and whose version `new` waits to be promoted."""
+    models = write_tiny_registry(tmp_path / "models")
+    write_tiny_version(models, "new")
+    return models
+
+
+def _break(models: Path, version: str) -> None:
+    (models / version / "model.int8.onnx").write_bytes(b"no model")
+
+
+def _point(models: Path, version: str, pointer: str = "current") -> None:
+    (models / pointer).write_text(f"{version}\n")
+
+
+def _version(serving: Serving) -> str:
+    return serving.now.model.metadata.version
+
+
+def _refused() -> float:
+    return registry.get_sample_value("seefood_model_refused_total") or 0
+
+
+def _told() -> set[str]:
+    """Return the versions that /metrics says are served."""
+    (info,) = [one for one in registry.collect() if one.name == "seefood_model_info"]
+    return {sample.labels["version"] for sample in info.samples if sample.value == 1}
+
+
+@pytest.mark.parametrize("pointer", ["current", "phone"])
+def test_what_is_promoted_is_served(models: Path, pointer: str) -> None:
+    _point(models, "tiny", pointer)
+    serving = Serving(Settings(models=models, model="" if pointer == "current" else pointer))
+    before = serving.now
+    serving.look()
+    assert serving.now is before, "nothing is opened again where nothing has changed"
+    _point(models, "new", pointer)
+    serving.look()
+    assert (_version(serving), serving.now.model.warm) == ("new", True)
+    assert before.model.metadata.version == "tiny", "who has begun with it ends with it"
+    assert "new" in _told()
+    assert "tiny" not in _told()
+    _point(models, "tiny", pointer)
+    serving.look()
+    assert _version(serving) == "tiny"
+
+
+@pytest.mark.parametrize("wrong", ["corrupt", "absent", "no pointer", "no text"])
+def test_what_cant_be_served_leaves_the_old_one_and_is_told_once(
+    models: Path, caplog: pytest.LogCaptureFixture, wrong: str
+) -> None:
+    serving, before = Serving(Settings(models=models)), _refused()
+    now = serving.now
+    if wrong == "corrupt":
+        _break(models, "new")
+    if wrong == "absent":
+        shutil.rmtree(models / "new")
+    if wrong == "no pointer":
+        (models / "current").unlink()
+    elif wrong == "no text":
+        (models / "current").write_bytes(b"\xff\xfe")
+    else:
+        _point(models, "new")
+    for _ in range(3):
+        serving.look()
+    assert serving.now is now
+    assert "tiny" in _told()
+    (line,) = caplog.records
+    assert (line.levelno, _refused() - before) == (logging.ERROR, 1)
+    assert line.getMessage().startswith("still serving tiny: ")
+
+
+def test_a_refused_version_is_told_again_where_it_is_promoted_again(
+    models: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    serving, before = Serving(Settings(models=models)), _refused()
+    _break(models, "new")
+    for version in ("new", "tiny", "new"):
+        _point(models, version)
+        serving.look()
+    assert (len(caplog.records), _refused() - before, _version(serving)) == (2, 2, "tiny")
+    _point(models, "tiny")
+    serving.look()
+    write_tiny_version(models, "new")
+    _point(models, "new")
+    serving.look()
+    assert _version(serving) == "new", "it was mended"
+
+
+def test_a_version_whose_labels_name_no_folder_is_refused(models: Path, tmp_path: Path) -> None:
+    """A model is served with all that depends on it, or not at all."""
+    serving = Serving(Settings(models=models, feedback_dir=str(tmp_path / "feedback")))
+    properties = replace(METADATA, version="new", negative_label="../x").to_properties()
+    write_tiny_model(models / "new" / "model.int8.onnx", properties)
+    _point(models, "new")
+    serving.look()
+    assert _version(serving) == "tiny"
+    assert serving.now.feedback is not None
+    assert serving.now.feedback.labels == ("hotdog", "not_hotdog")
+
+
+def test_a_fixed_version_or_file_is_not_watched(models: Path) -> None:
+    threads = set(threading.enumerate())
+    for model in ("new", str(models / "new" / "model.onnx")):
+        serving = Serving(Settings(models=models, model=model))
+        serving.watch()
+        assert _version(serving) == "new"
+    assert set(threading.enumerate()) == threads
+
+
+def _remember(models: Path, *promotions: tuple[str, str, str]) -> None:
+    lines = [
+        json.dumps({"pointer": pointer, "before": before, "version": name}) for pointer, before, name in promotions
+    ]
+    (models / "history.jsonl").write_text("\n".join(lines) + "\n")
+
+
+@pytest.mark.parametrize("pointer", ["current", "phone"])
+def test_a_start_falls_back_to_the_version_before(models: Path, caplog: pytest.LogCaptureFixture, pointer: str) -> None:
+    write_tiny_version(models, "other")
+    other = "phone" if pointer == "current" else "current"
+    _remember(models, (pointer, "", "other"), (pointer, "other", "tiny"), (pointer, "tiny", "new"), (other, "x", "y"))
+    _break(models, "new")
+    _point(models, "new", pointer)
+    before = _refused()
+    serving = Serving(Settings(models=models, model="" if pointer == "current" else pointer))
+    assert (_version(serving), _refused() - before) == ("tiny", 1)
+    (line,) = caplog.records
+    assert line.levelno == logging.ERROR
+    assert line.getMessage().startswith("serving tiny: ")
+    assert "new/model.int8.onnx" in line.getMessage()
+
+
+def test_a_history_of_before_there_were_two_pointers_is_read(models: Path) -> None:
+    (models / "history.jsonl").write_text('{"version": "tiny"}\n{"version": "new", "before": "tiny"}\n')
+    _break(models, "new")
+    _point(models, "new")
+    assert _version(Serving(Settings(models=models))) == "tiny"
+
+
+@pytest.mark.parametrize("history", [None, "", "no JSON\n", "[]\n", '{"version": "new"}\n'])
+def test_a_start_falls_back_to_what_the_command_has_opened(
+    models: Path, monkeypatch: pytest.MonkeyPatch, history: str | None
+) -> None:
+    """A replacement of a killed process may find another version named than the command did."""
+    if history is not None:
+        (models / "history.jsonl").write_text(history)
+    monkeypatch.setenv(STARTED_WITH, "tiny")
+    (models / "current").unlink()
+    assert _version(Serving(Settings(models=models))) == "tiny"
+    _break(models, "new")
+    _point(models, "new")
+    assert _version(Serving(Settings(models=models))) == "tiny"
+
+
+def test_a_start_without_anything_to_fall_back_to_is_the_first_sentence(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _remember(models, ("current", "gone", "new"))
+    monkeypatch.delenv(STARTED_WITH, raising=False)
+    _break(models, "new")
+    _point(models, "new")
+    with pytest.raises(SeeFoodError, match=r"new/model\.int8\.onnx"):
+        Serving(Settings(models=models))
+
+
+def test_a_fixed_version_that_cant_be_served_has_no_stand_in(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _remember(models, ("current", "tiny", "new"))
+    monkeypatch.setenv(STARTED_WITH, "tiny")
+    _break(models, "new")
+    with pytest.raises(SeeFoodError, match=r"new/model\.int8\.onnx"):
+        Serving(Settings(models=models, model="new"))
