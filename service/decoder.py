@@ -1,7 +1,10 @@
 """What runs in a decoder process: untrusted bytes become pixels, within bounds that the system enforces."""
 
+import multiprocessing
+import os
 import resource
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -16,14 +19,22 @@ SECONDS = 3
 def confine(memory: int) -> None:
     """Bound this process for ever: so many bytes more of address space, no file written, no child process.
 
-    What a photo needs beyond that is a MemoryError, or the end of this process, and costs no other photo anything.
+    What a photo needs beyond that is a MemoryError, or the end of this process, and costs no other photo anything. The
+    process ends with the one that it decodes for, however that ends.
     """
+    if parent := multiprocessing.parent_process():
+        threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     if sys.platform == "linux":
         used = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + memory, used + memory))
         resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+
+
+def _end_after(parent: multiprocessing.process.BaseProcess) -> None:
+    parent.join()
+    os._exit(0)
 
 
 def to_square(data: bytes, size: int, max_bytes: int, max_pixels: int) -> tuple[Pixels, float]:

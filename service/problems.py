@@ -34,7 +34,7 @@ class Problem(Exception):
     @classmethod
     def of_photo(cls, error: PhotoError, filename: str | None) -> "Problem":
         """Return the problem that a photo error is, its sentence led by the file's name where there is one."""
-        status, slug, title = _PHOTO_PROBLEMS[type(error)]
+        status, slug, title = next(about for kind, about in _PHOTO_PROBLEMS.items() if isinstance(error, kind))
         return cls(status, slug, title, f"{filename}: {error}" if filename else str(error))
 
 
