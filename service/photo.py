@@ -19,6 +19,7 @@ SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".heic", ".heif", ".avif"
 NAMES = "JPEG, PNG, WebP, HEIC, AVIF, GIF or BMP"
 MAX_BYTES = 20_000_000
 MAX_PIXELS = 50_000_000  # what phones take at most by default
+MAX_SIDE = 65_535  # pixels, as of JPEG; to resize a line of millions takes gigabytes
 RESIZE_POLICY = "squash"  # the whole photo on a square: a long hotdog keeps both ends
 _OF_CAMERAS = ("JPEG", "MPO", "PNG", "HEIF")
 _SUFFIX_OF = {"JPEG": ".jpg", "MPO": ".jpg", "HEIF": ".heic"}  # and of the others their names
@@ -75,6 +76,8 @@ def decode(data: bytes, *, at_least: int, max_pixels: int = MAX_PIXELS) -> Image
     width, height = image.size
     if not width * height:
         raise UndecodablePhoto("The photo has no pixels.")
+    if max(width, height) > MAX_SIDE:
+        raise PhotoTooLarge(f"The photo has {width} x {height} pixels; at most {MAX_SIDE:,} on a side are accepted.")
     if width * height > (most := max_pixels if image.format in _OF_CAMERAS else max_pixels // 2):
         kind = "" if most == max_pixels else f" of a {image.format} photo"
         raise PhotoTooLarge(f"The photo has {width} x {height} pixels; at most {most:,}{kind} are accepted.")
@@ -162,7 +165,7 @@ def _upright(image: Image.Image) -> Image.Image:
 def _reduced(image: Image.Image, at_least: int) -> Image.Image:
     """Shrink by a whole factor before the colour conversions, which would otherwise touch every pixel of a photo."""
     factor = int(min(image.size) // (at_least * _SPARE))
-    if factor < 2 or image.mode not in ("L", "RGB", "RGBA", "CMYK", "YCbCr"):
+    if factor < 2 or image.mode not in ("L", "LA", "RGB", "RGBA", "CMYK", "YCbCr"):
         return image
     return image.reduce(factor)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests.fixtures.bombs import BOMBS
 from tests.fixtures.drawing import encode
 from tests.fixtures.load import until
 from tests.fixtures.memory import peak_memory
@@ -130,23 +131,6 @@ def test_a_lack_of_memory_is_not_blamed_on_the_photo() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "The PNG photo takes too much memory to decode; send a smaller one.\n"
-
-
-def _repeated_scans(side: int, times: int) -> bytes:
-    """Return a progressive JPEG whose first scan of AC coefficients comes many times, in few bytes each."""
-    photo = encode(Image.new("L", (side, side), 128), "JPEG", progressive=True)
-    tables = photo.index(b"\xff\xc4", photo.index(b"\xff\xda"))  # those of the second scan
-    following = photo.index(b"\xff\xc4", photo.index(b"\xff\xda", tables))
-    return photo[:tables] + photo[tables:following] * times + photo[following:]
-
-
-WEBP = bytes.fromhex("524946461e000000574542505650384c110000002f9d5be7060750bc2217a5ff8188e87f0000")
-BOMBS = {
-    "JPEG of 3,000 scans": lambda: _repeated_scans(7000, 3000),
-    "WebP of 38 bytes": lambda: WEBP,
-    "PNG of one column": lambda: encode(Image.new("L", (1, 50_000_000)), "PNG"),
-    "AVIF of few bytes": lambda: encode(Image.new("RGB", (7000, 7000)), "AVIF", speed=10),
-}
 
 
 @pytest.mark.parametrize("name", BOMBS)

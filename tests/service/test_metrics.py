@@ -12,7 +12,8 @@ from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.metrics import registry
-from tests.conftest import ROOT
+from service.settings import Settings
+from tests.conftest import ROOT, MakeApp
 from tests.fixtures.drawing import encode
 from tests.fixtures.load import until
 from tests.fixtures.server import Server, serving
@@ -72,8 +73,8 @@ def test_a_scraper_gets_the_format_that_it_asks_for(client: FlaskClient) -> None
     assert answer.data.endswith(b"# EOF\n")
 
 
-def test_the_model_is_known_before_the_first_request(client: FlaskClient) -> None:
-    told = _measure(client)
+def test_the_model_is_known_before_the_first_request(tiny_models: Path, make_app: MakeApp) -> None:
+    told = _measure(make_app(Settings(models=tiny_models)).test_client())
     about = "device=cpu,file=model.int8.onnx,name=hotdog,provider=CPUExecutionProvider,version=tiny"
     assert told[f"seefood_model_info{{{about}}}"] == 1
     assert "seefood_predictions_total{label=not_hotdog}" in told

@@ -177,6 +177,11 @@ def test_too_many_pixels_are_refused_before_decoding() -> None:
         read_photo(_png_of(30000, 30000), 224)
 
 
+def test_a_side_that_is_too_long_is_refused_before_decoding() -> None:
+    with pytest.raises(PhotoTooLarge, match="1 x 50000000 pixels; at most 65,535 on a side are accepted"):
+        read_photo(_png_of(1, 50_000_000), 224)
+
+
 def test_too_many_bytes_are_refused() -> None:
     with pytest.raises(PhotoTooLarge, match="at most 100 are accepted"):
         read_photo(encode(draw("hotdog", 1)), 224, max_bytes=100)

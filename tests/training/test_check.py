@@ -9,9 +9,9 @@ from click.testing import CliRunner
 from PIL import Image
 
 from service.cli import main
+from service.decoders import Decoders
 from service.errors import SeeFoodError
 from tests.fixtures.drawing import draw, draw_folder, encode
-from training import looks
 from training.check import check
 from training.folders import scan
 from training.looks import look_at
@@ -105,7 +105,7 @@ def test_what_was_seen_is_remembered_by_content(folder: Path, tmp_path: Path, mo
     cache = tmp_path / "looks.sqlite"
     paths = scan(folder).paths
     first = list(look_at(paths, cache))
-    monkeypatch.setattr(looks, "decode", None)  # a photo that is decoded again fails now
+    monkeypatch.setattr(Decoders, "grey", None)  # a photo that is decoded again fails now
     renamed = [path.rename(path.with_name(f"renamed-{path.name}")) for path in paths]
     assert list(look_at(renamed, cache)) == first
 
