@@ -34,7 +34,7 @@ test-lowest: .venv/.dev ## run the tests of HTTP on the lowest versions that pyp
 	$(BIN)/uv pip install --quiet --python .venv/lowest/bin/python --resolution lowest-direct --editable .
 	$(BIN)/uv pip freeze --python .venv/lowest/bin/python --exclude-editable > .venv/lowest/versions.txt
 	$(BIN)/uv pip install --quiet --python .venv/lowest/bin/python --constraint .venv/lowest/versions.txt \
-		onnx pillow-heif playwright psutil pytest
+		onnx pillow-heif playwright pytest
 	.venv/lowest/bin/python -m pytest -q $(LOWEST)
 
 bench: benchmarks/.venv/.ready ## measure this machine, peers too, into benchmarks/ (an hour or so, with nothing else running)

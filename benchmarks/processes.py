@@ -56,7 +56,8 @@ class Running:
         """Hold all its processes still, so that an idle one costs the other nothing."""
         stopped = self.tree()
         for process in stopped:
-            process.suspend()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.suspend()
         try:
             yield
         finally:

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from itertools import islice
 from typing import TypeVar
 
@@ -31,7 +32,7 @@ def score(
     threads = threads or loky.cpu_count()
     remaining = iter(photos)
     batches: deque[tuple[list[AnyAddress], Future[list[Answer]]]] = deque()
-    with Decoders(threads) as decoders, ThreadPoolExecutor(threads) as pool:
+    with closing(Decoders(threads)) as decoders, ThreadPoolExecutor(threads) as pool:
         try:
             while batch := list(islice(remaining, BATCH_SIZE[model.device])):
                 batches.append((batch, pool.submit(_score, model, decoders, batch)))

@@ -56,7 +56,3 @@ def to_suffix(data: bytes, size: int, max_bytes: int, max_pixels: int) -> tuple[
     """Return the suffix for the format of a photo that can be decoded, and the seconds that it took."""
     _, seconds = to_square(data, size, max_bytes, max_pixels)
     return suffix(data), seconds
-
-
-def nothing() -> None:
-    """Show that this process has started."""

@@ -1,6 +1,7 @@
 """Decoder processes: photos are decoded where they can harm nobody, within bounds of memory and time."""
 
 import multiprocessing
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
@@ -68,11 +69,12 @@ class _Process:
         self._executor.shutdown(kill_workers=True)
 
     def _start(self) -> None:
-        initial = {"initializer": decoder.confine, "initargs": (self._memory,)}
         for left in range(_STARTS - 1, -1, -1):
-            self._executor = ProcessPoolExecutor(1, context=_context, **initial)
+            self._executor = ProcessPoolExecutor(
+                1, context=_context, initializer=decoder.confine, initargs=(self._memory,)
+            )
             try:
-                self.started: Future[None] = self._executor.submit(decoder.nothing)  # or the first photo would start it
+                self.started: Future[int] = self._executor.submit(os.getpid)  # or the first photo would start it
                 return
             except OSError:  # the process that starts decoders has been ended too, and is about to be replaced
                 if not left:
@@ -197,12 +199,6 @@ class Decoders:
         """Wait until every process has started."""
         self._usual.warm_up()
         self._large.warm_up()
-
-    def __enter__(self) -> "Decoders":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """End the processes, once those that decode have ended."""

@@ -68,7 +68,7 @@ def look_at(paths: Sequence[Path], cache: Path | None = None) -> Iterator[Look]:
 @contextmanager
 def _decoding() -> Iterator[tuple[ThreadPoolExecutor, Decoders]]:
     count = loky.cpu_count()
-    with Decoders(count) as decoders, ThreadPoolExecutor(count) as pool:
+    with closing(Decoders(count)) as decoders, ThreadPoolExecutor(count) as pool:
         yield pool, decoders
 
 

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import closing, suppress
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def read_them(progress: str) -> None:
     note = os.open(progress, os.O_WRONLY | os.O_CREAT)
     originals()
     read = 0
-    with Decoders(2, max_pixels=MAX_PIXELS) as decoders, peak_memory(os.getpid()) as peak:
+    with closing(Decoders(2, max_pixels=MAX_PIXELS)) as decoders, peak_memory(os.getpid()) as peak:
         for number in range(FILES):
             _, data = mutated(number)
             os.pwrite(note, b"%8d" % number, 0)
