@@ -7,7 +7,6 @@ Each turn asks one after the other, the rest being held still: by 8 clients, and
 """
 
 import json
-import os
 import shlex
 import statistics
 import sys
@@ -19,15 +18,14 @@ from typing import Any
 import click
 
 from benchmarks.cells import FEW, table
-from benchmarks.contenders import Contender
+from benchmarks.contenders import FRONT, Contender
 from benchmarks.load import Body, load
 from benchmarks.photos import SIZES, photo
 from benchmarks.processes import ROOT, Running, running
 from service.registry import find_model
 
 CLIENTS, OPEN_CLIENTS, SHARE = 8, 64, 0.8
-BEFORE, NOW, FRONT = "before", "now", "now, behind nginx"
-START = ROOT / "deploy" / "nginx" / "start"
+BEFORE, NOW = "before", "now"
 
 
 def serve(name: str, checkout: Path) -> Contender:
@@ -36,26 +34,13 @@ def serve(name: str, checkout: Path) -> Contender:
     return Contender(name, ("sh", "-c", line), "/v1/predict", settings={"PYTHONPATH": str(checkout)})
 
 
-def front_door(folder: Path, behind: int) -> Contender:
-    """Return the front door with the service behind it, on another port."""
-    settings = {
-        "SEEFOOD_UPSTREAM": f"127.0.0.1:{behind}",
-        "SEEFOOD_FRONT_DIR": str(folder / "front"),
-        "PATH": f"{os.environ['PATH']}:/usr/sbin",
-    }
-    as_root = "-g 'user root;'" if os.geteuid() == 0 else ""  # whose temporary folders nobody else may enter
-    line = f"{sys.executable} -m service.cli serve --port {behind} & "
-    line += f"SEEFOOD_FRONT_PORT={{port}} exec {shlex.quote(str(START))} {as_root}"
-    return Contender(FRONT, ("sh", "-c", line), "/v1/predict", settings=settings)
-
-
-def measure(before: Path, models: Path, *, seconds: float, rounds: int, behind: int) -> dict[str, Any]:
+def measure(before: Path, models: Path, *, seconds: float, rounds: int) -> dict[str, Any]:
     """Return what was seen of each, by photo size and turn."""
     settings = {"SEEFOOD_MODEL": str(find_model(models.resolve(), "", "int8"))}
-    seen: dict[str, Any] = {size: {name: [] for name in (BEFORE, NOW, FRONT)} for size in FEW}
+    seen: dict[str, Any] = {size: {name: [] for name in (BEFORE, NOW, FRONT.name)} for size in FEW}
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
         bodies = {size: Body.of(photo(SIZES[size]), Path(scratch)) for size in FEW}
-        contenders = (serve(BEFORE, before.resolve()), serve(NOW, ROOT), front_door(Path(scratch), behind))
+        contenders = (serve(BEFORE, before.resolve()), serve(NOW, ROOT), FRONT)
         up = [stack.enter_context(running(each, bodies[FEW[0]], settings=settings)) for each in contenders]
         for _ in range(rounds):
             for size, body in bodies.items():
@@ -113,10 +98,9 @@ def rows(seen: dict[str, Any]) -> list[str]:
 )
 @click.option("--seconds", default=6.0, help="Each load lasts, after its warm-up.")
 @click.option("--rounds", default=3, help="Turns.")
-@click.option("--behind", default=18123, help="Port of the service behind the front door.")
-def main(before: Path, models: Path, seconds: float, rounds: int, behind: int) -> None:
+def main(before: Path, models: Path, seconds: float, rounds: int) -> None:
     """Measure, and print the table and everything as JSON."""
-    seen = measure(before, models, seconds=seconds, rounds=rounds, behind=behind)
+    seen = measure(before, models, seconds=seconds, rounds=rounds)
     print(json.dumps(seen))
     print("\n".join(rows(seen)))
 

@@ -19,10 +19,10 @@ from benchmarks.processes import running
 PHOTOS = ("0.3 MP", "12 MP")
 PY_SPY = Path(sys.executable).with_name("py-spy")
 THREADS = {  # by what Python calls them
-    "batcher": "inference (the batcher's thread)",
-    "decoder": "decoding (the decoder's thread)",
-    "ThreadPoolExecutor": "HTTP, the body, Flask, metrics and logs (request threads)",
-    "MainThread": "connections (gunicorn's main thread)",
+    "ThreadPoolExecutor": "HTTP, the body, Flask, inference, metrics and logs (request threads)",
+    "decoder": "giving photos to decoders (a thread for each)",
+    "ExecutorManagerThread": "taking squares from decoders (loky's threads)",
+    "MainThread": "decoding (decoder processes), and connections (gunicorn's main thread)",
 }
 
 

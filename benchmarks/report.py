@@ -73,17 +73,20 @@ def _hotspots(found: dict[str, Any]) -> list[str]:
 def _strain(found: dict[str, Any]) -> list[str]:
     loads = found["loads"]
     most = [f"{row['saturated']:.1f}, {row['again']:.1f}" for row in loads.values()]
-    over = [row["at 400%"] for row in loads.values()]
     rows = [
         [f"one client: {LATENCIES}, ms", *(latency([row["alone"]["ms_200"]]) for row in loads.values())],
         ["at 80% of its rate", *(latency([row["at 80%"]["ms_200"]]) for row in loads.values())],
         ["8 clients, before and after, photos a second", *most],
-        ["at four times that, photos a second", *(number(seen["per_second"]) for seen in over)],
-        ["CPUs that the load takes of the same ones meanwhile", *(f"{seen['generator_cpu']:.2f}" for seen in over)],
-        ["its answers, by status", *map(statuses, over)],
-        ["a refusal with 429, ms", *(latency([seen.get("ms_429")]) for seen in over)],
-        ["the slowest health answer meanwhile, ms", *(f"{seen['health_max_ms']:.0f}" for seen in over)],
     ]
+    for load, what in (("at 400%", "four times that"), ("without patience", "256 clients without patience")):
+        over = [row[load] for row in loads.values()]
+        rows += [
+            [f"{what}: photos a second", *(number(seen["per_second"]) for seen in over)],
+            ["CPUs that the load takes of the same ones meanwhile", *(f"{seen['generator_cpu']:.2f}" for seen in over)],
+            ["its answers, by status", *map(statuses, over)],
+            ["a refusal with 429, ms", *(latency([seen.get("ms_429")]) for seen in over)],
+            ["the slowest health answer meanwhile, ms", *(f"{seen['health_max_ms']:.0f}" for seen in over)],
+        ]
     memory = found["memory_mb"]
     return [
         "**How SeeFood bears it.**",

@@ -1,8 +1,9 @@
-"""How SeeFood bears it: one client, most of what it can do, four times that, and 50,000 requests.
+"""How SeeFood bears it: one client, most of what it can do, four times that, clients without patience, 50,000 requests.
 
 python -m benchmarks --only strain
 """
 
+import itertools
 import tempfile
 import threading
 import time
@@ -10,29 +11,31 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from benchmarks.contenders import SEEFOOD
+from benchmarks.contenders import FRONT, SEEFOOD
 from benchmarks.load import Body, load
 from benchmarks.photos import SIZES, photo
 from benchmarks.processes import Running, running
 
 PHOTOS = ("0.3 MP", "12 MP")
 CLIENTS = 300  # of an open load: more than the service lets wait
+IMPATIENT = 256  # clients that ask again at once, also when they are refused
 
 
 def measure(models: Path, *, seconds: float, requests: int) -> dict[str, Any]:
-    """Return latencies, refusals and health under three loads by photo size, and memory over many requests."""
+    """Return latencies, refusals and health under loads, by photo size and door, and memory over many requests."""
     settings = {"SEEFOOD_MODELS": str(models)}
     loads: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:
-        for name in PHOTOS:
-            body = Body.of(photo(SIZES[name]), Path(scratch))
-            with running(SEEFOOD, body, settings=settings) as run:
+        for size, contender in itertools.product(PHOTOS, (SEEFOOD, FRONT)):
+            body, name = Body.of(photo(SIZES[size]), Path(scratch)), f"{size}, {contender.name}"
+            with running(contender, body, settings=settings) as run:
                 most = load(run.url, body, clients=8, seconds=seconds)["per_second"]
                 loads[name] = {
                     "saturated": most,
                     "alone": load(run.url, body, clients=1, seconds=seconds),
                     "at 80%": load(run.url, body, clients=64, seconds=2 * seconds, rate=0.8 * most),
-                    "at 400%": _overload(run, body, 4 * most, 2 * seconds),
+                    "at 400%": _overload(run, body, CLIENTS, 2 * seconds, 4 * most),
+                    "without patience": _overload(run, body, IMPATIENT, 2 * seconds),
                     "again": load(run.url, body, clients=8, seconds=seconds)["per_second"],
                 }
             print(name, {key: value for key, value in loads[name].items() if isinstance(value, float)}, flush=True)
@@ -42,11 +45,11 @@ def measure(models: Path, *, seconds: float, requests: int) -> dict[str, Any]:
     return {"loads": loads, "requests": answered, "memory_mb": memory}
 
 
-def _overload(run: Running, body: Body, rate: float, seconds: float) -> dict[str, Any]:
+def _overload(run: Running, body: Body, clients: int, seconds: float, rate: float | None = None) -> dict[str, Any]:
     health: list[float] = []
     probe = threading.Thread(target=lambda: health.extend(_health(run.url, seconds)))
     probe.start()
-    seen = load(run.url, body, clients=CLIENTS, seconds=seconds, rate=rate)
+    seen = load(run.url, body, clients=clients, seconds=seconds, rate=rate)
     probe.join()
     return {**seen, "health_max_ms": round(max(health), 1)}
 

@@ -58,7 +58,7 @@ def _score(model: Model, decoders: Decoders, batch: Iterable[Address]) -> list[A
 
 def _read(photo: Address, decoders: Decoders, size: int) -> Pixels | str:
     try:
-        return decoders.square(read(photo), size).result().value
+        return decoders.square(read(photo), size).value
     except PhotoError as error:
         return str(error)
     except OSError as error:

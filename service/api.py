@@ -92,7 +92,7 @@ def _store(store: Feedback, decoders: Decoders, size: int, settings: Settings) -
         detail = f"{said}; send 'label' with the photo, as {' or '.join(store.labels)}."
         raise Problem(400, "unknown-label", "Unknown label", detail)
     try:
-        suffix = decoders.suffix(upload.data, size).result(time.monotonic() + settings.deadline).value
+        suffix = decoders.suffix(upload.data, size, time.monotonic() + settings.deadline).value
     except PhotoError as error:
         raise Problem.of_photo(error, upload.filename) from error
     try:

@@ -5,6 +5,7 @@ import os
 import resource
 import socket
 import sys
+import tempfile
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, NoReturn
@@ -70,6 +71,7 @@ def serve(**given: str | int | None) -> None:
     os.environ.update({f"SEEFOOD_{name.upper()}": str(value) for name, value in given.items() if value is not None})
     settings = Settings.from_env()
     _check_address(settings)
+    _check_temporary_folder()
     settings.keys(), settings.origins()
     # Opened once before gunicorn is, so that what can't be served is one sentence.
     model = open_model(settings.models, settings.model, settings.device, settings.precision)
@@ -116,6 +118,15 @@ def _check_address(settings: Settings) -> None:
         raise SeeFoodError(
             f"The address {settings.host}:{settings.port} can't be listened on ({error}); "
             "choose another with SEEFOOD_HOST and SEEFOOD_PORT."
+        ) from error
+
+
+def _check_temporary_folder() -> None:
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError as error:
+        raise SeeFoodError(
+            "No folder for temporary files can be written to; mount one at /tmp, or name one with TMPDIR."
         ) from error
 
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from service import metrics
@@ -30,20 +31,23 @@ def answer_photos(
         Late: they were not all answered in so many seconds; what had not begun never will.
     """
     until = time.monotonic() + seconds
-    decodings = [decoders.square(photo, served.model.size) for photo in photos]
-    done: list[Done | PhotoError] = []
-    try:
-        for decoding in decodings:
-            try:
-                decoded = decoding.result(until)
-            except PhotoError as error:
-                done.append(error)
-                continue
-            answer = served.inference.answer(decoded.value, until)
-            done.append(Done(decoded.value, answer, decoded.waited + answer.queued, decoded.took))
-    finally:
-        for decoding in decodings[len(done) :]:
-            decoding.cancel()
+
+    def answer_one(photo: bytes) -> Done | PhotoError:
+        try:
+            decoded = decoders.square(photo, served.model.size, until)
+        except PhotoError as error:
+            return error
+        answer = served.inference.answer(decoded.value, until)
+        return Done(decoded.value, answer, decoded.waited + answer.queued, decoded.took)
+
+    if len(photos) == 1:
+        done = [answer_one(photos[0])]
+    else:
+        pool = ThreadPoolExecutor(min(len(photos), decoders.count))
+        try:
+            done = list(pool.map(answer_one, photos))
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
     for one in done:
         if isinstance(one, Done):
             _count(served, one.answer, waited=one.waited, decoded=one.decoded)

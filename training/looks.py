@@ -112,7 +112,7 @@ def file_digest(path: Path) -> str:
 
 def _look(decoders: Decoders, path: Path, digest: str) -> Look:
     try:
-        grey = decoders.grey(read_file(path), DECODE_AT_LEAST).result().value
+        grey = decoders.grey(read_file(path), DECODE_AT_LEAST).value
     except PhotoError as error:
         return Look(digest, str(error))
     except OSError as error:

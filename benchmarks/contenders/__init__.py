@@ -1,8 +1,10 @@
 """Who is measured: how each is started, as its own documentation says, and how a photo is sent to it."""
 
 import json
+import os
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -59,6 +61,24 @@ def _seefood(name: str, precision: str) -> Contender:
 
 
 SEEFOOD = _seefood("SeeFood", "int8")
+_AS_ROOT = "-g 'user root;'" if os.geteuid() == 0 else ""  # whose temporary folders nobody else may enter
+_BEHIND = 18123  # the port of the service that only the front door knows
+FRONT = Contender(
+    "SeeFood behind nginx",
+    (
+        "sh",
+        "-c",
+        f"{BIN}/seefood serve --port {_BEHIND} & SEEFOOD_FRONT_PORT={{port}} exec deploy/nginx/start {_AS_ROOT}",
+    ),
+    "/v1/predict",
+    settings={
+        "SEEFOOD_PRECISION": "int8",
+        "SEEFOOD_UPSTREAM": f"127.0.0.1:{_BEHIND}",
+        "SEEFOOD_FRONT_DIR": f"{tempfile.gettempdir()}/seefood-front",
+        "SEEFOOD_FRONT_PER_ADDRESS": "1024",  # the load comes from one address
+        "PATH": f"{os.environ['PATH']}:/usr/sbin",
+    },
+)
 
 PEERS = (
     _seefood("SeeFood, float32", "float32"),

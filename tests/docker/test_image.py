@@ -99,6 +99,13 @@ def test_a_wrong_setting_ends_it_with_a_sentence(image: str, settings: dict[str,
     assert len(ended.stderr.splitlines()) == 1
 
 
+def test_without_a_folder_for_temporary_files_it_ends_with_a_sentence(image: str) -> None:
+    said = docker("run", "--rm", "--read-only", image, check=False)
+    assert said == (
+        "seefood: No folder for temporary files can be written to; mount one at /tmp, or name one with TMPDIR."
+    )
+
+
 def test_a_container_that_is_not_ready_is_not_healthy(image: str) -> None:
     checked = docker("run", "--rm", "--entrypoint", "python", image, "-m", "service.healthy", check=False)
     assert checked == "seefood: not ready on port 8000: [Errno 111] Connection refused"

@@ -24,7 +24,8 @@ from PIL import Image
 from scoring import sources
 from scoring.bulk import predict_into
 from scoring.results import open_results
-from scoring.score import BATCH_SIZE, score
+from scoring.score import BATCH_SIZE, Answer, score
+from scoring.sources import Address
 from service.cli import main
 from service.model import open_model
 from service.photo import find_photos
@@ -146,7 +147,7 @@ def test_any_part_of_a_file_is_completed(ending: str, tiny_models: Path, folder:
     assert len(rows) == 5
     part = tmp_path / f"part.{ending}"
     model = open_model(tiny_models)
-    answers = dict(score(model, find_photos(folder)))
+    answers: dict[Address, Answer] = dict(score(model, find_photos(folder)))
     for length in range(len(whole) + 1):
         part.write_bytes(whole[:length])
         predict_into(part, model, [folder], lambda photos: ((photo, answers[photo]) for photo in photos))

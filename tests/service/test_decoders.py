@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 from service import decoder
-from service.decoders import SMALL, Decoded, Decoders, Decoding
+from service.decoders import SMALL, Decoded, Decoders
 from service.errors import Late
 from service.photo import PhotoTooCostly, Pixels, UndecodablePhoto, UnsupportedPhoto
 from tests.conftest import ROOT
@@ -56,8 +56,8 @@ def pids() -> Callable[[], set[int]]:
     return lambda: running() - before
 
 
-def _result(decoding: Decoding[Pixels]) -> Decoded[Pixels]:
-    return decoding.result(time.monotonic() + 60)
+def _square(decoders: Decoders, photo: bytes, seconds: float = 60) -> Decoded[Pixels]:
+    return decoders.square(photo, SIZE, time.monotonic() + seconds)
 
 
 def _is_red(decoded: Decoded[Pixels]) -> bool:
@@ -85,11 +85,11 @@ def _end_busy(pids: Callable[[], set[int]], how: signal.Signals) -> None:
         until(lambda: not psutil.pid_exists(pid))  # noqa: B023 - called at once
 
 
-def test_photos_are_squares_in_the_order_of_their_asking() -> None:
-    with _running(2) as decoders:
+def test_photos_are_squares_each_for_who_has_asked() -> None:
+    with _running(2) as decoders, ThreadPoolExecutor(8) as pool:
         colours = [(level, 0, 255 - level) for level in range(0, 250, 10)]
         photos = [encode(Image.new("RGB", (60, 40), colour), "PNG") for colour in colours]
-        decoded = [_result(decoding) for decoding in [decoders.square(photo, SIZE) for photo in photos]]
+        decoded = list(pool.map(partial(_square, decoders), photos))
     assert [tuple(one.value[0, 0].tolist()) for one in decoded] == colours
     assert {(one.value.shape, one.value.dtype) for one in decoded} == {((SIZE, SIZE, 3), np.dtype(np.uint8))}
     assert all(one.waited >= 0 < one.took for one in decoded)
@@ -99,19 +99,19 @@ def test_a_bad_photo_is_its_error_and_the_next_one_is_fine() -> None:
     with _running() as decoders:
         for photo, error in ((b"no photo", UndecodablePhoto), (b"%PDF-1.7\n" + b" " * 50, UnsupportedPhoto)):
             with pytest.raises(error):
-                _result(decoders.square(photo, SIZE))
-            assert _is_red(_result(decoders.square(RED, SIZE)))
+                _square(decoders, photo)
+            assert _is_red(_square(decoders, RED))
 
 
 @linux
 def test_a_large_photo_is_decoded_where_there_is_memory_for_it() -> None:
     assert decoder.MEMORY > SMALL
-    with _running() as decoders:
-        large, red = decoders.square(LARGE, SIZE), decoders.square(RED, SIZE)
-        assert _result(large).value.std() > 10
-        assert _is_red(_result(red))
+    with _running() as decoders, ThreadPoolExecutor(1) as pool:
+        large = pool.submit(_square, decoders, LARGE)
+        assert _is_red(_square(decoders, RED))
+        assert large.result().value.std() > 10
     with _running(memory=SMALL) as decoders, pytest.raises(PhotoTooCostly):
-        _result(decoders.square(LARGE, SIZE))
+        _square(decoders, LARGE)
 
 
 @linux
@@ -119,17 +119,17 @@ def test_a_photo_over_its_memory_is_too_costly_and_the_next_one_is_fine() -> Non
     with _running(memory=30_000_000) as decoders:
         for _ in range(3):
             with pytest.raises(PhotoTooCostly, match="memory"):
-                _result(decoders.square(LARGE, SIZE))
-            assert _is_red(_result(decoders.square(RED, SIZE)))
+                _square(decoders, LARGE)
+            assert _is_red(_square(decoders, RED))
 
 
 def test_a_photo_over_its_seconds_is_too_costly_and_the_next_one_is_fine(pids: Callable[[], set[int]]) -> None:
     with _running(seconds=0.5) as decoders:
         before = pids()
         with pytest.raises(PhotoTooCostly, match=r"^The photo takes more than 0\.5 seconds to decode; send a"):
-            _result(decoders.square(SLOW, SIZE))
+            _square(decoders, SLOW)
         until(lambda: len(before - pids()) == 1)
-        until(lambda: _is_red(_result(decoders.square(RED, SIZE))))
+        until(lambda: _is_red(_square(decoders, RED)))
 
 
 CRASHES = [signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS]  # what a fault in native code ends a process with
@@ -140,17 +140,18 @@ def test_a_photo_that_crashes_its_decoders_is_damaged_and_costs_no_other(
     pids: Callable[[], set[int]], crash: signal.Signals
 ) -> None:
     with _running() as decoders:
-        first, *others = [decoders.square(photo, SIZE) for photo in (SLOW, RED, b"no photo", RED)]
-        with ThreadPoolExecutor(1) as pool:
-            crashed = pool.submit(_result, first)
+        with ThreadPoolExecutor(4) as pool:
+            crashed = pool.submit(_square, decoders, SLOW)
+            until(lambda: _busy(pids()))
+            others = [pool.submit(_square, decoders, photo) for photo in (RED, b"no photo", RED)]
             for _ in range(3):
                 _end_busy(pids, crash)
             with pytest.raises(UndecodablePhoto, match="it has ended 3 decoders"):
                 crashed.result(60)
-        assert _is_red(_result(others[0]))
+        assert _is_red(others[0].result())
         with pytest.raises(UndecodablePhoto, match="not a photo"):
-            _result(others[1])
-        assert _is_red(_result(others[2]))
+            others[1].result()
+        assert _is_red(others[2].result())
 
 
 def test_a_photo_that_ends_a_decoder_by_itself_is_damaged_and_the_next_one_is_fine() -> None:
@@ -158,36 +159,38 @@ def test_a_photo_that_ends_a_decoder_by_itself_is_damaged_and_the_next_one_is_fi
     photo = encode(Image.new("RGB", (40, 30), "red"), "HEIF", exif=Image.Exif().tobytes())
     with _running() as decoders:
         with pytest.raises(UndecodablePhoto, match="it has ended 3 decoders"):
-            _result(decoders.square(photo.replace(b"Exif", b"Exi\x80", 1), SIZE))
-        assert _is_red(_result(decoders.square(RED, SIZE)))
+            _square(decoders, photo.replace(b"Exif", b"Exi\x80", 1))
+        assert _is_red(_square(decoders, RED))
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, *CRASHES])
 def test_a_decoder_that_ends_loses_no_photo(pids: Callable[[], set[int]], how: signal.Signals) -> None:
     """The kernel kills one where memory is short: the photo that it has is decoded once more."""
-    with _running() as decoders:
+    with _running() as decoders, ThreadPoolExecutor(2) as pool:
         for pid in pids():
             os.kill(pid, how)
-        assert _is_red(_result(decoders.square(RED, SIZE)))
-        slow, red = decoders.square(SLOW, SIZE), decoders.square(RED, SIZE)
+        assert _is_red(_square(decoders, RED))
+        slow = pool.submit(_square, decoders, SLOW)
+        until(lambda: _busy(pids()))
+        red = pool.submit(_square, decoders, RED)
         _end_busy(pids, how)
-        assert _result(slow).value.std() > 10
-        assert _is_red(_result(red))
+        assert slow.result().value.std() > 10
+        assert _is_red(red.result())
 
 
 def test_a_photo_whose_decoders_are_always_killed_is_given_up(pids: Callable[[], set[int]]) -> None:
     with _running() as decoders, ThreadPoolExecutor(1) as pool:
-        killed = pool.submit(_result, decoders.square(SLOW, SIZE))
+        killed = pool.submit(_square, decoders, SLOW)
         for _ in range(3):
             _end_busy(pids, signal.SIGKILL)
         with pytest.raises(UndecodablePhoto, match="it has ended 3 decoders"):
             killed.result(60)
-        assert _is_red(_result(decoders.square(RED, SIZE)))
+        assert _is_red(_square(decoders, RED))
 
 
 def test_decoders_that_are_killed_while_many_ask_lose_no_photo(pids: Callable[[], set[int]]) -> None:
     with _running(2) as decoders, ThreadPoolExecutor(4) as pool:
-        asked = [pool.submit(lambda: _result(decoders.square(RED, SIZE))) for _ in range(400)]
+        asked = [pool.submit(_square, decoders, RED) for _ in range(400)]
         for number in range(10):
             until(lambda: sum(each.done() for each in asked) > 30 * number)  # noqa: B023 - called at once
             os.kill(sorted(pids())[0], signal.SIGKILL)
@@ -201,30 +204,30 @@ def test_decoders_whose_parent_is_killed_with_them_come_back(pids: Callable[[], 
         for pid in (*parents, *killed):
             os.kill(pid, signal.SIGKILL)
         for _ in range(5):
-            assert _is_red(_result(decoders.square(RED, SIZE)))
+            assert _is_red(_square(decoders, RED))
 
 
-def test_what_is_cancelled_before_it_has_begun_never_does(pids: Callable[[], set[int]]) -> None:
+def test_what_has_not_begun_in_time_never_does(pids: Callable[[], set[int]]) -> None:
+    with _running() as decoders, ThreadPoolExecutor(20) as pool:
+        asked = [pool.submit(_square, decoders, SLOW, 0.5) for _ in range(20)]
+        for each in asked:
+            with pytest.raises(Late):
+                each.result()
+        assert _is_red(_square(decoders, RED, 5))
+        until(lambda: not _busy(pids()))
+
+
+def test_who_waits_too_long_is_told_and_the_decoder_is_replaced(pids: Callable[[], set[int]]) -> None:
     with _running() as decoders:
-        decodings = [decoders.square(SLOW, SIZE) for _ in range(50)]
-        until(lambda: _busy(pids()))
-        for decoding in decodings:
-            decoding.cancel()
-        assert _is_red(decoders.square(RED, SIZE).result(time.monotonic() + 15))
-
-
-def test_who_waits_too_long_is_told_and_the_decoder_ends_by_itself(pids: Callable[[], set[int]]) -> None:
-    with _running(seconds=0.5) as decoders:
         before = pids()
         with pytest.raises(Late):
-            decoders.square(SLOW, SIZE).result(time.monotonic() + 0.2)
+            _square(decoders, SLOW, 0.2)
         until(lambda: len(before - pids()) == 1)
-        assert _is_red(_result(decoders.square(RED, SIZE)))
+        assert _is_red(_square(decoders, RED))
 
 
-def test_closing_ends_decoders_whatever_they_do(pids: Callable[[], set[int]]) -> None:
-    with _running(2) as decoders:
-        decoders.square(SLOW, SIZE)
+def test_closing_ends_decoders(pids: Callable[[], set[int]]) -> None:
+    with _running(2):
         assert len(pids()) == 3, "one of them for large photos"
     until(lambda: not pids())
     Decoders(2).close()  # before its first photo
@@ -244,7 +247,7 @@ def test_a_decoder_imports_what_decodes_and_nothing_else() -> None:
 def test_a_decoder_has_no_library_of_the_service_in_its_memory(pids: Callable[[], set[int]]) -> None:
     """Those of this process are there to be found; a decoder is no copy of it."""
     with _running() as decoders:
-        assert _is_red(_result(decoders.square(RED, SIZE)))
+        assert _is_red(_square(decoders, RED))
         files = {Path(mapped.path).name for pid in pids() for mapped in psutil.Process(pid).memory_maps()}
     assert any(name.startswith("_imaging") for name in files)
     assert not [name for name in files if "onnxruntime" in name or "torch" in name]
