@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from service.photo import Pixels, check_bytes, decode, read_photo, suffix
+from service.photo import PhotoTooCostly, Pixels, check_bytes, decode, read_photo, suffix
 
 MEMORY = 450_000_000  # bytes; a HEIC photo of 50 megapixels takes 434 million, one of any other format less
 SECONDS = 3
+Photo = bytes | str  # its bytes, or the path of a file that has them
 
 
 def confine(memory: int) -> None:
@@ -37,22 +38,30 @@ def _end_after(parent: multiprocessing.process.BaseProcess) -> None:
     os._exit(0)
 
 
-def to_square(data: bytes, size: int, max_bytes: int, max_pixels: int) -> tuple[Pixels, float]:
+def to_square(photo: Photo, size: int, max_bytes: int, max_pixels: int) -> tuple[Pixels, float]:
     """Return a photo's square, as `read_photo` does, and the seconds that it took."""
     started = time.perf_counter()
-    pixels = read_photo(data, size, max_bytes=max_bytes, max_pixels=max_pixels)
+    pixels = read_photo(_read(photo), size, max_bytes=max_bytes, max_pixels=max_pixels)
     return pixels, time.perf_counter() - started
 
 
-def to_grey(data: bytes, at_least: int, max_bytes: int, max_pixels: int) -> tuple[Pixels, float]:
+def to_grey(photo: Photo, at_least: int, max_bytes: int, max_pixels: int) -> tuple[Pixels, float]:
     """Return a photo's grey levels, uint8 [height, width], and the seconds that it took; reduced as `decode` does."""
     started = time.perf_counter()
+    data = _read(photo)
     check_bytes(len(data), max_bytes)
     grey = np.asarray(decode(data, at_least=at_least, max_pixels=max_pixels).convert("L"))
     return grey, time.perf_counter() - started
 
 
-def to_suffix(data: bytes, size: int, max_bytes: int, max_pixels: int) -> tuple[str, float]:
+def to_suffix(photo: Photo, size: int, max_bytes: int, max_pixels: int) -> tuple[str, float]:
     """Return the suffix for the format of a photo that can be decoded, and the seconds that it took."""
-    _, seconds = to_square(data, size, max_bytes, max_pixels)
-    return suffix(data), seconds
+    _, seconds = to_square(photo, size, max_bytes, max_pixels)
+    return suffix(_read(photo)), seconds
+
+
+def _read(photo: Photo) -> bytes:
+    try:
+        return Path(photo).read_bytes() if isinstance(photo, str) else photo
+    except MemoryError as error:
+        raise PhotoTooCostly("The photo takes too much memory to decode; send a smaller one.") from error

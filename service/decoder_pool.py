@@ -4,9 +4,8 @@ import multiprocessing
 import os
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 from loky import ProcessPoolExecutor
@@ -17,7 +16,7 @@ from service.photo import PhotoTooCostly
 
 _STARTS = 5  # attempts
 T = TypeVar("T")
-Function = Callable[[bytes, int, int, int], tuple[T, float]]
+Function = Callable[[decoder.Photo, int, int, int], tuple[T, float]]
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["service.decoder"])
@@ -28,13 +27,11 @@ class TooSlow(PhotoTooCostly):
 
 
 class DecoderPool:
-    """So many decoders; a photo waits until one of them is idle."""
+    """So many decoders, each with a thread; photos that wait are decoded in the order of their coming."""
 
     def __init__(self, count: int, memory: int, seconds: float) -> None:
-        self._idle: SimpleQueue[_Decoder] = SimpleQueue()
-        for _ in range(count):
-            self._idle.put(_Decoder(memory, seconds))
-        self._count = count
+        self._idle = [_Decoder(memory, seconds) for _ in range(count)]
+        self._threads = ThreadPoolExecutor(count, thread_name_prefix="decoder")
 
     def run(self, until: float, function: Function[T], *arguments: object) -> tuple[T, float]:
         """Return what a function makes of a photo, before a moment of `time.monotonic`.
@@ -44,25 +41,30 @@ class DecoderPool:
             BrokenProcessPool: the process has ended meanwhile, and has been replaced.
             Late: the moment has come; a process that had begun has been replaced.
         """
+        future = self._threads.submit(self._run, until, function, *arguments)
         try:
-            process = self._idle.get(timeout=max(0, until - time.monotonic()))
-        except Empty as error:
+            return future.result(max(0, until - time.monotonic()))
+        except TimeoutError as error:
+            future.cancel()
             raise Late from error
-        try:
-            return process.run(until, function, *arguments)
-        finally:
-            self._idle.put(process)
 
     def warm_up(self) -> None:
         """Wait until every process has started."""
-        for process in [self._idle.get() for _ in range(self._count)]:
+        for process in self._idle:
             process.started.result()
-            self._idle.put(process)
 
     def close(self) -> None:
         """End the processes, once those that decode have ended."""
-        for _ in range(self._count):
-            self._idle.get().end()
+        self._threads.shutdown(cancel_futures=True)
+        for process in self._idle:
+            process.end()
+
+    def _run(self, until: float, function: Function[T], *arguments: object) -> tuple[T, float]:
+        process = self._idle.pop()  # there is one, as there are no more threads than processes
+        try:
+            return process.run(until, function, *arguments)
+        finally:
+            self._idle.append(process)
 
 
 class _Decoder:

@@ -1,17 +1,21 @@
 """Untrusted bytes become pixels in other processes, where they can harm nobody, within bounds of memory and time."""
 
+import os
 import time
+from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from threading import TIMEOUT_MAX
 from typing import Generic
 
 from service import decoder
-from service.decoder import MEMORY, SECONDS
+from service.decoder import MEMORY, SECONDS, Photo
 from service.decoder_pool import DecoderPool, Function, T, TooSlow
 from service.photo import MAX_BYTES, MAX_PIXELS, PhotoTooCostly, Pixels, UndecodablePhoto
 
 SMALL = 120_000_000  # bytes: of JPEG 39 megapixels if progressive and any number if not, of HEIC 13, of PNG 30
+_PIPE = 1 << 16  # bytes that a pipe holds; more of them go through it in turns
 _ENDED = 3  # decoders that a photo may end before it is to blame
 
 
@@ -75,11 +79,19 @@ class Decoders:
         self._large.close()
 
     def _decode(self, until: float, function: Function[T], data: bytes, size: int) -> Decoded[T]:
-        since, pool, ended = time.perf_counter(), self._usual, 0
+        since = time.perf_counter()
+        with _shared(data) as photo:
+            try:
+                value, took = self._run(until, function, photo, size)
+            except OSError:  # the system lets nobody read the memory of another process
+                value, took = self._run(until, function, data, size)
+        return Decoded(value, time.perf_counter() - since - took, took)
+
+    def _run(self, until: float, function: Function[T], photo: Photo, size: int) -> tuple[T, float]:
+        pool, ended = self._usual, 0
         while True:
             try:
-                value, took = pool.run(until, function, data, size, *self._limits)
-                return Decoded(value, time.perf_counter() - since - took, took)
+                return pool.run(until, function, photo, size, *self._limits)
             except PhotoTooCostly as error:
                 if pool is self._large or isinstance(error, TooSlow):
                     raise
@@ -89,3 +101,16 @@ class Decoders:
                     sentence = f"The photo is damaged, or takes too much: it has ended {_ENDED} decoders."
                     raise UndecodablePhoto(sentence) from error
             pool = self._large
+
+
+@contextmanager
+def _shared(data: bytes) -> Iterator[Photo]:
+    """Put a photo where a decoder reads it at once, where the system can do that."""
+    with ExitStack() as stack:
+        photo: Photo = data
+        if len(data) > _PIPE:
+            with suppress(OSError, AttributeError):  # no more open files, or no Linux
+                file = stack.enter_context(os.fdopen(os.memfd_create("photo"), "wb", buffering=0))
+                file.write(data)
+                photo = f"/proc/{os.getpid()}/fd/{file.fileno()}"
+        yield photo
