@@ -1,4 +1,4 @@
-"""A model and who may ask it: as many requests at a time as there are CPUs, or batches on CUDA."""
+"""A model and who may ask it: one request more at a time than there are CPUs, or batches on CUDA."""
 
 import threading
 import time
@@ -19,7 +19,8 @@ class Inference:
     def __init__(self, model: Model) -> None:
         self._model = model
         self._batcher = Batcher(model, LARGEST_BATCH) if model.device == "cuda" else None
-        self._turns = threading.BoundedSemaphore(loky.cpu_count())
+        # One more than CPUs, so that none idles while a thread with its answer waits for the interpreter.
+        self._turns = threading.BoundedSemaphore(loky.cpu_count() + 1)
 
     def answer(self, pixels: Pixels, until: float) -> Answer:
         """Answer one square, uint8 [S, S, 3], before a moment of `time.monotonic`; raises Late."""

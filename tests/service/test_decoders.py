@@ -22,7 +22,7 @@ from PIL import Image
 from service import decoder
 from service.decoders import SMALL, Decoded, Decoders
 from service.errors import Late
-from service.photo import PhotoTooCostly, Pixels, UndecodablePhoto, UnsupportedPhoto
+from service.photo import PhotoTooCostly, Pixels, UndecodablePhoto, UnsupportedPhoto, read_photo
 from tests.conftest import ROOT
 from tests.fixtures.drawing import draw, encode
 from tests.fixtures.load import until
@@ -93,6 +93,22 @@ def test_photos_are_squares_each_for_who_has_asked() -> None:
     assert [tuple(one.value[0, 0].tolist()) for one in decoded] == colours
     assert {(one.value.shape, one.value.dtype) for one in decoded} == {((SIZE, SIZE, 3), np.dtype(np.uint8))}
     assert all(one.waited >= 0 < one.took for one in decoded)
+
+
+@pytest.mark.parametrize("how", ["memory", "a pipe, where there is no such memory", "a pipe, where it can't be read"])
+def test_many_bytes_come_to_a_decoder(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    photo = encode(Image.effect_noise((400, 400), 60).convert("RGB"), "PNG")
+    assert len(photo) > 65_536
+    with _running() as decoders:
+        open_files = len(psutil.Process().open_files())
+        if "no such" in how:
+            monkeypatch.delattr(os, "memfd_create")
+        if "can't" in how:
+            monkeypatch.setattr("service.decoders.os.getpid", lambda: 0)
+        decoded = _square(decoders, photo)
+        monkeypatch.undo()
+        assert len(psutil.Process().open_files()) == open_files
+    assert np.array_equal(decoded.value, read_photo(photo, SIZE))
 
 
 def test_a_bad_photo_is_its_error_and_the_next_one_is_fine() -> None:
