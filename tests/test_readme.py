@@ -171,6 +171,7 @@ def test_the_service_depends_on_nothing_of_training() -> None:
         "pi-heif",
         "pillow",
         "prometheus-client",
+        "psutil",
         "python-json-logger",
         "werkzeug",
     }
