@@ -63,8 +63,8 @@ def serve() -> Flask:
     except SeeFoodError as error:
         sys.stderr.write(f"seefood: {error}\n")
         sys.exit(_CANT_LOAD)
-    # gunicorn sends the headers of an answer and its body in two steps. A thread that waits 5 ms, as by default, for the
-    # interpreter in between is often there when the process is killed, and half an answer is lost for good.
+    # gunicorn sends the headers of an answer, then its body. A thread that waits 5 ms, as by default, for the interpreter in
+    # between is often there when the process is killed, and half an answer is lost for good.
     sys.setswitchinterval(0.0005)
     app.extensions["decoders"].warm_up()
     app.extensions["serving"].watch()
