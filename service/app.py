@@ -5,7 +5,7 @@ import sys
 import loky
 from flask import Flask, Response
 
-from service import access, logs, metrics, problems
+from service import access, connections, logs, metrics, problems
 from service.admission import BODIES, Admission
 from service.api import api
 from service.decoders import Decoders
@@ -40,6 +40,7 @@ def create_app(settings: Settings | None = None, model: Model | None = None) -> 
         "decoders": _decoders(settings),
     }
     access.register(app, settings)
+    connections.register(app)
     logs.register(app)
     metrics.register(app, settings.queue)
     problems.register(app)
@@ -63,8 +64,8 @@ def serve() -> Flask:
     except SeeFoodError as error:
         sys.stderr.write(f"seefood: {error}\n")
         sys.exit(_CANT_LOAD)
-    # gunicorn sends the headers of an answer, then its body. A thread that waits 5 ms, as by default, for the interpreter in
-    # between is often there when the process is killed, and half an answer is lost for good.
+    # gunicorn sends the headers of an answer, then its body. A thread that waits 5 ms, as by default, for the
+    # interpreter in between is often there when the process is killed, and half an answer is lost for good.
     sys.setswitchinterval(0.0005)
     app.extensions["decoders"].warm_up()
     app.extensions["serving"].watch()

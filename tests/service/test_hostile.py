@@ -192,9 +192,12 @@ def test_more_connections_than_open_files_end_nothing(tiny_models: Path) -> None
 
 def test_clients_of_http_1_0_that_never_close_hold_up_nobody(quiet: Server) -> None:
     with ExitStack() as stack:
-        for _ in range(100):
-            connection = stack.enter_context(socket.create_connection(("127.0.0.1", quiet.port), timeout=20))
+        connections = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", quiet.port), timeout=20)) for _ in range(100)
+        ]
+        for connection in connections:
             connection.sendall(b"GET /livez HTTP/1.0\r\n\r\n")
+        for connection in connections:
             assert connection.recv(12) == b"HTTP/1.0 200"
         for _ in range(5):
             assert quiet.post_photos(RED).status == 200
