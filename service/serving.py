@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import threading
+import time
 from dataclasses import dataclass
 
 from service import metrics
@@ -60,7 +61,7 @@ class Serving:
 
     def _look_for_ever(self) -> None:
         while True:
-            threading.Event().wait(SECONDS)
+            time.sleep(SECONDS)
             try:
                 self.look()
             except Exception:  # noqa: BLE001 - whatever a folder that others write to makes of it, the next look may be better

@@ -187,12 +187,17 @@ def test_idle_connections_hold_nobody_up(front: Front) -> None:
         assert front.request("POST", "/v1/predict", PHOTO, "image/jpeg").status == 200
 
 
+def _hold_open(front: Front, stack: ExitStack, count: int) -> None:
+    """Send the beginning of so many bodies from one address, and never the rest."""
+    for _ in range(count):
+        connection = stack.enter_context(_connect(front, "127.0.0.2"))
+        connection.sendall(HEAD.format("/v1/predict", 1000).encode() + b"\r\nsome")
+    time.sleep(0.5)
+
+
 def test_one_address_has_so_many_requests(service: Server, tmp_path: Path) -> None:
     with front_door(service.port, tmp_path, SEEFOOD_FRONT_PER_ADDRESS="3") as front, ExitStack() as stack:
-        for _ in range(3):
-            connection = stack.enter_context(_connect(front, "127.0.0.2"))
-            connection.sendall(HEAD.format("/v1/predict", 1000).encode() + b"\r\n")
-        time.sleep(0.5)
+        _hold_open(front, stack, 3)
         with _connect(front, "127.0.0.2") as connection:
             connection.sendall((HEAD.format("/v1/predict", len(PHOTO)) + "Expect: 100-continue\r\n\r\n").encode())
             header = _check_problem(connection, 429, "too-many-requests")
@@ -202,10 +207,7 @@ def test_one_address_has_so_many_requests(service: Server, tmp_path: Path) -> No
 
 def test_bodies_that_are_under_way_take_no_place_of_the_service(service: Server, tmp_path: Path) -> None:
     with front_door(service.port, tmp_path, SEEFOOD_FRONT_POSTS="2") as front, ExitStack() as stack:
-        for _ in range(20):
-            connection = stack.enter_context(_connect(front, "127.0.0.2"))
-            connection.sendall(HEAD.format("/v1/predict", 1000).encode() + b"\r\nsome")
-        time.sleep(0.5)
+        _hold_open(front, stack, 20)
         assert front.request("POST", "/v1/predict", PHOTO, "image/jpeg").status == 200
 
 
