@@ -1,17 +1,20 @@
-"""The end of a connection: a client that is to close, and does not, holds up nobody."""
+"""The end of a request: its body is received, and a client that is to close, and does not, holds up nobody."""
 
 import contextlib
 import socket
 
 from flask import Flask, Response, request
 
+from service.uploads import throw_away_rest
+
 
 def register(app: Flask) -> None:
-    """Receive no more from a client that is to close once it has its answer.
+    """Receive what is left of a body before the answer, and no more from a client that is to close after it.
 
     gunicorn's one loop would wait two seconds until the client does (RFC 9112, section 9.6), and accept nobody.
     """
     app.after_request(_hang_up)
+    app.after_request(throw_away_rest)
 
 
 def _hang_up(response: Response) -> Response:

@@ -6,18 +6,17 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from flask import Request, current_app, g, request
+from flask import Request, Response, current_app, g, request
 from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser
 
 from service.admission import Admission
-from service.errors import Full
 from service.problems import Problem
 from service.settings import Settings
 
@@ -82,23 +81,22 @@ def admitted() -> Iterator[Callable[[int], None]]:
     limit = request.max_content_length or 0
     length = limit if request.content_length is None else request.content_length
     if length > limit:
-        _throw_away_body()
         raise RequestEntityTooLarge
-    with ExitStack() as stack:
-        try:
-            more = stack.enter_context(admission.admitted(length * (JSON_COPIES if request.is_json else 1)))
-        except Full:
-            _throw_away_body()
-            raise
+    with admission.admitted(length * (JSON_COPIES if request.is_json else 1)) as more:
         yield more
 
 
-def _throw_away_body() -> None:
-    """Receive what a client sends in vain for a while: many read an answer only when they have sent all."""
+def throw_away_rest(response: Response) -> Response:
+    """Receive, for a while, what nobody has read of the body.
+
+    Many clients read an answer only when they have sent all, and gunicorn closes a connection of which much is unread.
+    """
     until = time.monotonic() + SILENCE
-    with suppress(Problem), _receiving():
-        while request.environ["wsgi.input"].read(_PIECE) and time.monotonic() < until:
-            pass
+    if "body_ended" not in g:
+        with suppress(Problem), _receiving():
+            while request.environ["wsgi.input"].read(_PIECE) and time.monotonic() < until:
+                pass
+    return response
 
 
 def read_body() -> bytes:
@@ -153,6 +151,7 @@ def _receiving() -> Iterator[None]:
     try:
         yield
     except (TimeoutError, ClientDisconnected) as error:  # werkzeug raises the second in place of whatever it catches
+        g.body_ended = True
         if isinstance(error, ClientDisconnected) and not isinstance(error.__context__, TimeoutError):
             raise _cut_off() from error
         detail = f"Nothing of the body has come for {SILENCE} seconds; send the request again."
@@ -161,6 +160,7 @@ def _receiving() -> Iterator[None]:
         detail = "The form can't be read; send it with its boundary, and with the names of fields and files in UTF-8."
         raise Problem(400, "bad-form", "The form can't be read", detail) from error
     except (OSError, ParseException) as error:  # a reset, or chunks that are not as HTTP has them
+        g.body_ended = True
         raise _cut_off() from error
     finally:
         if connection:

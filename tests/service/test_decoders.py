@@ -24,6 +24,7 @@ from service.decoders import SMALL, Decoded, Decoders
 from service.errors import Late
 from service.photo import PhotoTooCostly, Pixels, UndecodablePhoto, UnsupportedPhoto, read_photo
 from tests.conftest import ROOT
+from tests.fixtures.bombs import BOMBS
 from tests.fixtures.drawing import draw, encode
 from tests.fixtures.load import until
 
@@ -143,7 +144,7 @@ def test_a_photo_over_its_seconds_is_too_costly_and_the_next_one_is_fine(pids: C
     with _running(seconds=0.5) as decoders:
         before = pids()
         with pytest.raises(PhotoTooCostly, match=r"^The photo takes more than 0\.5 seconds to decode; send a"):
-            _square(decoders, SLOW)
+            _square(decoders, BOMBS["JPEG of 3,000 scans"]())
         until(lambda: len(before - pids()) == 1)
         until(lambda: _is_red(_square(decoders, RED)))
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,19 @@ def test_a_malformed_chunked_body_is_the_clients_fault(quiet: Server, path: str,
     answer = _exchange(quiet, head.encode() + body)
     assert answer.startswith(b"HTTP/1.1 400"), answer
     assert b"urn:problem-type:seefood:" in answer
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/v2/models/pizza/infer", "/v1/model", "/livez", "/v1/predict"])
+def test_a_body_that_nobody_reads_ends_no_connection(quiet: Server, path: str) -> None:
+    """Clients keep connections, and lose the next request on one that closes although no answer has said so."""
+    connection = HTTPConnection("127.0.0.1", quiet.port, timeout=20)
+    for _ in range(3):
+        connection.request("POST", path, bytes(300_000), {"Content-Type": "text/plain"})
+        first = connection.sock
+        answer = connection.getresponse()
+        assert answer.read() and answer.status in (404, 405, 415)
+        assert connection.sock is first, "the connection was closed"
+    connection.close()
 
 
 def test_a_reset_in_the_middle_of_a_body_is_no_error_of_the_service(quiet: Server) -> None:
