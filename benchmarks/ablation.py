@@ -22,17 +22,17 @@ import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from sklearn.metrics import roc_auc_score
 
-from training import network
-from training.check import CACHE, check
-from training.dataset import training_loader, validation_loader
-from training.fit import keep_memory, precision
-from training.folders import Photos, gather, labelled, leave_out
-from training.labels import Correction, correct, read_labels
-from training.learner import Learner, balance
-from training.network import Classifier
+from training.data.checks import CACHE, check
+from training.data.dataset import training_loader, validation_loader
+from training.data.folders import Photos, gather, labelled, leave_out
+from training.data.label_list import Correction, correct, read_labels
+from training.evaluation.slices import slices
+from training.model import classifier as network
+from training.model.classifier import Classifier
+from training.model.distillation import ANSWERS, Ensemble
+from training.model.fit import keep_memory, precision
+from training.model.lit_classifier import Learner, balance
 from training.recipe import Recipe
-from training.slices import slices
-from training.teacher import ANSWERS, Ensemble
 
 RECIPE = Recipe(epochs=2, train_size=96, last_size=96, frozen="layer2", views=2)
 MEASURED_SIZE = 128

@@ -24,7 +24,7 @@ from service.errors import SeeFoodError
 from service.model import Model
 from service.photo import read_photo
 from service.registry import FILES, POINTERS, find_model
-from training.evaluate import Array, Evaluation, evaluate, measure
+from training.evaluation.evaluate import Array, Evaluation, evaluate, measure
 
 RESULTS = ROOT / "benchmarks" / "shipped.json"
 DATA = ROOT.parent / "shared" / "data"

@@ -22,7 +22,7 @@ from tests.conftest import ROOT
 from tests.fixtures.drawing import draw, draw_folder, encode
 from tests.fixtures.server import free_port
 from training.cli import train
-from training.folders import MIN_PHOTOS_A_CLASS, VALIDATION_FRACTION
+from training.data.folders import MIN_PHOTOS_A_CLASS, VALIDATION_FRACTION
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 

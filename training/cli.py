@@ -15,11 +15,11 @@ from service.model import open_model
 from service.photo import printable
 from service.registry import CURRENT, POINTERS, current_version, find_model, version_of
 from service.settings import Settings
-from training import registry
-from training.job import BACKBONE, BACKBONE_NAMES, SEED, WEIGHTS, Aim, Job
+from training.config import BACKBONE, BACKBONE_NAMES, SEED, WEIGHTS, Aim, Job
 from training.recipe import Recipe
-from training.tables import Row, aligned
-from training.versions import tabulate
+from training.registry.store import store as registry
+from training.registry.table import tabulate
+from training.text_table import Row, aligned
 
 
 @click.command()
@@ -79,7 +79,7 @@ def train(models: Path | None, aim: str, epochs: int, freeze: str | None, **give
     """Fine-tune a network on a FOLDER with two subfolders of photos, and export it."""
     asked = Aim.parse(aim)
     _require_training()
-    from training import ranks
+    from training.model import distributed as ranks
     from training.train import train
 
     models = models or Settings.from_env().models
@@ -105,8 +105,8 @@ def train(models: Path | None, aim: str, epochs: int, freeze: str | None, **give
 def check(folder: Path, as_json: bool, **given: Any) -> None:
     """Look at a training FOLDER: damaged, doubled, contradictory, small and blank photos. Nothing is changed."""
     _require_training()
-    from training.check import CACHE, check
-    from training.folders import gather
+    from training.data.checks import CACHE, check
+    from training.data.folders import gather
 
     models = Settings.from_env().models
     data = gather(folder, **given)
@@ -131,7 +131,7 @@ def check(folder: Path, as_json: bool, **given: Any) -> None:
 def evaluate(folders: tuple[Path, ...], model: str, only_slices: bool, as_json: bool) -> None:
     """Measure a model on each FOLDER with subfolders named by its labels, through the code that serves."""
     _require_training()
-    from training.evaluate import evaluate, slice_tables, verdict_tables
+    from training.evaluation.evaluate import evaluate, slice_tables, verdict_tables
 
     settings = Settings.from_env()
     opened = open_model(settings.models, model or settings.model, settings.device, settings.precision)
@@ -164,7 +164,7 @@ def evaluate(folders: tuple[Path, ...], model: str, only_slices: bool, as_json: 
 def inspect(model: str) -> None:
     """Show a MODEL (a version, phone or an ONNX file; none: the current one) layer by layer."""
     _require_training()
-    from training.layers import HEADING, layers
+    from training.export.layer_table import HEADING, layers
 
     settings = Settings.from_env()
     path = find_model(settings.models, model or settings.model, "float32")
@@ -220,7 +220,7 @@ def promote(version: str, tests: tuple[Path, ...], pointer: str, force: bool) ->
         why = f"the first {pointer} version, with none to compare it with"
     elif tests:
         _require_training()
-        from training.gate import compare
+        from training.evaluation.comparison import compare
 
         in_use = open_model(settings.models, pointer, settings.device, settings.precision)
         candidate = open_model(settings.models, version, settings.device, settings.precision)

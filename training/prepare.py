@@ -8,15 +8,17 @@ import numpy.typing as npt
 
 from service.errors import SeeFoodError
 from service.photo import printable
-from training import folders, labels, ranks
-from training.check import CACHE, Findings, check
-from training.folders import Photos
-from training.job import Job
-from training.labels import Changed
-from training.network import Classifier
-from training.probe import FEATURES, frozen_features, out_of_fold
-from training.suspects import Suspect, find_suspects
-from training.teacher import ANSWERS, Ensemble
+from training.config import Job
+from training.data import folders
+from training.data import label_list as labels
+from training.data.checks import CACHE, Findings, check
+from training.data.folders import Photos
+from training.data.label_issues import Suspect, find_suspects
+from training.data.label_list import Changed
+from training.model import distributed as ranks
+from training.model.classifier import Classifier
+from training.model.distillation import ANSWERS, Ensemble
+from training.model.linear_probe import FEATURES, frozen_features, out_of_fold
 
 Array = npt.NDArray[np.float32]
 

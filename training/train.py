@@ -12,20 +12,23 @@ from scipy.special import expit
 from service.errors import SeeFoodError
 from service.metadata import Metadata
 from service.photo import RESIZE_POLICY
-from training import folders, network, ranks, registry
-from training.calibrate import Array, calibrate, weigh
-from training.dataset import validation_loader
-from training.evaluate import Evaluation, calibration_error
-from training.familiarity import fit_gaussian, level
-from training.fit import Best, Interrupted, fit, keep_memory
-from training.folders import Photos
-from training.job import Job
-from training.network import Classifier
+from training.config import Job
+from training.data import folders
+from training.data.dataset import validation_loader
+from training.data.folders import Photos
+from training.evaluation.evaluate import Evaluation, calibration_error
+from training.model import classifier as network
+from training.model import distributed as ranks
+from training.model.calibration import Array, calibrate, weigh
+from training.model.classifier import Classifier
+from training.model.familiarity import fit_gaussian, level
+from training.model.fit import Best, Interrupted, fit, keep_memory
+from training.model.linear_probe import probe_head
 from training.prepare import Prepared, prepare
-from training.probe import probe_head
-from training.publish import Measured, measure, publish
-from training.steps import starts_as_probe, steps
-from training.story import Fitted
+from training.records import Fitted
+from training.registry.store import store as registry
+from training.report.run_summary import starts_as_probe, steps
+from training.report.version_files import Measured, measure, publish
 
 GATE_PHOTOS = 2000  # validation photos that calibrate and check; more would only cost memory
 RUNS = ".runs"  # in the registry folder: the checkpoints

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from training import evaluate
+from training.evaluation import evaluate
 
 
 @pytest.fixture(scope="package", autouse=True)

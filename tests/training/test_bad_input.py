@@ -23,8 +23,8 @@ from tests.conftest import ROOT
 from tests.fixtures.disk import Disk, disk, read_only
 from tests.fixtures.drawing import draw, draw_folder, encode
 from tests.fixtures.tiny_model import write_tiny_registry
-from training.looks import look_at
-from training.registry import METRICS
+from training.data.photo_info import look_at
+from training.registry.store import METRICS
 
 __all__ = ["disk", "read_only"]
 

@@ -18,13 +18,14 @@ from service.cli import main
 from service.model import Floats, Verdict, open_model
 from service.registry import current_version
 from tests.fixtures.drawing import draw_folder
-from training import export, train
-from training.check import check
-from training.fit import Best
-from training.folders import scan, split
-from training.job import SEED
-from training.network import build
-from training.publish import read_photos
+from training import train
+from training.config import SEED
+from training.data.checks import check
+from training.data.folders import scan, split
+from training.export.onnx_export import onnx_export as export
+from training.model.classifier import build
+from training.model.fit import Best
+from training.report.version_files import read_photos
 from training.train import new_run
 
 
@@ -161,7 +162,7 @@ def test_a_fit_that_comes_to_nothing_is_a_sentence(tmp_path: Path, monkeypatch: 
         torch.nn.init.constant_(network.head.weight, float("nan"))
         return network, absent
 
-    monkeypatch.setattr("training.network.build", broken)
+    monkeypatch.setattr("training.model.classifier.build", broken)
     folder = draw_folder(tmp_path / "photos", each=33)
     result = _run("train", folder, "--weights", "none", "--epochs", "1", models=tmp_path / "models")
     assert result.exit_code == 2

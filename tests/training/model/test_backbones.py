@@ -1,0 +1,68 @@
+"""Each backbone goes the whole way: trained, exported, gated, and served."""
+
+from pathlib import Path
+
+import onnx
+import pytest
+import timm
+import torch
+import torchvision
+
+from service.model import Model
+from service.registry import FILES, current_version
+from tests.fixtures.drawing import draw, draw_folder, encode
+from tests.fixtures.server import serving
+from training.config import BACKBONE_NAMES, Job
+from training.data.folders import scan
+from training.model.backbones import BACKBONES, backbone
+from training.recipe import Recipe
+from training.report.version_files import read_photos
+from training.train import train
+
+LITE = "timm/tf_efficientnet_lite0"
+
+
+def _weights(name: str, folder: Path, path: Path) -> str:
+    """Save random weights whose batch norms have seen the drawings, as pretrained ones have seen photos."""
+    torch.manual_seed(0)
+    if name.startswith("timm/"):
+        network = timm.create_model(name.removeprefix("timm/"))
+    else:
+        network = torchvision.models.get_model(name, weights=None, **BACKBONES[name].options)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None  # a plain average
+    pixels = read_photos(scan(folder).take(range(0, 80, 10)), backbone(name).size)
+    with torch.inference_mode():
+        network.train()((torch.from_numpy(pixels).permute(0, 3, 1, 2) - 127.5) / 60)
+    torch.save(network.state_dict(), path)
+    return str(path)
+
+
+def test_the_command_line_knows_every_backbone() -> None:
+    assert tuple(BACKBONES) == BACKBONE_NAMES
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*BACKBONES, LITE])
+def test_a_backbone_is_trained_and_served(name: str, tmp_path: Path) -> None:
+    models, folder = tmp_path / "models", tmp_path / "photos"
+    draw_folder(folder / "train", each=40)
+    draw_folder(folder / "val", each=16, first=500)
+    weights = _weights(name, folder / "train", tmp_path / "weights.pth")
+    # Steps so small that the probe, which is right about nearly all drawings, survives them.
+    recipe = Recipe(epochs=1, batch_size=8, learning_rate=1e-5, augmentation="none")
+    train(Job(folder, models, name, weights, recipe=recipe), print)
+    version = models / current_version(models)
+    side = {"inception_v3": 299}.get(name, 224)
+    for file in FILES.values():
+        graph = onnx.load(version / file).graph
+        assert [d.dim_value for d in graph.input[0].type.tensor_type.shape.dim][1:] == [side, side, 3]
+        assert not [tensor.name for tensor in graph.initializer if tensor.name.startswith("auxiliary")]
+        assert Model(version / file).metadata.backbone == name
+    with serving(models) as server:
+        described = server.request("GET", "/v1/model").json()
+        assert (described["backbone"], described["input_size"]) == (name, side)
+        answer = server.post_photos(encode(draw("hotdog", 2000)), encode(draw("not_hotdog", 2000)))
+    assert answer.status == 200
+    assert [0 <= prediction["probability"] <= 1 for prediction in answer.json()["predictions"]] == [True, True]

@@ -1,0 +1,107 @@
+"""Calibration finds what was put into made-up logits."""
+
+import numpy as np
+import pytest
+from scipy.special import expit
+
+from service.errors import SeeFoodError
+from training.config import Aim
+from training.model.calibration import Array, calibrate
+
+ACCURACY = Aim("accuracy")
+
+
+def _photos(count: int, seed: int = 0) -> tuple[Array, Array]:
+    """Return true logits and labels drawn with exactly the probabilities that they mean."""
+    random = np.random.default_rng(seed)
+    logits = random.normal(0, 3, count)
+    return logits.astype(np.float32), (random.random(count) < expit(logits)).astype(np.float32)
+
+
+@pytest.mark.parametrize("overconfidence", [0.5, 1.0, 3.0])
+def test_the_temperature_undoes_overconfidence(overconfidence: float) -> None:
+    logits, targets = _photos(20_000)
+    found = calibrate(logits * overconfidence, targets, ACCURACY)
+    assert found.temperature == pytest.approx(overconfidence, rel=0.05)
+
+
+def test_the_threshold_of_calibrated_logits_is_near_a_half() -> None:
+    logits, targets = _photos(20_000)
+    assert calibrate(logits, targets, ACCURACY).threshold == pytest.approx(0.5, abs=0.05)
+
+
+def test_the_bias_undoes_a_shift() -> None:
+    logits, targets = _photos(20_000)
+    found = calibrate(logits + 2, targets, ACCURACY)
+    assert found.bias == pytest.approx(-2, abs=0.1)
+    assert found.threshold == pytest.approx(0.5, abs=0.05)
+    assert found.uncertain_low < found.threshold < found.uncertain_high
+
+
+def test_another_mix_of_photos_moves_the_bias_alone() -> None:
+    """Three in four of these photos are positive; where one in ten is, the same logits mean less."""
+    random = np.random.default_rng(3)
+    targets = (random.random(40_000) < 0.75).astype(np.float32)
+    logits = (random.normal(0, 1, 40_000) + np.where(targets == 1, 1, -1)).astype(np.float32)  # true: 2 x + log(3)
+    found = calibrate(logits, targets, ACCURACY, prevalence=0.1)
+    assert found.temperature == pytest.approx(0.5, rel=0.05)
+    assert found.bias == pytest.approx(np.log(1 / 9), abs=0.1)
+    assert calibrate(logits, targets, ACCURACY).bias == pytest.approx(np.log(3), abs=0.1)
+
+
+def test_a_best_threshold_that_is_only_noise_is_not_followed() -> None:
+    """Of 400 photos, two more are right at 0.3 than at a half: less than a standard error."""
+    targets = np.repeat([0, 1], 200).astype(np.float32)
+    logits = np.where(targets == 1, 3, -3).astype(np.float32)
+    logits[:20], logits[200:202] = 3, -0.3
+    assert calibrate(logits, targets, ACCURACY).threshold == 0.5
+
+
+def test_a_network_that_has_hardly_learnt_still_gets_a_threshold_that_tells() -> None:
+    """All its logits are near each other, and near nothing: neither the temperature nor hundredths alone reach them."""
+    logits, targets = _photos(400)
+    logits = logits / np.float32(1000) + np.float32(0.01)
+    found = calibrate(logits, targets, ACCURACY)
+    said = expit(logits / found.temperature + found.bias) >= found.threshold
+    assert (said == (targets == 1)).mean() > 0.8
+
+
+def test_perfect_logits_are_no_trouble() -> None:
+    targets = np.repeat([0, 1], 30).astype(np.float32)
+    found = calibrate((targets - 0.5) * 20, targets, ACCURACY)
+    assert 0 < found.temperature < 1
+    assert found.threshold == 0.5
+
+
+def test_a_threshold_for_precision_has_it_and_no_more() -> None:
+    logits, targets = _photos(20_000)
+    found = calibrate(logits, targets, Aim("precision", 0.95))
+    said = expit(logits / found.temperature + found.bias) >= found.threshold
+    assert targets[said].mean() == pytest.approx(0.95, abs=0.01)
+
+
+def test_a_threshold_for_recall_has_it_and_no_more() -> None:
+    logits, targets = _photos(20_000)
+    found = calibrate(logits, targets, Aim("recall", 0.95))
+    said = expit(logits / found.temperature + found.bias) >= found.threshold
+    assert said[targets == 1].mean() == pytest.approx(0.95, abs=0.01)
+
+
+def test_an_aim_out_of_reach_is_come_near_to() -> None:
+    logits, targets = _photos(2_000)
+    found = calibrate(np.zeros_like(logits), targets, Aim("precision", 0.99))
+    assert 0 < found.threshold < 1
+    assert 0 <= found.uncertain_low < found.uncertain_high <= 1
+
+
+@pytest.mark.parametrize("text", ["accuracy", "precision=0.99", "recall=0.5"])
+def test_an_aim_is_read(text: str) -> None:
+    assert str(Aim.parse(text)) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["", "speed", "precision", "precision=", "precision=high", "recall=0", "recall=1.5", "accuracy=1"]
+)
+def test_an_aim_that_is_none_is_a_sentence(text: str) -> None:
+    with pytest.raises(SeeFoodError, match=r"The aim .* is none of accuracy, precision=0\.99 and recall="):
+        Aim.parse(text)

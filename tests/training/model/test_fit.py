@@ -1,0 +1,274 @@
+"""One fit, however it runs: at a stretch, interrupted and resumed, or over two processes."""
+
+import csv
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import log_expit
+from torch.nn.functional import avg_pool2d
+
+from service.errors import SeeFoodError
+from service.model import Floats, open_model
+from service.registry import current_version
+from tests.conftest import ROOT
+from tests.fixtures.drawing import draw_folder
+from training.config import SEED
+from training.data.checks import check
+from training.data.dataset import Shuffled, TrainingSet, augmented, training_loader
+from training.data.folders import Photos, scan, split
+from training.model.backbones import BACKBONES
+from training.model.classifier import build
+from training.model.fit import fit
+from training.model.lit_classifier import Learner, balance
+from training.recipe import Recipe
+from training.report.version_files import read_photos
+
+EPOCHS = 3
+SIZES = (64, 64, 96)
+VIEWS = (7, 6, 5)
+TOGETHER = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+
+
+def _command(photos: Path, models: Path, *more: str) -> list[str]:
+    options = ["--weights", "none", "--epochs", str(EPOCHS), "--models", str(models), *more]
+    return ["-m", "service.cli", "train", str(photos), *options]
+
+
+def _answers(models: Path, photos: Photos) -> Floats:
+    return open_model(models, precision="float32").run(read_photos(photos, 224))[0]
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_folder(tmp_path_factory.mktemp("fit") / "photos", each=40)
+
+
+@pytest.fixture(scope="module")
+def whole(photos: Path) -> Path:
+    """Return a registry with the version of a fit that nothing interrupted."""
+    models = photos.parent / "whole"
+    subprocess.run([sys.executable, *_command(photos, models)], check=True, capture_output=True)
+    return models
+
+
+@pytest.mark.slow
+def test_an_interrupted_fit_goes_on_to_the_same_result(photos: Path, whole: Path, tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    process = subprocess.Popen(
+        [sys.executable, *_command(photos, models)], stderr=subprocess.PIPE, text=True, process_group=0
+    )
+    deadline = time.monotonic() + 240
+    while not list(models.glob(".runs/*/fit-0/last.ckpt")):
+        assert process.poll() is None, "the fit ended before it could be interrupted"
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    sentence = said.strip().splitlines()[-1]
+    (run,) = re.findall(r"Interrupted.*Go on with the same command and --resume (\S+)\.$", sentence)
+    assert not list(models.glob("[!.]*")), "no version before the fit is over"
+
+    refused = subprocess.run(
+        [sys.executable, *_command(photos, models, "--resume", run, "--backbone", "resnet34")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert refused.returncode == 2
+    assert "is of another fit: its backbone is resnet18, not resnet34" in refused.stderr.splitlines()[-1]
+    assert "Traceback" not in refused.stderr
+
+    subprocess.run([sys.executable, *_command(photos, models, "--resume", run)], check=True, capture_output=True)
+    assert current_version(models) == run
+    again = subprocess.run(
+        [sys.executable, *_command(photos, models, "--resume", run)], capture_output=True, text=True, check=False
+    )
+    assert (again.returncode, again.stderr) == (2, f"seefood: The run {run} is over; its version is {models / run}.\n")
+    shutil.rmtree(models / run)  # as if it had been stopped between the fit and the version
+    (models / "current").unlink()
+    subprocess.run([sys.executable, *_command(photos, models, "--resume", run)], check=True, capture_output=True)
+    some = scan(photos).take(range(0, 80, 5))
+    np.testing.assert_allclose(_answers(models, some), _answers(whole, some), atol=1e-5)
+    tables = [next(registry.glob(".runs/*/fit-0/metrics.csv")).read_text() for registry in (models, whole)]
+    assert [len(table.splitlines()) for table in tables] == [1 + EPOCHS] * 2
+    one, other = (np.genfromtxt(table.splitlines(), delimiter=",", skip_header=1) for table in tables)
+    np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_two_processes_make_one_version_measured_on_all_its_photos(photos: Path, tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    done = subprocess.run(
+        [sys.executable, *TOGETHER, *_command(photos, models, "--epochs", "1")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (version,) = models.glob("[!.]*/metrics.json")
+    assert version.parent.name == current_version(models)
+    assert (version.parent / "report" / "index.html").exists()
+    assert done.stdout.count("The new version is") == 1
+    with next(models.glob(".runs/*/fit-0/metrics.csv")).open() as file:
+        (row,) = csv.DictReader(file)
+    found = scan(photos)
+    _, validation = split(found, check(found).digests, SEED)
+    state = torch.load(next(models.glob(".runs/*/fit-0/best.ckpt")), weights_only=True)["state_dict"]
+    network, _ = build("none")
+    network.load_state_dict({name.removeprefix("network."): value for name, value in state.items()})
+    with torch.inference_mode():
+        logits = network.eval().heatmap(torch.from_numpy(read_photos(validation, 224))).mean((1, 2)).numpy()
+    loss = -log_expit(np.where(validation.targets == 1, logits, -logits)).mean()
+    assert float(row["val_loss"]) == pytest.approx(loss, rel=0.001), "each photo counts once, whoever saw it"
+
+
+@pytest.mark.slow
+def test_two_processes_come_to_what_one_does(photos: Path, tmp_path: Path) -> None:
+    """Only batch norms, which see their process's part of a batch, are kept out of it."""
+    script = str(ROOT / "tests" / "fixtures" / "fit_with_fixed_norms.py")
+    tables = []
+    for name, start in (("one", ()), ("two", TOGETHER)):
+        command = [sys.executable, *start, script, str(photos), str(tmp_path / name)]
+        subprocess.run(command, check=True, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True)
+        tables.append(np.genfromtxt(tmp_path / name / "metrics.csv", delimiter=",", skip_header=1))
+    assert tables[0].shape[0] == 2
+    np.testing.assert_allclose(tables[0], tables[1], atol=1e-3)
+
+
+def test_an_epoch_follows_from_its_seed_and_number_alone() -> None:
+    one, again, other = (Shuffled(50, 8, seed, SIZES, VIEWS) for seed in (3, 3, 4))
+    one.set_epoch(2)
+    again.set_epoch(2)
+    other.set_epoch(2)
+    assert list(one) == list(again) != list(other)
+    assert len(list(one)) == len(one) == 48
+    assert len({position for position, _, _ in one}) == 48
+    assert {(view, size) for _, view, size in one} == {(5, 96)}
+    again.set_epoch(1)
+    assert list(one) != list(again)
+
+
+def test_two_processes_see_the_batches_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = list(Shuffled(50, 8, 3, SIZES, VIEWS))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    parts = []
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        parts.append(list(Shuffled(50, 8, 3, SIZES, VIEWS)))
+    for batch in range(6):
+        together = {item for part in parts for item in part[4 * batch : 4 * batch + 4]}
+        assert together == set(alone[8 * batch : 8 * batch + 8])
+
+
+def test_an_augmented_photo_follows_from_its_content_and_view(photos: Path) -> None:
+    found = scan(photos)
+    augmented = TrainingSet(found, torch.from_numpy(found.targets)[None], "trivial")
+    state = torch.get_rng_state()
+    assert torch.equal(augmented[3, 7, 64][0], augmented[3, 7, 64][0])
+    assert not torch.equal(augmented[3, 7, 64][0], augmented[3, 8, 64][0])
+    elsewhere = found.take([5, 3])
+    moved = TrainingSet(elsewhere, torch.from_numpy(elsewhere.targets)[None], "trivial")
+    assert torch.equal(augmented[3, 7, 64][0], moved[1, 7, 64][0])
+    assert torch.equal(torch.get_rng_state(), state), "nothing else that is random is disturbed"
+
+
+def test_a_view_of_two_sizes_is_the_same_crop(photos: Path) -> None:
+    content = scan(photos).paths[0].read_bytes()
+    large, small = (augmented(content, 2, "crop", 96, size).permute(2, 0, 1).float() for size in (96, 48))
+    assert (avg_pool2d(large, 2) - small).abs().mean() < 2, "grey levels of 256"
+
+
+def test_the_targets_of_several_views_are_taken_in_turn(photos: Path) -> None:
+    found = scan(photos).take(range(8))
+    targets = torch.tensor([[0.25] * 8, [0.75] * 8])
+    recipe = Recipe(epochs=4, batch_size=8, train_size=32, last_size=32)
+    given = []
+    for epoch in range(4):
+        loader = training_loader(found, targets, recipe, "resnet18", 0, epoch, 48)
+        given.append(next(iter(loader)))
+    assert [float(target[0]) for _, target in given] == [0.25, 0.75, 0.25, 0.75]
+    orders = [pixels.float().mean((1, 2, 3)).sort().values for pixels, _ in given]
+    assert torch.equal(orders[0], orders[2]), "the same crops, whatever the order"
+    assert not torch.equal(orders[0], orders[1])
+
+
+def test_frozen_stages_stay_as_they_are(photos: Path, tmp_path: Path) -> None:
+    found = scan(photos).take(range(0, 80, 5))
+    network, absent = build("none")
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    recipe = Recipe(epochs=1, batch_size=8, train_size=32, last_size=32, frozen="layer3", averaged_epochs=0)
+    fit(network, absent, found, torch.from_numpy(found.targets)[None], found, tmp_path, recipe, 0, print)
+    changed = {name for name, value in network.state_dict().items() if not torch.equal(before[name], value)}
+    assert {name.split(".")[1] for name in changed if name.startswith("features.")} == {"layer4"}
+
+
+def test_batch_norms_of_pretraining_keep_their_mean_and_variance(photos: Path, tmp_path: Path) -> None:
+    found = scan(photos).take(range(0, 80, 5))
+    recipe = Recipe(epochs=1, batch_size=8, train_size=32, last_size=32, averaged_epochs=0)
+    for absent, stays in (([], True), (["layer4.1.conv2.weight"], False)):
+        network, _ = build("none")
+        before = network.features.get_submodule("layer4.1.bn2").running_mean.clone()  # type: ignore[operator]
+        folder = tmp_path / str(stays)
+        fit(network, absent, found, torch.from_numpy(found.targets)[None], found, folder, recipe, 0, print)
+        after = network.features.get_submodule("layer4.1.bn2").running_mean
+        assert torch.equal(before, after) is stays  # type: ignore[arg-type]
+
+
+def test_a_stage_that_is_not_there_is_a_sentence() -> None:
+    with pytest.raises(SeeFoodError, match=r"resnet18 can't be frozen at 'layer9'; name one of conv1, .*layer3\.$"):
+        build("none")[0].freeze("layer9")
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_rates_fall_towards_the_photo(name: str) -> None:
+    network, _ = build("none", name)
+    learner = Learner(network, [], Recipe(learning_rate=1.0, last_share=0.1, first_share=0.001), (1, 1))
+    stages = [stage for stage, module in network.features.named_children() if list(module.parameters())]
+    rates = [learner._rate(f"features.{stage}.weight") for stage in stages]
+    assert rates == sorted(rates)
+    assert [rates[0], rates[-1]] == pytest.approx([0.001, 0.1])
+    assert learner._rate("head.weight") == 1.0
+    probed = Learner(network, [], Recipe(learning_rate=1.0, last_share=0.1), (1, 1), probed=True)
+    assert probed._rate("head.weight") == 0.1
+
+
+def test_few_photos_make_small_batches() -> None:
+    assert [Recipe().batch(photos) for photos in (60, 500, 1024, 4000)] == [8, 15, 32, 32]
+    assert Recipe(batch_size=16).batch(4000) == 16
+
+
+def test_class_weights_balance_the_classes() -> None:
+    photos = Photos(tuple(map(Path, "abcd")), np.array([1, 0, 0, 0], np.float32), "yes", "no")
+    negative, positive = balance(photos, Recipe(class_weights=True))
+    assert [3 * negative, positive] == pytest.approx([2, 2])
+    assert balance(photos, Recipe()) == (1, 1)
+
+
+def test_a_damaged_checkpoint_is_a_sentence(photos: Path, tmp_path: Path) -> None:
+    found, (network, absent) = scan(photos), build("none")
+    (tmp_path / "last.ckpt").write_bytes(b"PK\x03\x04 cut off")
+    with pytest.raises(SeeFoodError, match=r"last\.ckpt is damaged; delete its folder and start again\.$"):
+        fit(network, absent, found, torch.from_numpy(found.targets)[None], found, tmp_path, Recipe(), 0, print)
+
+
+@pytest.mark.parametrize("steps", [*range(1, 30), 1000])
+def test_a_fit_of_any_length_has_a_schedule(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    learner = Learner(build("none")[0], [], Recipe(), (1, 1))
+    monkeypatch.setattr(learner, "_trainer", SimpleNamespace(estimated_stepping_batches=steps))
+    made = learner.configure_optimizers()
+    optimizer, schedule = made["optimizer"], made["lr_scheduler"]["scheduler"]  # type: ignore[index]
+    rates = [optimizer.param_groups[0]["lr"]]  # type: ignore[attr-defined]
+    for _ in range(steps - 1):
+        optimizer.step()  # type: ignore[attr-defined]
+        schedule.step()
+        rates.append(optimizer.param_groups[0]["lr"])  # type: ignore[attr-defined]
+    assert rates[0] < 1e-4 or steps == 1
+    assert rates[-1] < 1e-5 or steps < 2

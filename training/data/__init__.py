@@ -1,0 +1,1 @@
+"""Photos: found, checked, split and turned into tensors."""

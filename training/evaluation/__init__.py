@@ -1,0 +1,1 @@
+"""Metrics with intervals, slices, comparison of two models, and synthetic pictures."""

@@ -1,0 +1,1 @@
+"""The network: backbone, classifier, fit, linear probe, distillation and calibration."""
