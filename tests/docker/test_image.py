@@ -107,7 +107,7 @@ def test_without_a_folder_for_temporary_files_it_ends_with_a_sentence(image: str
 
 
 def test_a_container_that_is_not_ready_is_not_healthy(image: str) -> None:
-    checked = docker("run", "--rm", "--entrypoint", "python", image, "-m", "service.healthy", check=False)
+    checked = docker("run", "--rm", "--entrypoint", "python", image, "-m", "service.healthcheck", check=False)
     assert checked == "seefood: not ready on port 8000: [Errno 111] Connection refused"
 
 
