@@ -261,4 +261,4 @@ def _print_metrics(metrics: Mapping[str, object]) -> None:
 
 def _require_training() -> None:
     if find_spec("torch") is None or find_spec("lightning") is None:
-        raise SeeFoodError("This command needs the training packages; install seefood[train].")
+        raise SeeFoodError("This command needs the training packages; pip install '.[train]'.")
