@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from benchmarks import bulk, curves, hotspots, plots, report, serving, strain, training
+from benchmarks import bulk, curves, hotspots, plots, report, serving, strain, summary, training
 from benchmarks.machine import here
 
 FOLDER = Path(__file__).parent
@@ -33,7 +33,7 @@ AGAIN = "again"  # serving once more, to see how far two runs differ
 def main(
     parts: tuple[str, ...], tables: bool, models: Path, seconds: float, rounds: int, requests: int, out: Path
 ) -> None:
-    """Measure, and write results.json, the plots and, in this folder, the tables of both READMEs."""
+    """Measure, and write results.json, the plots and, in this folder, the tables in the documentation."""
     measures: dict[str, Callable[[], dict[str, Any]]] = {
         "serving": lambda: serving.measure(models, seconds=seconds, rounds=rounds),
         "hotspots": lambda: hotspots.measure(models, seconds=seconds),
@@ -58,7 +58,8 @@ def main(
     plots.draw(results, out)
     if out == FOLDER:
         report.write(results, FOLDER / "README.md", report.tables)
-        report.write(results, FOLDER.parent / "README.md", report.short)
+        report.write(results, FOLDER.parent / "docs" / "speed.md", report.short)
+        summary.write(FOLDER.parent)
 
 
 def _training() -> dict[str, Any]:

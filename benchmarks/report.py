@@ -1,4 +1,4 @@
-"""What was measured, as the tables of benchmarks/README.md and the short one of README.md."""
+"""Tables of the benchmark results, for benchmarks/README.md and docs/speed.md."""
 
 import statistics
 from collections.abc import Callable
@@ -10,20 +10,20 @@ from benchmarks.cells import FEW, LATENCIES, latency, number, statuses, table, t
 from benchmarks.contenders import SEEFOOD
 
 MARKS = START, END = "<!-- measured -->", "<!-- end of what was measured -->"
-MENTIONED = 0.05  # milliseconds
+MENTIONED = 0.05  # CPU milliseconds a photo; smaller rows would only lengthen the table
 
 
 def write(
-    results: dict[str, Any], readme: Path, tables: Callable[[dict[str, Any]], str], marks: tuple[str, str] = MARKS
+    results: dict[str, Any], page: Path, tables: Callable[[dict[str, Any]], str], marks: tuple[str, str] = MARKS
 ) -> None:
-    """Put tables between the two markers of a Markdown file."""
+    """Replace the text between the two markers of a Markdown page by tables."""
     start, end = marks
-    head, rest = readme.read_text(encoding="utf-8").split(start)
-    readme.write_text(f"{head}{start}\n{tables(results)}\n{end}{rest.split(end)[1]}", encoding="utf-8")
+    head, rest = page.read_text(encoding="utf-8").split(start)
+    page.write_text(f"{head}{start}\n{tables(results)}\n{end}{rest.split(end)[1]}", encoding="utf-8")
 
 
 def short(results: dict[str, Any]) -> str:
-    """Return the table of README.md: answers a second of everybody, and how many times as many SeeFood gives."""
+    """Return the table of docs/speed.md: photos a second of each contender, and SeeFood's ratio to it."""
     rows = [
         [
             one.name,
@@ -37,7 +37,7 @@ def short(results: dict[str, Any]) -> str:
 
 
 def tables(results: dict[str, Any]) -> str:
-    """Return all tables."""
+    """Return the tables of benchmarks/README.md."""
     parts: dict[str, tuple[Callable[[dict[str, Any]], list[str]], ...]] = {
         "serving": (serving, costs, limits),
         "again": (lambda second: again(results["serving"], second),),

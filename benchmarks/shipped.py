@@ -17,7 +17,7 @@ from typing import Any
 import click
 import numpy as np
 
-from benchmarks import report, shipped_tables
+from benchmarks import report, shipped_tables, summary
 from benchmarks.machine import ROOT, here
 from benchmarks.photos import SIZES, photo
 from service.errors import SeeFoodError
@@ -138,8 +138,9 @@ def main(data: Path, before: Path | None, tables: bool) -> None:
     elif not RESULTS.exists():
         raise click.ClickException(f"There is no {RESULTS}; measure first, without --tables.")
     results = json.loads(RESULTS.read_text())
-    report.write(results, ROOT / "README.md", shipped_tables.figures, shipped_tables.MARKS)
+    report.write(results, ROOT / "docs" / "models.md", shipped_tables.figures, shipped_tables.MARKS)
     report.write(results, ROOT / "models" / "README.md", shipped_tables.files, shipped_tables.MARKS)
+    summary.write(ROOT)
 
 
 if __name__ == "__main__":
