@@ -9,7 +9,7 @@ LOWEST := tests/service/test_api.py tests/service/test_hostile.py tests/service/
 HASHES := --universal --generate-hashes --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help serve train dev test test-fast test-docker test-lowest coverage bench check lock locks clean
+.PHONY: help serve train dev test test-fast test-docker test-lowest coverage bench docs check lock locks clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ coverage: .venv/.dev ## run make test and print the branch coverage; aims: 95% o
 bench: benchmarks/.venv/.ready ## measure SeeFood and its peers on this machine, into benchmarks/ (about an hour; run nothing else)
 	benchmarks/.venv/bin/python -P -W ignore -m benchmarks $(ARGS)
 
+docs: .venv/.dev ## build the documentation into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 check: .venv/.dev ## lint, format check, types and spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -74,7 +77,7 @@ locks: .venv/.dev ## write deploy/locks/ (what each image installs) and benchmar
 	done
 
 clean: ## remove environments and caches; models and checkpoints stay
-	rm -rf .venv benchmarks/.venv .pytest_cache .mypy_cache .ruff_cache .coverage
+	rm -rf .venv benchmarks/.venv site .pytest_cache .mypy_cache .ruff_cache .coverage
 
 # One environment in three sizes. A file in it, named after the size, marks what is installed.
 .venv/bin/pip:

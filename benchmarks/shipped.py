@@ -2,8 +2,8 @@
 
     python -m benchmarks.shipped
 
-Everything is measured through the code that serves, and written to shipped.json, from which the tables of README.md and
-models/README.md are made.
+Everything is measured through the code that serves, and written to shipped.json. The tables in docs/models.md and
+models/README.md, and the figures in README.md, are made from it.
 """
 
 import json
@@ -127,7 +127,7 @@ def _called(parts: Iterable[Array], threshold: float) -> dict[str, Any]:
 @click.option("--before", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Older int8 ONNX file.")
 @click.option("--tables", is_flag=True, help="Measure nothing: write the tables of what was measured.")
 def main(data: Path, before: Path | None, tables: bool) -> None:
-    """Measure the models in the box, and write shipped.json and the tables of README.md and models/README.md."""
+    """Measure the models in the box, and write shipped.json and the tables in the documentation."""
     if not tables:
         machine = here()
         try:
