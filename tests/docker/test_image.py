@@ -1,4 +1,4 @@
-"""What is in the image and what is not, who runs in it, and how a wrong setting ends a container."""
+"""The content of the image, its user, and the error sentences of wrong settings."""
 
 import json
 import subprocess
@@ -67,7 +67,7 @@ def test_it_serves_hardened_and_stops_at_once(image: str, note: Note) -> None:
         note(f"docker run to /readyz: {time.monotonic() - started:.1f} s")
         until(lambda: inspect(name)["State"]["Health"]["Status"] == "healthy")
         first = docker("exec", name, "python", "-c", "print(open('/proc/1/cmdline').read().split(chr(0))[3])")
-        assert first == "gunicorn", "signals reach it with nothing between"
+        assert first == "gunicorn", "gunicorn is process 1 and gets the signals"
         started = time.monotonic()
         docker("stop", "--time", "30", name)
         note(f"docker stop: {time.monotonic() - started:.1f} s")
