@@ -12,16 +12,17 @@ from benchmarks.contenders import LIMIT
 MARKS = ("<!-- figures -->", "<!-- end of figures -->")
 TEMPLATES = {
     "README.md": (
-        "**{accuracy} accuracy** on {photos} photos of what new users send; {scraped} on {scraped_photos} scraped photos, "
-        "some with doubtful labels. **{small} photos/s** of 0.3 MP and **{large} photos/s** of 12 MP on {cpus} CPUs in int8 "
-        "({small_float32} and {large_float32} in float32). The fastest peers run float32, as their documentation does: "
-        "{small_peer} photos/s of 0.3 MP ({small_name}) and {large_peer} of 12 MP ({large_name})."
+        "**{accuracy} accuracy** on {photos} photos of what new users send; {scraped} on {scraped_photos} scraped "
+        "photos, some with doubtful labels. **{small} photos/s** of 0.3 MP and **{large} photos/s** of 12 MP on {cpus} "
+        "CPUs in int8 ({small_float32} and {large_float32} in float32). The fastest peers run float32, as their "
+        "documentation does: {small_peer} photos/s of 0.3 MP ({small_name}) and {large_peer} of 12 MP ({large_name})."
     ),
     "README.pt-BR.md": (
-        "**{accuracy} de acurácia** em {photos} fotos do que novos usuários enviam; {scraped} em {scraped_photos} fotos "
-        "coletadas da web, algumas com rótulos duvidosos. **{small} fotos/s** de 0,3 MP e **{large} fotos/s** de 12 MP em "
-        "{cpus} CPUs em int8 ({small_float32} e {large_float32} em float32). Os concorrentes mais rápidos usam float32, como "
-        "na documentação deles: {small_peer} fotos/s de 0,3 MP ({small_name}) e {large_peer} de 12 MP ({large_name})."
+        "**{accuracy} de acurácia** em {photos} fotos do que novos usuários enviam; {scraped} em {scraped_photos} "
+        "fotos coletadas da web, algumas com rótulos duvidosos. **{small} fotos/s** de 0,3 MP e **{large} fotos/s** de "
+        "12 MP em {cpus} CPUs em int8 ({small_float32} e {large_float32} em float32). Os concorrentes mais rápidos usam "
+        "float32, como na documentação deles: {small_peer} fotos/s de 0,3 MP ({small_name}) e {large_peer} de 12 MP "
+        "({large_name})."
     ),
 }
 _OURS = ("SeeFood", "SeeFood, float32")
@@ -29,7 +30,8 @@ _OURS = ("SeeFood", "SeeFood, float32")
 
 def write(folder: Path) -> None:
     """Write the line into both READMEs of a checkout, from the JSON files in its benchmarks/."""
-    results, shipped = (json.loads((folder / "benchmarks" / name).read_text()) for name in ("results.json", "shipped.json"))
+    measured = folder / "benchmarks"
+    results, shipped = (json.loads((measured / name).read_text()) for name in ("results.json", "shipped.json"))
     for name in TEMPLATES:
         report.write(results, folder / name, partial(line, shipped=shipped, name=name), MARKS)
 

@@ -47,7 +47,7 @@ def test_a_share_has_wilsons_interval() -> None:
 
 
 def test_the_page_about_strangers_has_the_intervals_right() -> None:
-    page = (ROOT / "docs" / "strangers.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "test-photos.md").read_text(encoding="utf-8")
     none = {n: measure(np.zeros(n), np.zeros(n), 0.5)["false_positive_rate"] for n in (50, 380, 381)}
     assert f"0 of 50 is {none[50]}" in page
     assert none[381].high <= 0.01 < none[380].high
