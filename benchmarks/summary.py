@@ -20,9 +20,9 @@ TEMPLATES = {
     "README.pt-BR.md": (
         "**{accuracy} de acurácia** em {photos} fotos do que novos usuários enviam; {scraped} em {scraped_photos} "
         "fotos coletadas da web, algumas com rótulos duvidosos. **{small} fotos/s** de 0,3 MP e **{large} fotos/s** de "
-        "12 MP em {cpus} CPUs em int8 ({small_float32} e {large_float32} em float32). Os concorrentes mais rápidos usam "
-        "float32, como na documentação deles: {small_peer} fotos/s de 0,3 MP ({small_name}) e {large_peer} de 12 MP "
-        "({large_name})."
+        "12 MP em {cpus} CPUs em int8 ({small_float32} e {large_float32} em float32). Os concorrentes mais rápidos "
+        "usam float32, como na documentação deles: {small_peer} fotos/s de 0,3 MP ({small_name}) e {large_peer} de "
+        "12 MP ({large_name})."
     ),
 }
 _OURS = ("SeeFood", "SeeFood, float32")
