@@ -220,7 +220,7 @@ def _anchors(text: str) -> set[str]:
 def test_every_link_leads_somewhere() -> None:
     links = 0
     for name, text in PAGES.items():
-        for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        for link in re.findall(r"""(?:\]\(|src=")([^)"\s]+)[)"]""", text):
             if "://" in link or link.startswith("mailto:"):
                 continue
             links += 1
