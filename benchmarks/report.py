@@ -32,7 +32,7 @@ def short(results: dict[str, Any]) -> str:
         ]
         for one in standings(results["serving"])
     ]
-    head = ["photos a second, 8 clients", *FEW, *(f"SeeFood gives, {size}" for size in FEW)]
+    head = ["photos a second, 8 clients", *FEW, *(f"ratio, {size}" for size in FEW)]
     return "\n".join([f"{where(results['serving'])}:", "", *table(head, rows)])
 
 

@@ -196,8 +196,8 @@ def test_the_image_has_one_size() -> None:
     measured = re.search(rf"^\| image, without its base \| {IMAGE_SIZE}", PAGES["docs/deployment.md"], re.MULTILINE)
     assert measured is not None
     for page, sentence in (
-        (README, f"The image adds {measured[1]} MB to its Python base image."),
-        ("docs/deployment.md", f"The image adds {measured[1]} MB to its Python base image."),
+        (README, f"The Docker image adds {measured[1]} MB to its Python base image."),
+        ("docs/deployment.md", f"The Docker image adds {measured[1]} MB to its Python base image."),
         (PORTUGUESE, f"A imagem Docker acrescenta {measured[1]} MB à imagem base do Python."),
     ):
         assert sentence in PAGES[page], page
