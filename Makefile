@@ -5,7 +5,7 @@ PORT ?= 8000
 WORKERS ?= 2
 BIN := .venv/bin
 LOCK := $(BIN)/uv pip compile --quiet --python-version 3.11 --no-annotate --no-header
-LOWEST := tests/service/test_api.py tests/service/test_hostile.py tests/service/test_faults.py tests/service/test_photo.py
+LOWEST := tests/service/test_v1.py tests/service/test_hostile.py tests/service/test_faults.py tests/service/test_photo.py
 HASHES := --universal --generate-hashes --constraint constraints.txt
 
 .DEFAULT_GOAL := help

@@ -1,4 +1,4 @@
-"""Prometheus takes the configuration and the rules, each alert comes when it should, and all of them are documented."""
+"""Prometheus accepts the configuration and the rules, each alert fires when it should, and each is documented."""
 
 import re
 import subprocess
@@ -40,7 +40,7 @@ def test_every_alert_is_tested_both_ways() -> None:
 
 def test_every_alert_says_why_and_what_to_do() -> None:
     text = (FOLDER / "alerts.yml").read_text()
-    assert len(re.findall(r"^ +# .+\n +- alert:", text, re.MULTILINE)) == len(ALERTS), "the reason of its threshold"
+    assert len(re.findall(r"^ +# .+\n +- alert:", text, re.MULTILINE)) == len(ALERTS), "each rule has a comment"
     for rule in ALERTS:
         assert rule["labels"]["severity"] in {"critical", "warning"}
         assert rule["annotations"].keys() == {"summary", "description"}
@@ -76,7 +76,7 @@ def test_an_expression_that_asks_for_what_there_is_not_would_be_found(expression
 def test_every_route_that_is_asked_for_exists(routes: set[str]) -> None:
     expressions = [rule["expr"] for rule in ALERTS] + [query.expression for query in queries()]
     asked = {pattern for one in expressions for pattern in re.findall(r'route=~?"([^"]*)"', one)}
-    assert asked, "or the line above has lost them"
+    assert asked, "the expressions contain routes"
     for pattern in (part for whole in asked for part in whole.split("|")):
         assert any(re.fullmatch(pattern, route) for route in routes), pattern
 

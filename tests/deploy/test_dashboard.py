@@ -1,4 +1,4 @@
-"""The dashboard is one that Grafana can lay out, asks for what the service has, and finds its data source."""
+"""The dashboard's layout is valid, and it queries existing metrics from the provisioned data source."""
 
 import re
 from itertools import combinations

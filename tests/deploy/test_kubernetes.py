@@ -1,4 +1,4 @@
-"""The manifests are what Kubernetes takes, and what they say of the service is so; no cluster is asked."""
+"""The manifests are valid for Kubernetes, and agree with the service; the tests need no cluster."""
 
 import re
 import shutil
@@ -13,9 +13,9 @@ import yaml
 from gunicorn.config import GracefulTimeout
 from kubernetes_validate.utils import all_versions
 
-from service.admission import BODIES
-from service.decoder import MEMORY
-from service.decoders import SMALL
+from service.admission import MAX_BODY_BYTES
+from service.decoder import DECODE_MEMORY
+from service.decoders import SMALL_MEMORY
 from service.settings import Settings
 from tests.conftest import ROOT, MakeApp
 
@@ -24,7 +24,7 @@ PAGE = (ROOT / "docs" / "kubernetes.md").read_text()
 BASE = {path.name: yaml.safe_load(path.read_text()) for path in FOLDER.glob("*.yaml")}
 KEYS = yaml.safe_load((FOLDER / "api-keys" / "deployment.yaml").read_text())
 VERSIONS = list(dict.fromkeys(all_versions()))
-VERSIONS = VERSIONS[VERSIONS.index("1.27.0") :]  # the first to heed all that the manifests ask for
+VERSIONS = VERSIONS[VERSIONS.index("1.27.0") :]  # the first version that supports every field of the manifests
 
 
 KUSTOMIZATION = BASE.pop("kustomization.yaml")
@@ -35,7 +35,7 @@ PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
 
 
 def _patched(whole: Any, patch: Any) -> Any:
-    """Return what kustomize makes of a manifest and a patch: lists whose parts have names are joined by them."""
+    """Apply a patch to a manifest as kustomize does: items of lists are merged by their names."""
     if isinstance(whole, dict) and isinstance(patch, dict):
         return whole | {key: _patched(whole.get(key), value) for key, value in patch.items()}
     if isinstance(whole, list) and isinstance(patch, list):
@@ -49,7 +49,7 @@ def _validate(manifest: dict[str, Any], version: str) -> None:
 
 
 def _uncommented(path: Path) -> dict[str, Any]:
-    """Return the manifest with what it shows as a comment: lines whose `# ` stands where their indent ends."""
+    """Return the manifest with its optional lines: those that have `# ` after their indent."""
     shown = re.sub(r"^( +)# (?=- type:| +\w+:)", r"\1", path.read_text(), flags=re.MULTILINE)
     manifest: dict[str, Any] = yaml.safe_load(shown)
     return manifest
@@ -112,7 +112,7 @@ def test_kustomize_makes_of_it_what_was_validated(tmp_path: Path) -> None:
 
 
 def _ordered(value: Any) -> Any:
-    """Return a value whose named parts are in one order, as joining them keeps none."""
+    """Return a value with its named items sorted, because merging does not keep their order."""
     if isinstance(value, dict):
         return {key: _ordered(part) for key, part in value.items()}
     if isinstance(value, list):
@@ -140,12 +140,12 @@ def test_every_port_is_that_of_the_service() -> None:
 
 
 def test_the_environment_is_of_settings_alone() -> None:
-    """Kubernetes adds variables named after each Service of the namespace, and SEEFOOD_PORT would be one of them."""
+    """Kubernetes adds variables for each Service of the namespace; SEEFOOD_PORT could be one of them."""
     (patched,) = _patched(DEPLOYMENT, KEYS)["spec"]["template"]["spec"]["containers"]
     known = {f"SEEFOOD_{setting.name.upper()}" for setting in fields(Settings)}
     assert known > {variable["name"] for variable in patched["env"]} == {"SEEFOOD_API_KEYS_FILE"}
     assert POD["enableServiceLinks"] is False
-    assert f"{BASE['service.yaml']['metadata']['name'].upper()}_PORT" in known, "else the line above would be in vain"
+    assert f"{BASE['service.yaml']['metadata']['name'].upper()}_PORT" in known, "a conflict is possible"
 
 
 def test_the_keys_are_in_the_file_that_the_setting_names() -> None:
@@ -160,7 +160,7 @@ def test_the_keys_are_in_the_file_that_the_setting_names() -> None:
     assert command is not None
     assert volume["secret"]["secretName"] == command[1]
     assert variable["value"] == f"{mount['mountPath']}/{command[2]}"
-    assert volume["secret"]["defaultMode"] & 0o044 == 0o040, "the group may read it, and others may not"
+    assert volume["secret"]["defaultMode"] & 0o044 == 0o040, "only the owner and the group can read it"
 
 
 def test_every_selector_finds_the_pods() -> None:
@@ -207,7 +207,7 @@ def test_a_pod_has_time_to_finish() -> None:
 
 def test_the_memory_has_room_for_what_counts_as_memory() -> None:
     files = sum(_mebibytes(volume["emptyDir"]["sizeLimit"]) for volume in POD["volumes"])
-    processes = (170_000_000 + BODIES + int(_quota()) * SMALL + MEMORY) / 2**20
+    processes = (170_000_000 + MAX_BODY_BYTES + int(_quota()) * SMALL_MEMORY + DECODE_MEMORY) / 2**20
     assert files + processes < _mebibytes(CONTAINER["resources"]["limits"]["memory"])
     assert CONTAINER["resources"]["requests"] == CONTAINER["resources"]["limits"]
     mounted = {mount["mountPath"]: mount["name"] for mount in CONTAINER["volumeMounts"]}
@@ -228,7 +228,7 @@ def _mebibytes(quantity: str) -> int:
 
 
 def test_the_monitor_scrapes_the_service(make_app: MakeApp, tiny_models: Path) -> None:
-    """Its kind is of the Prometheus operator, whose schema the package of Kubernetes' own does not have."""
+    """ServiceMonitor is a kind of the Prometheus operator, for which kubernetes-validate has no schema."""
     monitor = yaml.safe_load((FOLDER / "monitoring" / "service-monitor.yaml").read_text())
     service = BASE["service.yaml"]
     assert (monitor["apiVersion"], monitor["kind"]) == ("monitoring.coreos.com/v1", "ServiceMonitor")

@@ -1,4 +1,4 @@
-"""The front door: a real nginx with the files of deploy/nginx, in front of a real service."""
+"""The front door: nginx with the files of deploy/nginx, in front of a running service."""
 
 import json
 import os
@@ -37,7 +37,7 @@ HEAD = "POST {} HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Lengt
 
 @pytest.fixture(scope="module")
 def service(tiny_models: Path) -> Iterator[Server]:
-    """Run the service that stands behind."""
+    """Run the service behind nginx."""
     command()
     with serving(tiny_models) as server:
         yield server
@@ -45,18 +45,18 @@ def service(tiny_models: Path) -> Iterator[Server]:
 
 @pytest.fixture
 def front(service: Server, tmp_path: Path) -> Iterator[Front]:
-    """Run a front door as it comes."""
+    """Run nginx with the default settings."""
     with front_door(service.port, tmp_path / "front") as running:
         yield running
 
 
 def _connect(front: Front, address: str = "127.0.0.1") -> socket.socket:
-    """Connect from one of this machine's own addresses."""
+    """Connect from one of this machine's loopback addresses."""
     return socket.create_connection(("127.0.0.1", front.port), timeout=40, source_address=(address, 0))
 
 
 def _first_of(connection: socket.socket) -> tuple[int, dict[str, str], bytes]:
-    """Return the status, the header and the body of the first that comes, an invitation to go on included."""
+    """Return the status, the headers and the body of the next response, which can be 100 Continue."""
     with connection.makefile("rb") as stream:
         status = int(stream.readline().split()[1])
         lines = iter(lambda: stream.readline().decode().strip(), "")
@@ -65,7 +65,7 @@ def _first_of(connection: socket.socket) -> tuple[int, dict[str, str], bytes]:
 
 
 def _check_problem(connection: socket.socket, status: int, slug: str) -> dict[str, str]:
-    """Check that the first that comes is a problem, and return its header."""
+    """Check that the next response is a problem, and return its headers."""
     seen, header, body = _first_of(connection)
     assert (seen, header["content-type"]) == (status, "application/problem+json")
     problem = json.loads(body)
@@ -165,7 +165,7 @@ def test_those_who_never_read_hold_nobody_up_and_are_closed(front: Front) -> Non
             connection.bind((f"127.0.0.{2 + i // 60}", 0))
             connection.connect(("127.0.0.1", front.port))
             silent.append(stack.enter_context(connection))
-            # More than the kernel keeps for a connection, so that nginx has to wait.
+            # More than the kernel's buffers hold, so that nginx has to wait.
             connection.sendall(f"GET {LARGE} HTTP/1.1\r\nHost: x\r\n\r\n".encode() * 4)
         assert front.request("GET", "/livez").status == 200
         assert front.request("POST", "/v1/predict", PHOTO, "image/jpeg").status == 200
@@ -173,7 +173,7 @@ def test_those_who_never_read_hold_nobody_up_and_are_closed(front: Front) -> Non
 
 
 def _is_reset(connection: socket.socket) -> bool:
-    """Return whether the other side has ended the connection, unread as it is."""
+    """Return whether the server has closed the connection, without reading from it."""
     poll = select.poll()
     poll.register(connection, 0)
     return bool(poll.poll(0))
@@ -188,7 +188,7 @@ def test_idle_connections_hold_nobody_up(front: Front) -> None:
 
 
 def _hold_open(front: Front, stack: ExitStack, count: int) -> None:
-    """Send the beginning of so many bodies from one address, and never the rest."""
+    """Send the start of `count` bodies from one address, and never the rest."""
     for _ in range(count):
         connection = stack.enter_context(_connect(front, "127.0.0.2"))
         connection.sendall(HEAD.format("/v1/predict", 1000).encode() + b"\r\nsome")
@@ -227,7 +227,7 @@ def test_overload_is_refused_by_nginx(service: Server, tmp_path: Path) -> None:
         assert answer.json()["type"] == "urn:problem-type:seefood:too-many-requests"
         assert answer.json()["request_id"] == answer.headers["x-request-id"]
         assert {line["status"] for line in front.lines()} == {200, 429}
-    assert service.log().count('"status": 429') == before, "none reached the service"
+    assert service.log().count('"status": 429') == before, "no refused request reached the service"
 
 
 def test_no_request_is_lost_when_the_process_is_killed(tiny_models: Path, tmp_path: Path) -> None:
@@ -242,13 +242,13 @@ def test_no_request_is_lost_when_the_process_is_killed(tiny_models: Path, tmp_pa
                 answered = len(load.statuses)
                 until(lambda: len(load.statuses) > answered + 20, 60)  # noqa: B023
         assert set(load.statuses) == {200}
-        assert len(load.failures) <= 1, "of an answer whose headers are sent there is no second try; it is rare"
+        assert len(load.failures) <= 1, "a response whose headers were sent is not repeated; this is rare"
         assert all(isinstance(failure, IncompleteRead) for failure in load.failures)
-        assert any(line["service_status"] == "502, 200" for line in front.lines()), "some were asked a second time"
+        assert any(line["service_status"] == "502, 200" for line in front.lines()), "nginx repeated some requests"
 
 
 def test_feedback_is_not_sent_twice(tmp_path: Path) -> None:
-    """A stand-in for a service reads a request and closes, as one that dies does."""
+    """A fake service reads a request and closes the connection, as a service that crashes does."""
     asked: list[bytes] = []
 
     class Dying(socketserver.BaseRequestHandler):

@@ -1,4 +1,4 @@
-"""Request identifiers, the headers of every answer, other sites' pages, and API keys."""
+"""Request identifiers, response headers, CORS and API keys."""
 
 import json
 import signal
@@ -145,7 +145,7 @@ def test_a_request_without_a_key_is_refused_unread(make: Make, tmp_path: Path, h
 
 def test_a_key_may_be_in_any_encoding(make: Make) -> None:
     client = make(api_keys="schl\u00fcssel")
-    sent = "schl\u00fcssel".encode().decode("latin-1")  # as a server hands over what came as UTF-8
+    sent = "schl\u00fcssel".encode().decode("latin-1")  # how WSGI passes a UTF-8 header
     assert client.get("/v1/model", headers={"X-API-Key": sent}).status_code == 200
 
 

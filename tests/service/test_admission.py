@@ -1,4 +1,4 @@
-"""Photos and bytes under way are bounded, and a place is free again however its request ended."""
+"""Photos and body bytes in flight are limited, and every request releases its reservation."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from service.admission import Admission
-from service.errors import Full
+from service.errors import Overloaded
 from service.metrics import registry
 from service.settings import Settings
 from tests.conftest import MakeApp
@@ -21,7 +21,7 @@ def test_one_photo_takes_one_place_and_gives_it_back() -> None:
     before = _under_way()
     with admission.admitted(10), admission.admitted(10):
         assert _under_way() - before == 2
-        with pytest.raises(Full), admission.admitted(0):
+        with pytest.raises(Overloaded), admission.admitted(0):
             pytest.fail("there is no third place")
     assert _under_way() == before
     with admission.admitted(0), admission.admitted(0):
@@ -31,10 +31,10 @@ def test_one_photo_takes_one_place_and_gives_it_back() -> None:
 def test_further_photos_find_places_together_or_not_at_all() -> None:
     admission = Admission(4, 100)
     with admission.admitted(0) as take:
-        with pytest.raises(Full):
+        with pytest.raises(Overloaded):
             take(4)
         take(3)
-        with pytest.raises(Full):
+        with pytest.raises(Overloaded):
             take(1)
     with admission.admitted(0) as take:
         take(3)
@@ -53,7 +53,7 @@ def test_bodies_are_bounded_too_and_small_ones_find_room() -> None:
     admission = Admission(10, 100)
     with ExitStack() as stack:
         stack.enter_context(admission.admitted(60))
-        with pytest.raises(Full):
+        with pytest.raises(Overloaded):
             stack.enter_context(admission.admitted(41))
         stack.enter_context(admission.admitted(40))
         stack.enter_context(admission.admitted(0))
@@ -71,4 +71,4 @@ def test_the_largest_body_that_is_accepted_finds_room_in_every_form(
         with app.test_client() as client:
             headers = {"Content-Length": str(largest), "Content-Type": content_type}
             answer = client.post("/v1/predict", headers=headers)
-        assert answer.status_code == 400, "it is empty, and not refused"
+        assert answer.status_code == 400, "the body is empty, but the request was admitted"

@@ -1,4 +1,4 @@
-"""What the command line prints and with which status it ends."""
+"""Output and exit status of the command line."""
 
 import errno
 import json
@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -71,7 +72,7 @@ def test_a_missing_and_a_broken_file_are_named_and_the_others_answered(tiny_mode
 
 def test_a_folder_without_photos_is_named(tiny_models: Path, tmp_path: Path) -> None:
     result = _predict(tiny_models, tmp_path)
-    assert (result.exit_code, result.stderr) == (2, f"seefood: {tmp_path} has no photos in it.\n")
+    assert (result.exit_code, result.stderr) == (2, f"seefood: No photos found in {tmp_path}.\n")
 
 
 def test_a_name_of_strange_bytes_prints_on_one_line(tiny_models: Path, folder: Path) -> None:
@@ -131,6 +132,10 @@ def test_help_lists_every_command() -> None:
         assert f"  {command} " in result.stdout
 
 
+def test_the_version_is_that_of_the_installed_package() -> None:
+    assert CliRunner().invoke(main, ["--version"]).stdout == f"seefood, version {version('seefood')}\n"
+
+
 @pytest.mark.parametrize("command", [["train", "x"], ["evaluate", "x"]])
 def test_training_commands_name_the_extra_where_torch_is_absent(command: list[str]) -> None:
     hide = "import sys; sys.modules['torch'] = None; from service.cli import main; main()"
@@ -148,7 +153,7 @@ def test_the_service_imports_nothing_of_the_extras() -> None:
 
 
 def test_nobody_is_told_what_model_is_opened(tiny_models: Path, tmp_path: Path) -> None:
-    """ONNX Runtime keeps what it means to send under the home directory, unless it is told otherwise."""
+    """ONNX Runtime stores its telemetry in the home directory, unless it is turned off."""
     opened = f"from service.model import open_model; open_model(Path({str(tiny_models)!r}))"
     code = f"import time; from pathlib import Path; {opened}; time.sleep(0.5)"
     quiet = ("CI", "ORT_", "GITHUB_", "XDG_")
@@ -166,7 +171,7 @@ def test_an_address_in_use_is_a_sentence(tiny_models: Path) -> None:
         port = taken.getsockname()[1]
         result = CliRunner().invoke(main, ["serve", "--port", str(port)], env={"SEEFOOD_MODELS": str(tiny_models)})
     assert result.exit_code == 2
-    assert result.stderr.startswith(f"seefood: The address 127.0.0.1:{port} can't be listened on (")
+    assert result.stderr.startswith(f"seefood: The address 127.0.0.1:{port} can't be used (")
     assert result.stderr.count("\n") == 1
 
 

@@ -1,4 +1,4 @@
-"""Photos with their right label: kept as they came, once, in bounds; and nothing is kept where nobody asked for it."""
+"""Photos with their correct label are stored unchanged, once, within limits, and only if feedback is on."""
 
 import base64
 import errno
@@ -32,7 +32,7 @@ from tests.fixtures.disk import mounted, read_only  # noqa: F401 - a fixture
 from tests.fixtures.drawing import LABELS, draw, encode
 from tests.fixtures.server import BOUNDARY, free_port, multipart, serving
 from tests.fixtures.tiny_model import METADATA, write_tiny_model
-from training.folders import gather, labelled
+from training.data.folders import find_labelled, gather
 
 PHOTO = encode(draw("hotdog", 1))
 NAME = f"{sha256(PHOTO).hexdigest()}.jpg"
@@ -48,15 +48,15 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def make(client: FlaskClient, make_app: MakeApp) -> Make:
-    """Return what makes clients of applications with other settings than `client`."""
+    """Return a function that creates clients of applications with changed settings."""
     extensions = client.application.extensions
-    model = extensions["serving"].now.model
+    model = extensions["model_manager"].current.model
     return lambda **changes: make_app(replace(extensions["settings"], **changes), model).test_client()
 
 
 @pytest.fixture
 def told(make: Make, folder: Path) -> FlaskClient:
-    """Return a client of an application that takes feedback."""
+    """Return a client of an application with feedback on."""
     return make(feedback_dir=str(folder))
 
 
@@ -65,7 +65,7 @@ def _tell(client: FlaskClient, photo: bytes = PHOTO, label: str = "hotdog") -> T
 
 
 def _stored(folder: Path) -> dict[str, bytes]:
-    """Return everything in a folder, hidden or not."""
+    """Return the content of all files in a folder, also of hidden ones."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
@@ -106,7 +106,7 @@ def test_a_photo_is_stored_as_it_was_sent(told: FlaskClient, folder: Path, way: 
     answer = told.post("/v1/feedback", **way(photo, "not_hotdog"))
     assert (answer.status_code, answer.get_json()) == (201, {"stored": True})
     assert _stored(folder) == {f"not_hotdog/{sha256(photo).hexdigest()}.jpg": photo}
-    assert Image.open(io.BytesIO(photo)).getexif().get_ifd(GPS), "the place is kept, as the README warns"
+    assert Image.open(io.BytesIO(photo)).getexif().get_ifd(GPS), "GPS data is kept"
 
 
 def test_the_suffix_is_that_of_the_bytes(told: FlaskClient, folder: Path) -> None:
@@ -167,7 +167,7 @@ def test_feedback_is_about_one_photo_and_in_the_same_queue(told: FlaskClient, fo
     _check_problem(answer, 413, "too-many-photos")
     admission = told.application.extensions["admission"]
     with admission.admitted(0) as take:
-        take(admission.places - 1)
+        take(admission.max_in_flight - 1)
         _check_problem(_tell(told), 429, "too-many-requests")
     assert not _stored(folder)
 
@@ -175,7 +175,7 @@ def test_feedback_is_about_one_photo_and_in_the_same_queue(told: FlaskClient, fo
 def test_the_folder_is_one_that_training_reads(told: FlaskClient, folder: Path, drawn: Path) -> None:
     for seed in range(3):
         _tell(told, encode(draw("hotdog", 2000 + seed)), LABELS[seed % 2])
-    photos = labelled(folder, *LABELS)
+    photos = find_labelled(folder, *LABELS)
     assert photos.targets.tolist() == [1, 1, 0]
     assert set(photos.paths) <= set(gather(drawn, extras=(folder,)).photos.paths)
 
@@ -187,10 +187,10 @@ def test_the_folder_is_bounded(make: Make, folder: Path, monkeypatch: pytest.Mon
     assert _tell(full).status_code == 201
     assert f"{2 * len(PHOTO):,} bytes" in _check_problem(_tell(full, encode(draw("hotdog", 3))), 507, "feedback-full")
     assert _tell(full).status_code == 200
-    assert _tell(full, label="not_hotdog").status_code == 201, "moving takes no room"
+    assert _tell(full, label="not_hotdog").status_code == 201, "moving needs no space"
     (folder / "hotdog" / "before.jpg").unlink()
-    monkeypatch.setattr(feedback, "_RECOUNT", 0)
-    assert _tell(full, encode(draw("hotdog", 1), quality=20)).status_code == 201, "room that was made is found"
+    monkeypatch.setattr(feedback, "_RECOUNT_SECONDS", 0)
+    assert _tell(full, encode(draw("hotdog", 1), quality=20)).status_code == 201, "freed space is detected"
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_a_disk_that_refuses_is_one_sentence(
     monkeypatch.setattr(os, "fsync", refuse)
     detail = _check_problem(_tell(told), status, slug)
     assert detail == f"The photo is not stored: {os.strerror(reason)}."
-    assert not _stored(folder), "nor half of it"
+    assert not _stored(folder), "not even a part"
     monkeypatch.undo()
     assert _tell(told).status_code == 201
 
@@ -305,23 +305,23 @@ def test_nothing_sent_is_stored_or_logged_where_feedback_is_off(
     path: str,
     way: Callable[..., dict[str, Any]],
 ) -> None:
-    """A form this large is on the disk while it is read, in a file without a name, which must be gone at the end."""
+    """A large form is in an unnamed temporary file while it is read, which must be closed at the end."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     caplog.set_level(logging.DEBUG)
     photo = encode(draw("hotdog", 7, (640, 480)), "BMP")
-    assert len(photo) > 500_000 > len(PHOTO), "above which forms are spooled"
+    assert len(photo) > 500_000 > len(PHOTO), "above this size, forms are spooled to a file"
     roomy = make(max_bytes=2_000_000)
     before = _open_files()
     statuses = [roomy.post(path, **way(sent, "hotdog")).status_code for sent in (photo, PHOTO, photo[:-1000])]
     assert statuses == ([404] * 3 if path == "/v1/feedback" else [200, 200, 400])
     assert _open_files() == before
     assert list(tmp_path.iterdir()) == []
-    assert "passwd" not in caplog.text, "not even the name"
+    assert "passwd" not in caplog.text, "the file name is not logged either"
 
 
 def _open_files() -> list[str]:
-    """Return what this process holds open that is a file, deleted ones included, where the system says so."""
+    """Return the files that this process has open, also deleted ones, if the system has /proc."""
     folder = Path("/proc/self/fd")
     links = [str(path.readlink()) for path in folder.iterdir() if path.is_symlink()] if folder.exists() else []
     return sorted(link for link in links if link.startswith("/") and not link.startswith("/proc/"))

@@ -1,4 +1,4 @@
-"""What a hostile or broken client sends gets a problem, and never a 500, a traceback or another route."""
+"""Requests of hostile or broken clients get a problem, and never a 500, a traceback or another route."""
 
 import json
 import os
@@ -32,7 +32,7 @@ FORM = f"multipart/form-data; boundary={BOUNDARY}"
 
 @pytest.fixture(scope="module")
 def quiet(tiny_models: Path) -> Iterator[Server]:
-    """Run a service whose log has no warning and no error at the end."""
+    """Run a service, and check at the end that its log has no warning and no error."""
     with serving(tiny_models) as server:
         yield server
         lines = [json.loads(line) for line in server.log().splitlines() if line.startswith("{")]
@@ -40,7 +40,7 @@ def quiet(tiny_models: Path) -> Iterator[Server]:
 
 
 def _exchange(server: Server, sent: bytes) -> bytes:
-    """Send bytes, say that nothing follows, and return all that comes back."""
+    """Send bytes, shut down the sending side, and return the whole response."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
         connection.sendall(sent)
         connection.shutdown(socket.SHUT_WR)
@@ -64,7 +64,7 @@ def test_a_malformed_chunked_body_is_the_clients_fault(quiet: Server, path: str,
 
 @pytest.mark.parametrize("path", ["/nothing", "/v2/models/pizza/infer", "/v1/model", "/livez", "/v1/predict"])
 def test_a_body_that_nobody_reads_ends_no_connection(quiet: Server, path: str) -> None:
-    """Clients keep connections, and lose the next request on one that closes although no answer has said so."""
+    """Clients reuse connections, and lose the next request if the server closes one without notice."""
     connection = HTTPConnection("127.0.0.1", quiet.port, timeout=20)
     for _ in range(3):
         connection.request("POST", path, bytes(300_000), {"Content-Type": "text/plain"})
@@ -86,7 +86,7 @@ def test_a_reset_in_the_middle_of_a_body_is_no_error_of_the_service(quiet: Serve
 def test_a_file_name_that_is_no_utf8_is_named(quiet: Server) -> None:
     answer = quiet.request("POST", "/v1/predict", multipart(RED).replace(b"photo", b"caf\xe9"), FORM)
     assert (answer.status, answer.json()["type"]) == (400, "urn:problem-type:seefood:bad-form")
-    assert answer.json()["detail"].endswith("with the names of fields and files in UTF-8.")
+    assert answer.json()["detail"].endswith("and names of fields and files in UTF-8.")
 
 
 @pytest.mark.parametrize("header", ["SCRIPT_NAME", "SCRIPT-NAME", "PATH_INFO", "X-Forwarded-Prefix"])
@@ -112,7 +112,7 @@ def test_a_key_file_may_begin_with_a_byte_order_mark(tiny_models: Path, tmp_path
 
 
 def test_another_package_of_the_same_name_is_not_taken(tiny_models: Path, tmp_path: Path) -> None:
-    """A person may start the service anywhere, with paths that count from there."""
+    """The service can be started in any folder, with relative paths."""
     for name in ("service", "numpy"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text("raise RuntimeError('the wrong package')\n")
@@ -134,7 +134,7 @@ def test_another_package_of_the_same_name_is_not_taken(tiny_models: Path, tmp_pa
 
 
 def test_a_lack_of_memory_is_not_blamed_on_the_photo() -> None:
-    """A photo that is sound, but needs more than there is, is too costly; it is not damaged."""
+    """A valid photo that needs more memory than available is too costly, not damaged."""
     code = (
         "import resource; from service.photo import PhotoTooCostly, read_photo; import io; from PIL import Image\n"
         "file = io.BytesIO(); Image.new('RGB', (6000, 6000)).save(file, 'PNG')\n"
@@ -149,7 +149,7 @@ def test_a_lack_of_memory_is_not_blamed_on_the_photo() -> None:
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_bomb_costs_itself_alone(tiny_models: Path, name: str) -> None:
-    """Photos that take long or much are refused, others are answered, and the service stays small."""
+    """Photos that need much time or memory are refused, others are classified, and memory use stays low."""
     bomb = BOMBS[name]()
     assert len(bomb) < 1_000_000
     with serving(tiny_models) as server, peak_memory(server.process.pid) as peak, ThreadPoolExecutor(3) as pool:
@@ -219,7 +219,7 @@ def test_clients_of_http_1_0_that_never_close_hold_up_nobody(quiet: Server) -> N
 
 def test_a_process_that_restarts_leaves_nothing_behind(tiny_models: Path) -> None:
     def files() -> set[Path]:
-        """List what is in memory and in the folder for temporary files, but for empty folders."""
+        """List the files in shared memory and in the temporary folder."""
         folders = Path("/dev/shm"), Path(tempfile.gettempdir())  # noqa: S108
         return {
             path for folder in folders for path in folder.rglob("*") if path.is_file() and "sem.loky" not in path.name

@@ -1,9 +1,10 @@
-"""What /metrics answers."""
+"""The metrics at /metrics."""
 
 import re
 import signal
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,7 @@ def test_the_model_is_known_before_the_first_request(tiny_models: Path, make_app
     told = _measure(make_app(Settings(models=tiny_models)).test_client())
     about = "device=cpu,file=model.int8.onnx,name=hotdog,provider=CPUExecutionProvider,version=tiny"
     assert told[f"seefood_model_info{{{about}}}"] == 1
+    assert told[f"seefood_build_info{{version={version('seefood')}}}"] == 1
     assert "seefood_predictions_total{label=not_hotdog}" in told
     assert told["seefood_photos_under_way{}"] == 0
 
@@ -101,9 +103,9 @@ def test_a_refused_request_is_counted(client: FlaskClient) -> None:
     before = _measure(client)
     admission = client.application.extensions["admission"]
     with admission.admitted(0) as take:
-        take(admission.places - 1)
+        take(admission.max_in_flight - 1)
         assert _post(client, RED) == 429
-        assert _measure(client)["seefood_photos_under_way{}"] == admission.places
+        assert _measure(client)["seefood_photos_under_way{}"] == admission.max_in_flight
     assert (_measure(client) - before)["seefood_refused_requests_total{}"] == 1
 
 

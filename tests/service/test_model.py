@@ -1,4 +1,4 @@
-"""A model file is found, opened and asked; what is wrong with it is a sentence."""
+"""A model file is found, opened and run; an unusable one gives one sentence."""
 
 import ctypes
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from service.metadata import Metadata
 from service.model import Model, open_model
 from service.registry import find_model
 from service.self_test import digest, reference_square
-from service.session import HARMFUL_OPTIMIZERS
+from service.session import DISABLED_OPTIMIZERS
 from tests.conftest import ROOT
 from tests.fixtures.tiny_model import METADATA, SIZE, write_old_model, write_tiny_model, write_tiny_registry
 
@@ -86,7 +86,7 @@ def test_a_file_that_does_not_answer_its_reference_square_as_it_says_is_refused(
     for stored, of in ((right, square), (right + 0.5 if right < 0.5 else right - 0.5, square[::-1])):
         about = replace(METADATA, reference_digest=digest(of), reference_probability=stored)
         model = Model(write_tiny_model(tmp_path / "tiny.onnx", about.to_properties()))
-        model.warm_up(2)  # what was stored of another square can't be compared
+        model.warm_up(2)  # the probability of another square can't be compared
         assert model.warm
     about = replace(about, reference_digest=digest(square))
     model = Model(write_tiny_model(tmp_path / "tiny.onnx", about.to_properties()))
@@ -103,7 +103,7 @@ def test_answers_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
     (weights,) = [each for each in model.graph.initializer if each.name == "weights"]
     weights.CopyFrom(onnx.numpy_helper.from_array(np.full((1, 3, 1, 1), np.nan, np.float32), "weights"))
     onnx.save(model, path)
-    with pytest.raises(SeeFoodError, match="or with values that are not numbers"):
+    with pytest.raises(SeeFoodError, match="or values that are not finite"):
         Model(path).warm_up()
 
 
@@ -113,12 +113,12 @@ def test_a_cpu_gets_int8_unless_told_otherwise(tiny_models: Path) -> None:
 
 
 def test_an_int8_model_pools_in_float32(tmp_path: Path) -> None:
-    """Where ONNX Runtime would round to uint8 before the pool, the pool alone takes a third of an inference."""
+    """If ONNX Runtime rounds to uint8 before the pool, the pool takes a third of the inference time."""
     path = find_model(ROOT / "models", "", "int8")
     options = ort.SessionOptions()
     options.log_severity_level = 3
     options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
-    kept = ort.InferenceSession(path, options, ["CPUExecutionProvider"], disabled_optimizers=HARMFUL_OPTIMIZERS)
+    kept = ort.InferenceSession(path, options, ["CPUExecutionProvider"], disabled_optimizers=DISABLED_OPTIMIZERS)
     graph = onnx.load(options.optimized_model_filepath).graph
     (pool,) = [node for node in graph.node if node.op_type == "MaxPool"]
     (before,) = [node for node in graph.node if pool.input[0] in node.output]
@@ -204,19 +204,19 @@ def _with_a_probability_for_each_of_two_classes(path: Path) -> None:
         (lambda path: write_tiny_model(path, {}), "is not a seefood model: schema_version is None"),
         (
             lambda path: write_tiny_model(path, replace(METADATA, resize="pad").to_properties()),
-            "wants photos resized by 'pad', not by 'squash'",
+            "needs photos resized by 'pad', but the service resizes by 'squash'",
         ),
         (_without(1), "has no output heatmap; export it with seefood train"),
         (_without(2), "has no output familiarity; export it with seefood train"),
-        (_with_another_input_name, r"must take uint8 `pixels` \[N, S, S, 3\] alone"),
-        (_with_oblong_input, r"must take uint8 `pixels` \[N, S, S, 3\] alone"),
+        (_with_another_input_name, r"must have one input, uint8 `pixels` \[N, S, S, 3\]"),
+        (_with_oblong_input, r"must have one input, uint8 `pixels` \[N, S, S, 3\]"),
         (
             _with_a_probability_for_each_of_two_classes,
             r"has the output probability as tensor\(float\) of shape \['N', 2\]",
         ),
         (
             lambda path: write_tiny_model(path, METADATA.to_properties() | {"threshold": "2"}),
-            "the property 'threshold' is no number from 0 to 1: 2",
+            "the property 'threshold' is not between 0 and 1: 2",
         ),
     ],
 )

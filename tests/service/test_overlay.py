@@ -1,4 +1,4 @@
-"""Evidence over a photo: red for, blue against, nothing where there is nothing to say; and how a client asks for it."""
+"""The heatmap over a photo: red is evidence for, blue against; and the parameters of a request."""
 
 import base64
 import io
@@ -21,8 +21,8 @@ PHOTO = encode(RED_AND_BLUE, "PNG")
 @pytest.mark.parametrize("upsample", ["bilinear", "nearest"])
 def test_red_speaks_for_and_blue_against(upsample: str) -> None:
     mixed = overlay(GREY, np.array([[1, 0], [0, -1]], np.float32), upsample).astype(int)
-    assert mixed[0, 0, 0] > 180 > 90 > mixed[0, 0, 2], "red where it speaks for"
-    assert mixed[-1, -1, 2] > 180 > 90 > mixed[-1, -1, 0], "blue where it speaks against"
+    assert mixed[0, 0, 0] > 180 > 90 > mixed[0, 0, 2], "red is evidence for"
+    assert mixed[-1, -1, 2] > 180 > 90 > mixed[-1, -1, 0], "blue is evidence against"
 
 
 def test_no_evidence_leaves_the_photo_and_little_leaves_it_pale() -> None:
@@ -70,7 +70,7 @@ def test_a_client_gets_the_models_square_with_the_evidence_over_it(client: Flask
     assert "heatmap" not in prediction
     evidence = np.array(_ask(client, "heatmap=true")["heatmap"], np.float32)
     expected = overlay(np.asarray(RED_AND_BLUE), evidence, upsample.rpartition("=")[2] or "bilinear")
-    assert np.abs(_opened(prediction["heatmap_png"]) - expected).max() <= 1, "but for the rounding of the numbers"
+    assert np.abs(_opened(prediction["heatmap_png"]) - expected).max() <= 1, "except for the rounding of the numbers"
 
 
 def test_each_of_several_photos_gets_its_own_and_a_bad_one_gets_none(client: FlaskClient) -> None:
@@ -86,10 +86,10 @@ def test_each_of_several_photos_gets_its_own_and_a_bad_one_gets_none(client: Fla
 @pytest.mark.parametrize(
     ("query", "sentence"),
     [
-        ("heatmap=jpeg", "The parameter heatmap is 'jpeg'; it may be true or png."),
-        ("heatmap=", "The parameter heatmap is ''; it may be true or png."),
-        ("heatmap=png&upsample=cubic", "The parameter upsample is 'cubic'; it may be bilinear or nearest."),
-        ("upsample=NEAREST", "The parameter upsample is 'NEAREST'; it may be bilinear or nearest."),
+        ("heatmap=jpeg", "The parameter heatmap is 'jpeg'; it must be true or png."),
+        ("heatmap=", "The parameter heatmap is ''; it must be true or png."),
+        ("heatmap=png&upsample=cubic", "The parameter upsample is 'cubic'; it must be bilinear or nearest."),
+        ("upsample=NEAREST", "The parameter upsample is 'NEAREST'; it must be bilinear or nearest."),
     ],
 )
 def test_any_other_value_is_refused(client: FlaskClient, query: str, sentence: str) -> None:

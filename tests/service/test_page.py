@@ -1,4 +1,4 @@
-"""The page in a real browser, as wide as a phone and as a laptop."""
+"""The web page in a browser, as wide as a phone and as a laptop."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,7 +30,7 @@ def tiny_server(tiny_models: Path) -> Iterator[Server]:
 
 @pytest.fixture(params=[PHONE, LAPTOP], ids=["phone", "laptop"])
 def page(request: pytest.FixtureRequest, browser: Browser, tiny_server: Server) -> Iterator[Page]:
-    """Return the page, opened; anything that it complains of or fetches from elsewhere fails the test."""
+    """Return the open page; an error in its console or a request to another host fails the test."""
     context = browser.new_context(viewport=request.param)
     page = context.new_page()
     complaints: list[str] = []
@@ -65,7 +65,7 @@ def test_a_chosen_photo_gets_its_verdict_in_large_letters(page: Page, tmp_path: 
     viewport = page.viewport_size
     assert box is not None
     assert viewport is not None
-    assert box["y"] + box["height"] <= viewport["height"], "the verdict is seen without scrolling"
+    assert box["y"] + box["height"] <= viewport["height"], "the verdict is visible without scrolling"
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing is wider than the screen"
 
 
@@ -81,7 +81,7 @@ def test_doubt_is_said(page: Page, tmp_path: Path) -> None:
 
 
 def test_a_photo_unlike_those_of_training_is_called_so(page: Page, tmp_path: Path) -> None:
-    """Beside the verdict, in sight, and only of that photo."""
+    """The sentence is visible beside the verdict, for that photo only."""
     said = page.get_by_text("I have never seen such a thing.", exact=True)
     for colour, unseen in (("yellow", True), ("red", False), ("yellow", True)):
         page.set_input_files("#photo", _photo(colour, tmp_path))

@@ -1,4 +1,4 @@
-"""Every kind of photo comes out upright, in RGB, on white; everything else is a typed error."""
+"""Every kind of photo becomes upright RGB on white; everything else is a typed error."""
 
 import struct
 import zlib
@@ -26,7 +26,7 @@ from tests.fixtures.drawing import draw, encode
 from tests.fixtures.files import ARITHMETIC_JPEG, display_p3
 
 ORIENTATION = 0x0112
-# How a camera held so stores an upright scene (EXIF 2.32, section 4.6.5).
+# How a camera in each orientation stores an upright scene (EXIF 2.32, section 4.6.5).
 STORED_AS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -60,7 +60,7 @@ def test_progressive_and_arithmetic_jpegs_are_read() -> None:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF", "HEIF"])
 def test_wide_colours_become_srgb(kind: str) -> None:
-    """The reddest red of a P3 display is beyond sRGB; half of it is not, and must come out as what it looks like."""
+    """Full red of Display P3 is outside sRGB; half of it is inside, and must keep its appearance."""
     data = encode(Image.new("RGB", (40, 30), (128, 64, 64)), kind, icc_profile=display_p3())
     assert _near(data, (136, 60, 62), tolerance=4)
 

@@ -1,4 +1,4 @@
-"""The real thing: gunicorn on a loopback port, asked by plain HTTP."""
+"""The service under gunicorn on a loopback port, over HTTP."""
 
 import base64
 import json
@@ -87,7 +87,7 @@ def test_bad_input_gets_its_problem(
 @pytest.mark.parametrize("megabytes", [21, 30, 90])
 @pytest.mark.parametrize("way", ["form", "raw"])
 def test_a_body_that_is_too_large_is_told_so_while_it_is_sent(server: Server, way: str, megabytes: int) -> None:
-    """The answer arrives although the client is still sending: the connection is not just cut."""
+    """The response arrives although the client is still sending: the connection is not reset."""
     body = b"\xff" * (megabytes * 1_000_000)
     answer = server.post_photos(body) if way == "form" else server.request("POST", "/v1/predict", body, "image/jpeg")
     _check_problem(answer, 413)
@@ -127,7 +127,7 @@ def test_other_labels_are_served_under_their_own_name(tiny_models: Path, tmp_pat
 
 
 def test_decoders_are_as_many_as_the_cpus_that_are_available(tiny_models: Path) -> None:
-    """Bound to one CPU, the service runs one decoder, and one for large photos, whatever the machine has."""
+    """With one CPU available, the service runs one decoder, and one for large photos."""
     if not hasattr(os, "sched_setaffinity"):
         pytest.skip("this system can't bind a process to a CPU")
     before = os.sched_getaffinity(0)
@@ -149,7 +149,7 @@ def test_it_stops_cleanly(tiny_models: Path, stop: signal.Signals) -> None:
         assert running.process.wait(30) == 0
         log = running.log()
     assert "Traceback" not in log
-    assert "was sent SIG" not in log, "the worker ended by itself"
+    assert "was sent SIG" not in log, "gunicorn did not have to kill the worker"
     assert len(processes) > 2
     _, alive = psutil.wait_procs(processes, timeout=10)
     assert not alive

@@ -1,4 +1,4 @@
-"""Whether the service in this container may have traffic: `python -m service.healthy`, for Docker's HEALTHCHECK."""
+"""Docker's HEALTHCHECK: `python -m service.healthcheck` tells whether the service in this container is ready."""
 
 import os
 import sys
@@ -6,7 +6,7 @@ from http.client import HTTPConnection, HTTPException
 
 
 def main() -> None:
-    """Ask /readyz on this machine; exit status 1 and a sentence where it is not answered with 200 in three seconds."""
+    """Request /readyz on this machine; exit with status 1 and one sentence unless it returns 200 in three seconds."""
     port = os.environ.get("SEEFOOD_PORT", "8000")
     try:
         connection = HTTPConnection("127.0.0.1", int(port), timeout=3)

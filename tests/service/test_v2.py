@@ -1,4 +1,4 @@
-"""The Open Inference Protocol: every wrong request gets its sentence, and Triton's own client is content."""
+"""The Open Inference Protocol: each invalid request gets one sentence, and Triton's client works."""
 
 import io
 import json
@@ -14,7 +14,7 @@ from tritonclient import http as triton
 from tritonclient.utils import InferenceServerException
 from werkzeug.test import TestResponse
 
-from service.errors import Late
+from service.errors import DeadlineExceeded
 from service.inference import Inference
 from service.model import Model, open_model
 from service.photo import Pixels, read_photo
@@ -76,7 +76,7 @@ def test_it_is_ready_after_the_warm_up_and_not_before(client: FlaskClient, monke
     paths = ("/v2/models/hotdog/ready", "/v2/models/hotdog/versions/tiny/ready")
     for path in paths:
         assert client.get(path).get_json() == {"name": "hotdog", "ready": True}
-    monkeypatch.setattr(client.application.extensions["serving"].now.model, "warm", False)
+    monkeypatch.setattr(client.application.extensions["model_manager"].current.model, "warm", False)
     for path in (*paths, "/v2/health/ready"):
         _check_error(client.get(path), 503, "warm-up")
     assert client.get("/v2/health/live").get_json() == {"live": True}
@@ -104,7 +104,7 @@ def test_a_model_that_can_not_tell_what_is_familiar_offers_no_such_output(make_a
     assert [output["name"] for output in client.get("/v2/models/hotdog").get_json()["outputs"]] == names
     assert [output["name"] for output in _infer(client, _asked(PIXELS)).get_json()["outputs"]] == names
     refused = _infer(client, _asked(PIXELS, outputs=[{"name": "familiarity"}]))
-    _check_error(refused, 400, "'familiarity' can't be had so; 'probability', 'heatmap' can")
+    _check_error(refused, 400, "'familiarity' is not available in this form; request 'probability' or 'heatmap'")
 
 
 def test_bytes_and_lists_can_be_mixed(client: FlaskClient) -> None:
@@ -120,11 +120,11 @@ def test_bytes_and_lists_can_be_mixed(client: FlaskClient) -> None:
 
 
 BAD_REQUESTS: dict[str, tuple[Any, str]] = {
-    "no body": (b"", "The body's 0 bytes of JSON can't be read."),
-    "no JSON": (b"{", "1 bytes of JSON can't be read"),
-    "no encoding": (b"\xff\xfe\xfd", "3 bytes of JSON can't be read"),
-    "JSON without end": (b"[" * 50_000, "50000 bytes of JSON can't be read"),
-    "a number of a million digits": (b"1" * 10_000, "10000 bytes of JSON can't be read"),
+    "no body": (b"", "The body is not valid JSON (0 bytes)."),
+    "no JSON": (b"{", "not valid JSON (1 bytes)"),
+    "no encoding": (b"\xff\xfe\xfd", "not valid JSON (3 bytes)"),
+    "JSON without end": (b"[" * 50_000, "not valid JSON (50000 bytes)"),
+    "a number of a million digits": (b"1" * 10_000, "not valid JSON (10000 bytes)"),
     "a list": ([1], "[1] where an object"),
     "a text": ("pixels", "'pixels' where an object"),
     "a number as id": ({"id": 1, "inputs": [_input()]}, "The member id is 1; it must be a string."),
@@ -137,7 +137,7 @@ BAD_REQUESTS: dict[str, tuple[Any, str]] = {
     "a text for yes": ({"inputs": [_input()], "parameters": {"binary_data_output": "yes"}}, "true or false"),
     "an object of outputs": ({"inputs": [_input()], "outputs": {"name": "heatmap"}}, "must be a list"),
     "outputs by name": ({"inputs": [_input()], "outputs": ["heatmap"]}, "'heatmap' where an object"),
-    "an unknown output": ({"inputs": [_input()], "outputs": [{"name": "logit"}]}, "'logit' can't be had"),
+    "an unknown output": ({"inputs": [_input()], "outputs": [{"name": "logit"}]}, "'logit' is not available"),
     "an output twice": ({"inputs": [_input()], "outputs": [{"name": "heatmap"}] * 2}, "each once"),
     "an output's bytes by number": (
         {"inputs": [_input()], "outputs": [{"name": "heatmap", "parameters": {"binary_data": 1}}]},
@@ -254,12 +254,12 @@ def test_a_compressed_body(client: FlaskClient) -> None:
 
 def test_a_body_of_more_values_than_its_tensor_may_have(client: FlaskClient) -> None:
     most = 10_000 + 3 * SIZE * SIZE * 4
-    _check_error(_infer(client, b"[" * most), 400, "can't be read")
+    _check_error(_infer(client, b"[" * most), 400, "is not valid JSON")
     _check_error(_infer(client, b"[" * (most + 1)), 413, f"more than {most:,} values")
 
 
 def test_a_body_that_is_too_large(client: FlaskClient) -> None:
-    _check_error(client.post(INFER, data=b" " * 400_000), 413, "larger than this service accepts")
+    _check_error(client.post(INFER, data=b" " * 400_000), 413, "larger than the limit")
 
 
 @pytest.mark.parametrize(
@@ -279,25 +279,25 @@ def test_a_wrong_method(client: FlaskClient) -> None:
 def test_a_full_service_says_so_before_the_body_is_read(client: FlaskClient) -> None:
     admission = client.application.extensions["admission"]
     with admission.admitted(0) as take:
-        take(admission.places - 1)
+        take(admission.max_in_flight - 1)
         answer = client.post(INFER, data=b"not even JSON")
-    _check_error(answer, 429, "as busy as it may be")
+    _check_error(answer, 429, "concurrency limit")
     assert answer.headers["Retry-After"] == "1"
 
 
 def test_a_tensor_that_waits_too_long_is_given_up(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_: object) -> None:
-        raise Late
+        raise DeadlineExceeded
 
-    monkeypatch.setattr(Inference, "answer", never)
-    _check_error(_infer(client, _asked(PIXELS)), 504, "not answered in time")
+    monkeypatch.setattr(Inference, "predict", never)
+    _check_error(_infer(client, _asked(PIXELS)), 504, "before the deadline")
 
 
 def test_a_failure_of_ours_shows_no_trace(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise ZeroDivisionError("secret")
 
-    monkeypatch.setattr(client.application.extensions["serving"].now.model, "run", fail)
+    monkeypatch.setattr(client.application.extensions["model_manager"].current.model, "run", fail)
     answer = _infer(client, _asked(PIXELS))
     _check_error(answer, 500, "its log has the reason")
     assert b"secret" not in answer.data
@@ -310,7 +310,7 @@ def _check_error(answer: TestResponse, status: int, sentence: str) -> None:
     assert body["error"] == body["detail"]
     assert body["error"].endswith(".")
     assert len(body["error"]) < 400
-    assert answer.content_type == "application/json", "or KServe's client would not show the sentence"
+    assert answer.content_type == "application/json", "KServe's client shows the sentence only with this type"
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""What the registry names is served, unless it can't be: then what was served goes on, and one line says why."""
+"""The version that the registry names is served; if that fails, the old one stays, and one log line says why."""
 
 import json
 import logging
@@ -11,14 +11,14 @@ import pytest
 
 from service.errors import SeeFoodError
 from service.metrics import registry
-from service.serving import STARTED_WITH, Serving
+from service.model_manager import STARTUP_VERSION, ModelManager
 from service.settings import Settings
 from tests.fixtures.tiny_model import METADATA, write_tiny_model, write_tiny_registry, write_tiny_version
 
 
 @pytest.fixture
 def models(tmp_path: Path) -> Path:
-    """Return a registry whose current version is `tiny`, and whose version `new` waits to be promoted."""
+    """Return a registry with the versions `tiny`, which is current, and `new`."""
     models = write_tiny_registry(tmp_path / "models")
     write_tiny_version(models, "new")
     return models
@@ -32,8 +32,8 @@ def _point(models: Path, version: str, pointer: str = "current") -> None:
     (models / pointer).write_text(f"{version}\n")
 
 
-def _version(serving: Serving) -> str:
-    return serving.now.model.metadata.version
+def _version(manager: ModelManager) -> str:
+    return manager.current.model.metadata.version
 
 
 def _refused() -> float:
@@ -41,7 +41,7 @@ def _refused() -> float:
 
 
 def _told() -> set[str]:
-    """Return the versions that /metrics says are served."""
+    """Return the served versions in the metrics."""
     (info,) = [one for one in registry.collect() if one.name == "seefood_model_info"]
     return {sample.labels["version"] for sample in info.samples if sample.value == 1}
 
@@ -49,27 +49,27 @@ def _told() -> set[str]:
 @pytest.mark.parametrize("pointer", ["current", "phone"])
 def test_what_is_promoted_is_served(models: Path, pointer: str) -> None:
     _point(models, "tiny", pointer)
-    serving = Serving(Settings(models=models, model="" if pointer == "current" else pointer))
-    before = serving.now
-    serving.look()
-    assert serving.now is before, "nothing is opened again where nothing has changed"
+    manager = ModelManager(Settings(models=models, model="" if pointer == "current" else pointer))
+    before = manager.current
+    manager.refresh()
+    assert manager.current is before, "an unchanged pointer opens nothing"
     _point(models, "new", pointer)
-    serving.look()
-    assert (_version(serving), serving.now.model.warm) == ("new", True)
-    assert before.model.metadata.version == "tiny", "who has begun with it ends with it"
+    manager.refresh()
+    assert (_version(manager), manager.current.model.warm) == ("new", True)
+    assert before.model.metadata.version == "tiny", "a request that has started with it keeps it"
     assert "new" in _told()
     assert "tiny" not in _told()
     _point(models, "tiny", pointer)
-    serving.look()
-    assert _version(serving) == "tiny"
+    manager.refresh()
+    assert _version(manager) == "tiny"
 
 
 @pytest.mark.parametrize("wrong", ["corrupt", "absent", "no pointer", "no text"])
 def test_what_cant_be_served_leaves_the_old_one_and_is_told_once(
     models: Path, caplog: pytest.LogCaptureFixture, wrong: str
 ) -> None:
-    serving, before = Serving(Settings(models=models)), _refused()
-    now = serving.now
+    manager, before = ModelManager(Settings(models=models)), _refused()
+    now = manager.current
     if wrong == "corrupt":
         _break(models, "new")
     if wrong == "absent":
@@ -81,8 +81,8 @@ def test_what_cant_be_served_leaves_the_old_one_and_is_told_once(
     else:
         _point(models, "new")
     for _ in range(3):
-        serving.look()
-    assert serving.now is now
+        manager.refresh()
+    assert manager.current is now
     assert "tiny" in _told()
     (line,) = caplog.records
     assert (line.levelno, _refused() - before) == (logging.ERROR, 1)
@@ -92,38 +92,38 @@ def test_what_cant_be_served_leaves_the_old_one_and_is_told_once(
 def test_a_refused_version_is_told_again_where_it_is_promoted_again(
     models: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    serving, before = Serving(Settings(models=models)), _refused()
+    manager, before = ModelManager(Settings(models=models)), _refused()
     _break(models, "new")
     for version in ("new", "tiny", "new"):
         _point(models, version)
-        serving.look()
-    assert (len(caplog.records), _refused() - before, _version(serving)) == (2, 2, "tiny")
+        manager.refresh()
+    assert (len(caplog.records), _refused() - before, _version(manager)) == (2, 2, "tiny")
     _point(models, "tiny")
-    serving.look()
+    manager.refresh()
     write_tiny_version(models, "new")
     _point(models, "new")
-    serving.look()
-    assert _version(serving) == "new", "it was mended"
+    manager.refresh()
+    assert _version(manager) == "new", "the version was repaired"
 
 
 def test_a_version_whose_labels_name_no_folder_is_refused(models: Path, tmp_path: Path) -> None:
-    """A model is served with all that depends on it, or not at all."""
-    serving = Serving(Settings(models=models, feedback_dir=str(tmp_path / "feedback")))
+    """A model is rejected if anything that depends on it fails."""
+    manager = ModelManager(Settings(models=models, feedback_dir=str(tmp_path / "feedback")))
     properties = replace(METADATA, version="new", negative_label="../x").to_properties()
     write_tiny_model(models / "new" / "model.int8.onnx", properties)
     _point(models, "new")
-    serving.look()
-    assert _version(serving) == "tiny"
-    assert serving.now.feedback is not None
-    assert serving.now.feedback.labels == ("hotdog", "not_hotdog")
+    manager.refresh()
+    assert _version(manager) == "tiny"
+    assert manager.current.feedback is not None
+    assert manager.current.feedback.labels == ("hotdog", "not_hotdog")
 
 
 def test_a_fixed_version_or_file_is_not_watched(models: Path) -> None:
     threads = set(threading.enumerate())
     for model in ("new", str(models / "new" / "model.onnx")):
-        serving = Serving(Settings(models=models, model=model))
-        serving.watch()
-        assert _version(serving) == "new"
+        manager = ModelManager(Settings(models=models, model=model))
+        manager.watch()
+        assert _version(manager) == "new"
     assert set(threading.enumerate()) == threads
 
 
@@ -142,8 +142,8 @@ def test_a_start_falls_back_to_the_version_before(models: Path, caplog: pytest.L
     _break(models, "new")
     _point(models, "new", pointer)
     before = _refused()
-    serving = Serving(Settings(models=models, model="" if pointer == "current" else pointer))
-    assert (_version(serving), _refused() - before) == ("tiny", 1)
+    manager = ModelManager(Settings(models=models, model="" if pointer == "current" else pointer))
+    assert (_version(manager), _refused() - before) == ("tiny", 1)
     (line,) = caplog.records
     assert line.levelno == logging.ERROR
     assert line.getMessage().startswith("serving tiny: ")
@@ -154,38 +154,38 @@ def test_a_history_of_before_there_were_two_pointers_is_read(models: Path) -> No
     (models / "history.jsonl").write_text('{"version": "tiny"}\n{"version": "new", "before": "tiny"}\n')
     _break(models, "new")
     _point(models, "new")
-    assert _version(Serving(Settings(models=models))) == "tiny"
+    assert _version(ModelManager(Settings(models=models))) == "tiny"
 
 
 @pytest.mark.parametrize("history", [None, "", "no JSON\n", "[]\n", '{"version": "new"}\n'])
 def test_a_start_falls_back_to_what_the_command_has_opened(
     models: Path, monkeypatch: pytest.MonkeyPatch, history: str | None
 ) -> None:
-    """A replacement of a killed process may find another version named than the command did."""
+    """When a killed process is replaced, the pointer may name another version than at the start."""
     if history is not None:
         (models / "history.jsonl").write_text(history)
-    monkeypatch.setenv(STARTED_WITH, "tiny")
+    monkeypatch.setenv(STARTUP_VERSION, "tiny")
     (models / "current").unlink()
-    assert _version(Serving(Settings(models=models))) == "tiny"
+    assert _version(ModelManager(Settings(models=models))) == "tiny"
     _break(models, "new")
     _point(models, "new")
-    assert _version(Serving(Settings(models=models))) == "tiny"
+    assert _version(ModelManager(Settings(models=models))) == "tiny"
 
 
 def test_a_start_without_anything_to_fall_back_to_is_the_first_sentence(
     models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _remember(models, ("current", "gone", "new"))
-    monkeypatch.delenv(STARTED_WITH, raising=False)
+    monkeypatch.delenv(STARTUP_VERSION, raising=False)
     _break(models, "new")
     _point(models, "new")
     with pytest.raises(SeeFoodError, match=r"new/model\.int8\.onnx"):
-        Serving(Settings(models=models))
+        ModelManager(Settings(models=models))
 
 
 def test_a_fixed_version_that_cant_be_served_has_no_stand_in(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _remember(models, ("current", "tiny", "new"))
-    monkeypatch.setenv(STARTED_WITH, "tiny")
+    monkeypatch.setenv(STARTUP_VERSION, "tiny")
     _break(models, "new")
     with pytest.raises(SeeFoodError, match=r"new/model\.int8\.onnx"):
-        Serving(Settings(models=models, model="new"))
+        ModelManager(Settings(models=models, model="new"))

@@ -1,10 +1,11 @@
-"""The application's answers, good and bad; its model says hotdog to red and not to blue."""
+"""Responses of /v1, with a model that classifies red as hotdog and blue as not hotdog."""
 
 import base64
 import io
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from flask.testing import FlaskClient
 from PIL import Image
 from werkzeug.test import TestResponse
 
-from service.errors import Late
+from service.errors import DeadlineExceeded
 from service.inference import Inference
 from service.model import Model
 from service.settings import Settings
@@ -99,6 +100,7 @@ def test_the_model_describes_itself(client: FlaskClient) -> None:
         assert name in body, value
     assert body["familiarity_level"] == -128
     assert (body["device"], body["input_size"], body["file"]) == ("cpu", 64, "model.int8.onnx")
+    assert body["service_version"] == version("seefood")
 
 
 def test_it_is_alive_and_ready(client: FlaskClient) -> None:
@@ -107,7 +109,7 @@ def test_it_is_alive_and_ready(client: FlaskClient) -> None:
 
 
 def test_it_is_not_ready_before_the_warm_up(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client.application.extensions["serving"].now.model, "warm", False)
+    monkeypatch.setattr(client.application.extensions["model_manager"].current.model, "warm", False)
     assert client.get("/livez").status_code == 200
     answer = client.get("/readyz")
     assert answer.status_code == 503
@@ -121,7 +123,7 @@ def test_the_page_and_its_files_are_there(client: FlaskClient) -> None:
         assert name in page
         with client.get(f"/{name}") as answer:
             assert answer.status_code == 200
-    assert "http" not in page, "the page loads nothing from elsewhere"
+    assert "http" not in page, "the page loads nothing from other hosts"
 
 
 BAD_PHOTOS = {
@@ -198,18 +200,18 @@ def test_several_photos_find_room_together_or_not_at_all(client: FlaskClient) ->
 
 @contextmanager
 def _places_left(client: FlaskClient, count: int) -> Iterator[None]:
-    """Take all places but so many."""
+    """Reserve all photos in flight except `count`."""
     admission = client.application.extensions["admission"]
     with admission.admitted(0) as take:
-        take(admission.places - 1 - count)
+        take(admission.max_in_flight - 1 - count)
         yield
 
 
 def test_a_photo_that_waits_too_long_is_given_up(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_: object) -> None:
-        raise Late
+        raise DeadlineExceeded
 
-    monkeypatch.setattr(Inference, "answer", never)
+    monkeypatch.setattr(Inference, "predict", never)
     answer = client.post("/v1/predict", data=RED, content_type="image/png")
     _check_problem(answer, 504, "deadline-passed")
 
@@ -266,7 +268,7 @@ def test_a_failure_of_ours_shows_no_trace(client: FlaskClient, monkeypatch: pyte
     def fail(*_: object) -> None:
         raise ZeroDivisionError("secret")
 
-    monkeypatch.setattr(client.application.extensions["serving"].now.model, "run", fail)
+    monkeypatch.setattr(client.application.extensions["model_manager"].current.model, "run", fail)
     answer = client.post("/v1/predict", data=RED, content_type="image/png")
     _check_problem(answer, 500, "internal-server-error")
     assert b"secret" not in answer.data
