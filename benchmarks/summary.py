@@ -12,17 +12,18 @@ from benchmarks.contenders import LIMIT
 MARKS = ("<!-- figures -->", "<!-- end of figures -->")
 TEMPLATES = {
     "README.md": (
-        "**{accuracy} accuracy** on {photos} photos of what new users send; {scraped} on {scraped_photos} scraped "
-        "photos, some with doubtful labels. **{small} photos/s** of 0.3 MP and **{large} photos/s** of 12 MP on {cpus} "
-        "CPUs in int8 ({small_float32} and {large_float32} in float32). The fastest peers run float32, as their "
-        "documentation does: {small_peer} photos/s of 0.3 MP ({small_name}) and {large_peer} of 12 MP ({large_name})."
+        "**{accuracy} accuracy** on {photos} photos of what new users send ({hotdogs} are hotdogs; it finds {recall}); "
+        "{scraped} on {scraped_photos} scraped photos, some with doubtful labels. **{small} photos/s** of 0.3 MP and "
+        "**{large} photos/s** of 12 MP on {cpus} CPUs in int8 ({small_float32} and {large_float32} in float32). The "
+        "fastest peers run float32, as their documentation does: {small_peer} photos/s of 0.3 MP ({small_name}) and "
+        "{large_peer} of 12 MP ({large_name})."
     ),
     "README.pt-BR.md": (
-        "**{accuracy} de acurácia** em {photos} fotos do que novos usuários enviam; {scraped} em {scraped_photos} "
-        "fotos coletadas da web, algumas com rótulos duvidosos. **{small} fotos/s** de 0,3 MP e **{large} fotos/s** de "
-        "12 MP em {cpus} CPUs em int8 ({small_float32} e {large_float32} em float32). Os concorrentes mais rápidos "
-        "usam float32, como na documentação deles: {small_peer} fotos/s de 0,3 MP ({small_name}) e {large_peer} de "
-        "12 MP ({large_name})."
+        "**{accuracy} de acurácia** em {photos} fotos do que novos usuários enviam ({hotdogs} são cachorros-quentes; o "
+        "modelo encontra {recall}); {scraped} em {scraped_photos} fotos coletadas da web, algumas com rótulos "
+        "duvidosos. **{small} fotos/s** de 0,3 MP e **{large} fotos/s** de 12 MP em {cpus} CPUs em int8 "
+        "({small_float32} e {large_float32} em float32). Os concorrentes mais rápidos usam float32, como na "
+        "documentação deles: {small_peer} fotos/s de 0,3 MP ({small_name}) e {large_peer} de 12 MP ({large_name})."
     ),
 }
 _OURS = ("SeeFood", "SeeFood, float32")
@@ -52,13 +53,12 @@ def line(results: dict[str, Any], shipped: dict[str, Any], name: str) -> str:
         figures |= {prefix: f"{int8:.0f}", f"{prefix}_float32": f"{float32:.0f}"}
         figures |= {f"{prefix}_peer": f"{rates[peer]:.0f}", f"{prefix}_name": peer.partition(",")[0]}
     folders = shipped["models"]["current"]["files"]["int8"]["folders"]
-    for share, count, folder in (
-        ("accuracy", "photos", "data/stranger_test"),
-        ("scraped", "scraped_photos", "data/test"),
-    ):
-        figures[share] = _local(f"{100 * folders[folder]['accuracy']['value']:.1f}%", name)
-        figures[count] = _local(f"{sum(folders[folder]['photos'].values()):,}", name)
-    return TEMPLATES[name].format(**figures)
+    users, scraped = folders["data/stranger_test"], folders["data/test"]
+    shares = {"accuracy": users["accuracy"], "recall": users["recall"], "scraped": scraped["accuracy"]}
+    counts = {"photos": users["photos"], "scraped_photos": scraped["photos"]}
+    figures |= {key: _local(f"{100 * share['value']:.1f}%", name) for key, share in shares.items()}
+    figures |= {key: _local(f"{sum(photos.values()):,}", name) for key, photos in counts.items()}
+    return TEMPLATES[name].format(hotdogs=users["photos"]["positive"], **figures)
 
 
 def _local(number: str, name: str) -> str:
