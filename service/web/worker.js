@@ -1,0 +1,124 @@
+// The model on the device: photo -> square -> ONNX Runtime (WebAssembly, one thread) -> verdict. The photo stays here.
+//
+// No threads: they need cross-origin isolation, and iOS runs out of memory. No WebGPU: it crashes on iOS 26.
+
+import * as ort from "./ort/ort.wasm.bundle.min.mjs";
+import { square } from "./square.js";
+
+const STRIP = 1 << 20; // pixels that are read back from the canvas at a time
+let session;
+let served; // web/model.json: address, labels, threshold and the rest of the model's metadata
+
+const ANSWERS = { load, predict };
+
+self.addEventListener("message", async ({ data: { id, call, argument } }) => {
+  try {
+    postMessage({ id, result: await ANSWERS[call](argument) });
+  } catch (error) {
+    postMessage({ id, error: String(error?.message ?? error) });
+  }
+});
+
+/** Load the model; posts {loaded, total} in bytes meanwhile. Returns its description. */
+async function load({ model, wasm }) {
+  served = model;
+  const total = model.bytes + wasm.bytes;
+  let before = 0;
+  const progress = (loaded) => postMessage({ loaded: before + loaded, total });
+  ort.env.wasm.numThreads = 1;
+  ort.env.wasm.wasmBinary = await bytesOf(wasm.url, progress);
+  before = wasm.bytes;
+  const file = await bytesOf(model.url, progress);
+  session = await ort.InferenceSession.create(file, { executionProviders: ["wasm"], graphOptimizationLevel: "all" });
+  if (!canvasIsExact()) throw new Error("canvas-not-exact");
+  await infer(new Uint8Array(model.size * model.size * 3)); // the first inference takes longer
+  return model;
+}
+
+async function bytesOf(url, progress) {
+  const response = await fetch(url);
+  if (!response.ok) throw new Error(`${url}: HTTP ${response.status}`);
+  const chunks = [];
+  let loaded = 0;
+  for (const reader = response.body.getReader(); ; ) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    chunks.push(value);
+    progress((loaded += value.length));
+  }
+  return new Uint8Array(await new Blob(chunks).arrayBuffer());
+}
+
+/** Return what POST /v1/predict says of a photo, with the heatmap, and how long inference took, in milliseconds. */
+async function predict(photo) {
+  const pixels = await squareOf(photo, served.size);
+  const started = performance.now();
+  const { probability, heatmap, familiarity } = await infer(pixels);
+  const milliseconds = performance.now() - started;
+  const [, rows, columns] = heatmap.dims;
+  return {
+    ...verdict(probability.data[0], familiarity?.data[0]),
+    heatmap: Array.from({ length: rows }, (_, row) => [...heatmap.data.slice(row * columns, (row + 1) * columns)]),
+    milliseconds,
+  };
+}
+
+async function infer(pixels) {
+  const { size } = served;
+  return session.run({ pixels: new ort.Tensor("uint8", pixels, [1, size, size, 3]) });
+}
+
+function verdict(probability, familiarity) {
+  const positive = probability >= served.threshold;
+  return {
+    label: positive ? served.positive_label : served.negative_label,
+    [served.name]: positive,
+    probability,
+    uncertain: served.uncertain_low <= probability && probability <= served.uncertain_high,
+    ...(familiarity === undefined ? {} : { unfamiliar: familiarity < served.familiarity_level }),
+  };
+}
+
+async function squareOf(photo, size) {
+  const start = new Uint8Array(await photo.slice(0, 3).arrayBuffer());
+  const isJpeg = start[0] === 0xff && start[1] === 0xd8;
+  const bitmap = await createImageBitmap(photo, { imageOrientation: "from-image" });
+  try {
+    return square(readable(bitmap), size, isJpeg);
+  } finally {
+    bitmap.close();
+  }
+}
+
+/** Read a bitmap on white, in strips: a canvas of a whole photo is larger than some browsers allow. */
+function readable(bitmap) {
+  const { width, height } = bitmap;
+  const most = Math.max(1, Math.floor(STRIP / width));
+  const canvas = new OffscreenCanvas(width, Math.min(height, most));
+  const context = canvas.getContext("2d", { willReadFrequently: true, alpha: false });
+  let top = -1;
+  let strip;
+  const read = (y, rows) => {
+    if (top < 0 || y < top || y + rows > top + strip.height) {
+      if (rows > canvas.height) canvas.height = rows;
+      top = y;
+      context.fillStyle = "white";
+      context.fillRect(0, 0, width, canvas.height);
+      context.drawImage(bitmap, 0, -y);
+      strip = context.getImageData(0, 0, width, Math.min(canvas.height, height - y));
+    }
+    return strip.data.subarray((y - top) * width * 4, (y - top + rows) * width * 4);
+  };
+  return { width, height, read };
+}
+
+/** Some browsers change what is read back from a canvas, so that pages can't recognise a person by it. */
+function canvasIsExact() {
+  const side = 16;
+  const context = new OffscreenCanvas(side, side).getContext("2d", { willReadFrequently: true, alpha: false });
+  const pattern = new ImageData(side, side);
+  for (let at = 0; at < pattern.data.length; at++) pattern.data[at] = at % 4 === 3 ? 255 : (at * 37) % 256;
+  context.putImageData(pattern, 0, 0);
+  const found = context.getImageData(0, 0, side, side).data;
+  return found.every((value, at) => value === pattern.data[at]);
+}
