@@ -3,7 +3,9 @@
 import contextlib
 import errno
 import hashlib
+import hmac
 import os
+import secrets
 import tempfile
 import threading
 import time
@@ -16,6 +18,7 @@ from service.settings import Settings
 
 _RECOUNT_SECONDS = 10  # how often a process counts what other processes have stored
 _ABANDONED_SECONDS = 3600  # age of an unfinished file whose process was killed
+_RECEIPT_KEY = ".receipt-key"
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # errors of a full disk, a quota or a limit on file size
 
 
@@ -23,6 +26,8 @@ class Feedback:
     """A folder with one subfolder for each label. Several processes can write to it at a time without a lock.
 
     A file's name is the SHA-256 of its bytes. A file is created, moved to the other label and deleted atomically.
+    A receipt is a file's name and its HMAC, so nothing is kept for each receipt, and it stays valid after a restart.
+    The secret key is in a hidden file of the folder.
     """
 
     def __init__(self, folder: Path, max_bytes: int, labels: tuple[str, str]) -> None:
@@ -36,14 +41,15 @@ class Feedback:
                 (folder / label).mkdir(parents=True, exist_ok=True)
                 tempfile.TemporaryFile(dir=folder / label).close()
             self._bytes, self._counted = _bytes_in(folder), time.monotonic()
+            self._key = _receipt_key(folder)
         except OSError as error:
             raise SeeFoodError(f"SEEFOOD_FEEDBACK_DIR: {describe_os_error(error, str(folder))}") from error
 
-    def store(self, data: bytes, label: str, suffix: str) -> bool:
+    def store(self, data: bytes, label: str, suffix: str) -> str | None:
         """Store a valid photo under one of the labels, and remove it from the other.
 
         Returns:
-            False if the same bytes are already stored under this label, else True.
+            The receipt that `delete` takes; None if the same bytes are already stored under this label.
 
         Raises:
             OSError: the photo was not stored; the error number is one of DISK_FULL if there is no room.
@@ -52,13 +58,30 @@ class Feedback:
         path = self._folder / label / name
         (other,) = (self._folder / each / name for each in self.labels if each != label)
         if _moved(other, path):
-            return True
+            return self._receipt(name)
         if path.exists():
-            return False
+            return None
         self._reserve(len(data))
         _write(path, data)
         _moved(other, path)  # another process may have stored it there meanwhile: the last label wins
-        return True
+        return self._receipt(name)
+
+    def delete(self, receipt: str) -> bool:
+        """Delete the photo of a receipt, under whichever label it is now.
+
+        Returns:
+            False if the receipt is invalid or the photo is not stored.
+
+        Raises:
+            OSError: the photo can't be deleted.
+        """
+        name = receipt.rpartition(".")[0]
+        if not hmac.compare_digest(receipt.encode(errors="replace"), self._receipt(name).encode(errors="replace")):
+            return False
+        return sum(_deleted(self._folder / label / name) for label in self.labels) > 0
+
+    def _receipt(self, name: str) -> str:
+        return f"{name}.{hmac.new(self._key, name.encode(errors='replace'), hashlib.sha256).hexdigest()}"
 
     def _reserve(self, size: int) -> None:
         with self._lock:
@@ -81,6 +104,26 @@ def _moved(source: Path, target: Path) -> bool:
         source.replace(target)  # not a copy and a removal: two processes at a time could then delete both files
         return True
     return False
+
+
+def _deleted(path: Path) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        path.unlink()
+        return True
+    return False
+
+
+def _receipt_key(folder: Path) -> bytes:
+    """Return the key of the folder; the first process creates it."""
+    path = folder / _RECEIPT_KEY
+    if not path.exists():
+        part = path.with_name(f"{_RECEIPT_KEY}.{uuid.uuid4().hex}")
+        part.touch(0o600)
+        part.write_bytes(secrets.token_bytes(32))
+        with contextlib.suppress(FileExistsError):
+            os.link(part, path)  # fails where another process was first, so that all use the same key
+        part.unlink()
+    return path.read_bytes()
 
 
 def _write(path: Path, data: bytes) -> None:

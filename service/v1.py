@@ -11,7 +11,7 @@ from service import __version__, overlay
 from service.decoders import Decoders
 from service.feedback import DISK_FULL, Feedback
 from service.model import Model
-from service.model_manager import served_model
+from service.model_manager import ServedModel, served_model
 from service.photo import PhotoError
 from service.pipeline import ClassifiedPhoto, classify_photos
 from service.problems import Problem
@@ -59,19 +59,40 @@ def predict() -> dict[str, Any]:
 
 @v1.get("/model")
 def describe() -> dict[str, Any]:
-    """Return the metadata of the served model, its device, and the version of the service."""
-    return served_model().model.describe() | {"service_version": __version__}
+    """Return the metadata of the served model, its device, the service's version, and whether feedback is on."""
+    served = served_model()
+    return served.model.describe() | {"service_version": __version__, "feedback": served.feedback is not None}
 
 
 @v1.post("/feedback")
 def feedback() -> tuple[dict[str, Any], int]:
     """Store one photo, unchanged, under the label that its sender gives."""
     served = served_model()
+    store = _feedback_store(served)
+    with admitted():
+        return _store(store, served.model.size)
+
+
+@v1.delete("/feedback/<receipt>")
+def undo_feedback(receipt: str) -> tuple[str, int]:
+    """Delete the photo that was stored with this receipt."""
+    try:
+        deleted = _feedback_store(served_model()).delete(receipt)
+    except OSError as error:
+        current_app.logger.warning("feedback can't be deleted: %s", error)
+        detail = f"The photo is not deleted: {error.strerror}."
+        raise Problem(503, "feedback-unavailable", "Feedback can't be deleted", detail) from error
+    if not deleted:
+        detail = "No photo is stored with this receipt; it may be deleted already."
+        raise Problem(404, "unknown-receipt", "Unknown receipt", detail)
+    return "", 204
+
+
+def _feedback_store(served: ServedModel) -> Feedback:
     if served.feedback is None:
         detail = "Feedback is off, and the photo is not stored; set SEEFOOD_FEEDBACK_DIR on the service to turn it on."
         raise Problem(404, "feedback-off", "Feedback is off", detail)
-    with admitted():
-        return _store(served.feedback, served.model.size)
+    return served.feedback
 
 
 def _store(store: Feedback, size: int) -> tuple[dict[str, Any], int]:
@@ -91,14 +112,14 @@ def _store(store: Feedback, size: int) -> tuple[dict[str, Any], int]:
     except PhotoError as error:
         raise Problem.from_photo_error(error, upload.filename) from error
     try:
-        stored = store.store(upload.data, label, suffix)
+        receipt = store.store(upload.data, label, suffix)
     except OSError as error:
         current_app.logger.warning("feedback can't be stored: %s", error)
         detail = f"The photo is not stored: {error.strerror}."
         if error.errno in DISK_FULL:
             raise Problem(507, "feedback-full", "No room for feedback", detail) from error
         raise Problem(503, "feedback-unavailable", "Feedback can't be stored", detail) from error
-    return {"stored": stored}, 201 if stored else 200
+    return ({"stored": True, "receipt": receipt}, 201) if receipt else ({"stored": False}, 200)
 
 
 def _parameter(name: str, values: Collection[str]) -> str | None:

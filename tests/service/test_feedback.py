@@ -65,8 +65,9 @@ def _tell(client: FlaskClient, photo: bytes = PHOTO, label: str = "hotdog") -> T
 
 
 def _stored(folder: Path) -> dict[str, bytes]:
-    """Return the content of all files in a folder, also of hidden ones."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    """Return the content of all files in a folder, also of hidden ones, except the key of the receipts."""
+    paths = [path for path in folder.rglob("*") if path.is_file() and path.name != ".receipt-key"]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
 def _check_problem(answer: TestResponse, status: int, slug: str) -> str:
@@ -104,7 +105,7 @@ def test_a_photo_is_stored_as_it_was_sent(told: FlaskClient, folder: Path, way: 
     exif.get_ifd(GPS)[1] = "N"
     photo = encode(draw("hotdog", 2), exif=exif)
     answer = told.post("/v1/feedback", **way(photo, "not_hotdog"))
-    assert (answer.status_code, answer.get_json()) == (201, {"stored": True})
+    assert (answer.status_code, answer.get_json()["stored"]) == (201, True)
     assert _stored(folder) == {f"not_hotdog/{sha256(photo).hexdigest()}.jpg": photo}
     assert Image.open(io.BytesIO(photo)).getexif().get_ifd(GPS), "GPS data is kept"
 
@@ -119,9 +120,65 @@ def test_the_suffix_is_that_of_the_bytes(told: FlaskClient, folder: Path) -> Non
 def test_a_photo_is_stored_once_and_under_its_last_label(told: FlaskClient, folder: Path) -> None:
     assert [_tell(told).status_code for _ in range(3)] == [201, 200, 200]
     assert _tell(told).get_json() == {"stored": False}
-    assert _tell(told, label="not_hotdog").get_json() == {"stored": True}
+    assert _tell(told, label="not_hotdog").status_code == 201
     assert _stored(folder) == {f"not_hotdog/{NAME}": PHOTO}
     assert _tell(told, label="not_hotdog").get_json() == {"stored": False}
+
+
+def test_a_receipt_deletes_its_photo_once(told: FlaskClient, folder: Path) -> None:
+    receipt = _tell(told).get_json()["receipt"]
+    other = encode(draw("hotdog", 4))
+    _tell(told, other)
+    answer = told.delete(f"/v1/feedback/{receipt}")
+    assert (answer.status_code, answer.data) == (204, b"")
+    assert list(_stored(folder).values()) == [other]
+    _check_problem(told.delete(f"/v1/feedback/{receipt}"), 404, "unknown-receipt")
+
+
+def test_a_receipt_deletes_its_photo_under_another_label(told: FlaskClient, folder: Path) -> None:
+    receipt = _tell(told).get_json()["receipt"]
+    _tell(told, label="not_hotdog")
+    assert told.delete(f"/v1/feedback/{receipt}").status_code == 204
+    assert not _stored(folder)
+
+
+def test_a_receipt_is_valid_after_a_restart_and_in_this_folder_only(make: Make, folder: Path, tmp_path: Path) -> None:
+    receipt = _tell(make(feedback_dir=str(folder))).get_json()["receipt"]
+    other = make(feedback_dir=str(tmp_path / "other"))
+    _tell(other)
+    _check_problem(other.delete(f"/v1/feedback/{receipt}"), 404, "unknown-receipt")
+    assert make(feedback_dir=str(folder)).delete(f"/v1/feedback/{receipt}").status_code == 204
+    assert (folder / ".receipt-key").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("receipt", [NAME, f"{NAME}.", f"{NAME}.{'0' * 64}", "x", "é", "%ff", "..%2f..%2fetc.x", "."])
+def test_a_receipt_cant_be_guessed(told: FlaskClient, folder: Path, receipt: str) -> None:
+    _tell(told)
+    assert told.delete(f"/v1/feedback/{receipt}").status_code == 404
+    assert _stored(folder) == {f"hotdog/{NAME}": PHOTO}
+
+
+def test_a_receipt_is_unknown_where_feedback_is_off(client: FlaskClient) -> None:
+    _check_problem(client.delete("/v1/feedback/x.y"), 404, "feedback-off")
+
+
+def test_a_photo_that_cant_be_deleted_is_one_sentence(
+    told: FlaskClient, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receipt = _tell(told).get_json()["receipt"]
+
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    detail = _check_problem(told.delete(f"/v1/feedback/{receipt}"), 503, "feedback-unavailable")
+    assert detail == f"The photo is not deleted: {os.strerror(errno.EROFS)}."
+    monkeypatch.undo()
+    assert _stored(folder)
+
+
+def test_the_model_says_whether_feedback_is_on(client: FlaskClient, told: FlaskClient) -> None:
+    assert [each.get("/v1/model").get_json()["feedback"] for each in (client, told)] == [False, True]
 
 
 @pytest.mark.parametrize("label", ["", "pizza", "Hotdog", "../hotdog", "hotdog/../../x", "/tmp", "hotdog\0"])  # noqa: S108
