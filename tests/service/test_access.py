@@ -54,7 +54,7 @@ def test_another_request_id_is_replaced(client: FlaskClient, given: str) -> None
     assert all(len(one) == 32 and one.isalnum() for one in made)
 
 
-@pytest.mark.parametrize("path", ["/", "/web/page.js", "/livez", "/v1/model", "/nothing", "/v1/predict"])
+@pytest.mark.parametrize("path", ["/", "/web/app.js", "/livez", "/v1/model", "/nothing", "/v1/predict"])
 def test_every_answer_has_the_headers_that_keep_it_safe(client: FlaskClient, path: str) -> None:
     with client.get(path) as answer:
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
@@ -155,7 +155,7 @@ def test_what_answers_photos_needs_a_key(make: Make, path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/web/page.js", "/livez", "/readyz", "/metrics", "/v2/health/ready", "/openapi.json", "/docs", "/v10"]
+    "path", ["/", "/web/app.js", "/livez", "/readyz", "/metrics", "/v2/health/ready", "/openapi.json", "/docs", "/v10"]
 )
 def test_what_operators_and_browsers_ask_needs_none(make: Make, path: str) -> None:
     with make(api_keys=KEY).get(path) as answer:
@@ -235,8 +235,8 @@ def test_the_page_says_that_a_key_is_needed(tiny_models: Path, tmp_path: Path) -
         page = browser.new_page()
         page.goto(f"http://127.0.0.1:{server.port}/")
         page.set_input_files("#photo", tmp_path / "photo.png")
-        expect(page.locator("#verdict")).to_have_text("An API key is needed")
-        expect(page.locator("#sure")).to_contain_text("X-API-Key")
+        expect(page.locator("#verdict")).to_have_text("A key is needed")
+        expect(page.locator("#sure")).to_contain_text("API key")
         expect(page.locator("#model")).to_be_empty()
 
 

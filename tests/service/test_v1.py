@@ -119,7 +119,7 @@ def test_it_is_not_ready_before_the_warm_up(client: FlaskClient, monkeypatch: py
 def test_the_page_and_its_files_are_there(client: FlaskClient) -> None:
     with client.get("/") as answer:
         page = answer.get_data(as_text=True)
-    for name in ("web/page.css", "web/page.js", "web/icon.svg"):
+    for name in ("web/page.css", "web/app.js", "web/icon.svg"):
         assert name in page
         with client.get(f"/{name}") as answer:
             assert answer.status_code == 200

@@ -1,0 +1,248 @@
+// Wires the page: photos come in, the classifier answers, the stage shows it.
+
+import { Camera } from "./camera.js";
+import { classify, describeService, startClassifier, state } from "./classifier.js";
+import { Failure } from "./failure.js";
+import { fillCell, fillGrid } from "./grid.js";
+import { labelText, startLanguages, text } from "./languages.js";
+import { registerServiceWorker, sharedPhotos } from "./offline.js";
+import { openReport } from "./report.js";
+import { setKey } from "./service.js";
+import { showSettings, startSettings } from "./settings.js";
+import { signal, startSignals } from "./signals.js";
+import { showAnswer, showPhoto, showView, sourceText, startStage } from "./stage.js";
+import { failureOf, verdictOf } from "./verdict.js";
+
+const byId = (id) => document.getElementById(id);
+const camera = new Camera(byId("video"));
+let newest = 0; // the answer to an earlier photo must not overwrite that to a later one
+let results = []; // of the grid, or the one photo
+let opened = null; // the result on the stage
+let isContinuous = false;
+
+const wait = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+
+/** Return {photo, prediction, source, verdict} of a photo, or {photo, failure, verdict}. */
+async function answer(photo, isSmall) {
+  let result;
+  try {
+    result = { photo, ...(await classify(photo, isSmall)) };
+  } catch (error) {
+    result = { photo, failure: error instanceof Failure ? error : new Failure("failed") };
+  }
+  return inWords(result);
+}
+
+/** Write the verdict of a result in the language of the page. */
+function inWords(result) {
+  result.verdict = result.prediction ? verdictOf(result.prediction) : failureOf(result.failure, result.photo.name);
+  return result;
+}
+
+function showResult(result) {
+  opened = result;
+  const { verdict, prediction, source } = result;
+  showAnswer(verdict, prediction ? sourceText(source, prediction.milliseconds) : "", prediction?.heatmap ?? null);
+  if (result.failure?.kind === "key") askForKey();
+  showTools();
+}
+
+function showTools() {
+  const isPhoto = !byId("preview").hidden || !byId("invite").hidden;
+  byId("wrong").hidden = !(isPhoto && opened?.prediction && state.described?.feedback);
+  byId("wrong").textContent = text(opened?.receipt ? "wrong.again" : "wrong");
+  byId("back").hidden = results.length < 2 || !byId("grid").hidden;
+  byId("tools").hidden = [...byId("tools").children].every((button) => button.hidden);
+  byId("shutter").setAttribute("aria-label", text(byId("video").hidden ? "camera.open" : "camera.take"));
+}
+
+function showBusy() {
+  opened = null;
+  byId("key-form").hidden = true;
+  showAnswer({ kind: "busy", title: text("busy"), detail: "" });
+  showTools();
+}
+
+/** Answer photos that were chosen, dropped, pasted, taken or shared. */
+async function ask(photos, isSmall = false) {
+  stopContinuous();
+  const mine = ++newest;
+  results = photos.map((photo) => ({ photo }));
+  if (photos.length > 1) return askMany(mine);
+  showPhoto(photos[0]);
+  showBusy();
+  const result = await answer(photos[0], isSmall);
+  if (mine !== newest) return undefined;
+  results = [result];
+  showResult(result);
+  return speak(result);
+}
+
+async function askMany(mine) {
+  const list = byId("grid");
+  fillGrid(list, results, open);
+  showView("grid");
+  showBusy();
+  for (const [index, { photo }] of results.entries()) {
+    const result = await answer(photo);
+    if (mine !== newest) return;
+    results[index] = result;
+    fillCell(list, index, result.verdict);
+    if (result.failure?.kind === "key") return showResult(result);
+  }
+  if (!list.hidden) showCount();
+}
+
+function open(result) {
+  const found = results.find(({ photo }) => photo === result.photo);
+  showPhoto(found.photo);
+  showResult(found);
+}
+
+function showCount() {
+  opened = null;
+  const yes = results.filter(({ verdict }) => verdict?.kind === "yes").length;
+  const label = labelText((state.described ?? state.model).positive_label);
+  showAnswer({ kind: "count", title: text("grid.count", { label, yes, all: results.length }), detail: "" });
+  showTools();
+}
+
+function speak({ verdict, prediction }) {
+  if (prediction) signal(verdict.kind);
+}
+
+function askForKey() {
+  byId("key-form").hidden = false;
+  byId("key").focus();
+}
+
+async function openCamera() {
+  newest++;
+  results = [];
+  try {
+    await camera.start();
+  } catch {
+    showAnswer(failureOf(new Failure("camera")));
+    return false;
+  }
+  opened = null;
+  showView("video");
+  showAnswer(null);
+  showTools();
+  return true;
+}
+
+async function pressShutter() {
+  if (!Camera.isAvailable) return byId("camera").click();
+  stopContinuous();
+  if (byId("video").hidden || !camera.isOn) return openCamera();
+  return ask([await camera.picture()], true);
+}
+
+async function startContinuous() {
+  if (!Camera.isAvailable || !(await openCamera())) return;
+  isContinuous = true;
+  byId("continuous").setAttribute("aria-pressed", "true");
+  const mine = newest;
+  let said = "";
+  while (isContinuous && mine === newest) {
+    const result = await answer(await camera.picture(), true);
+    if (!isContinuous || mine !== newest) return;
+    showResult(result);
+    if (result.verdict.kind !== said) speak(result);
+    said = result.verdict.kind;
+    if (result.failure) return stopContinuous();
+    await wait(100);
+  }
+}
+
+function stopContinuous() {
+  isContinuous = false;
+  byId("continuous").setAttribute("aria-pressed", "false");
+}
+
+function wirePhotos() {
+  for (const id of ["photo", "camera"]) {
+    const input = byId(id);
+    input.addEventListener("change", () => {
+      if (input.files.length) askFiles(input.files);
+      input.value = ""; // so that choosing the same photo again asks again
+    });
+  }
+  for (const kind of ["dragover", "dragleave", "drop"]) {
+    document.addEventListener(kind, (event) => {
+      event.preventDefault();
+      byId("stage").classList.toggle("over", kind === "dragover");
+      if (kind === "drop" && event.dataTransfer.files.length) askFiles(event.dataTransfer.files);
+    });
+  }
+  document.addEventListener("paste", (event) => {
+    if (event.clipboardData.files.length) askFiles(event.clipboardData.files);
+  });
+}
+
+function askFiles(files) {
+  camera.stop();
+  return ask([...files]);
+}
+
+function wireButtons() {
+  byId("shutter").addEventListener("click", pressShutter);
+  byId("continuous").hidden = !Camera.isAvailable;
+  byId("continuous").addEventListener("click", () => (isContinuous ? stopContinuous() : startContinuous()));
+  byId("wrong").addEventListener("click", () => openReport(opened, rightLabels(opened.prediction)));
+  byId("feedback").addEventListener("close", showTools);
+  byId("back").addEventListener("click", () => {
+    showView("grid");
+    showCount();
+  });
+  byId("key-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    setKey(byId("key").value);
+    byId("key").value = "";
+    describeService();
+    ask(results.map(({ photo }) => photo));
+  });
+  document.addEventListener("visibilitychange", () => {
+    if (!document.hidden || !camera.isOn) return;
+    stopContinuous();
+    camera.stop();
+    if (!byId("video").hidden) showView("invite");
+    showTools();
+  });
+}
+
+/** The other label is the right one; where the model can't tell, either may be. */
+function rightLabels({ label, uncertain }) {
+  const labels = [state.described.positive_label, state.described.negative_label];
+  return uncertain ? labels : labels.filter((each) => each !== label);
+}
+
+function showAll() {
+  showSettings();
+  showTools();
+}
+
+/** Write everything that is on the page again, in another language. */
+function translate() {
+  showAll();
+  results.forEach((result, index) => {
+    if (result.verdict) inWords(result);
+    if (results.length > 1) fillCell(byId("grid"), index, result.verdict);
+  });
+  if (opened) showResult(inWords(opened));
+  else if (!byId("grid").hidden) showCount();
+}
+
+await startLanguages(byId("language"), translate);
+startStage();
+startSettings();
+startSignals(byId("sound"), byId("vibration"));
+wirePhotos();
+wireButtons();
+showView("invite");
+showAll();
+registerServiceWorker();
+startClassifier(showAll);
+const photos = await sharedPhotos();
+if (photos.length) ask(photos);

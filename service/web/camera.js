@@ -1,0 +1,42 @@
+// The camera of the device in a <video>, as pictures.
+
+import { encode } from "./shrink.js";
+
+export class Camera {
+  /** @param video the element that shows the live picture */
+  constructor(video) {
+    this.video = video;
+    this.stream = null;
+  }
+
+  /** Whether this browser gives the page a camera; it does so on HTTPS and on localhost only. */
+  static get isAvailable() {
+    return Boolean(navigator.mediaDevices?.getUserMedia);
+  }
+
+  get isOn() {
+    return this.stream !== null;
+  }
+
+  /** Start the rear camera; rejects where the person refuses it or there is none. */
+  async start() {
+    if (this.isOn) return;
+    this.stream = await navigator.mediaDevices.getUserMedia({
+      video: { facingMode: { ideal: "environment" }, width: { ideal: 1280 }, height: { ideal: 1280 } },
+      audio: false,
+    });
+    this.video.srcObject = this.stream;
+    await this.video.play();
+  }
+
+  stop() {
+    for (const track of this.stream?.getTracks() ?? []) track.stop();
+    this.stream = this.video.srcObject = null;
+  }
+
+  /** Return the current picture as a JPEG blob. */
+  async picture() {
+    const { blob } = await encode(this.video, this.video.videoWidth, this.video.videoHeight);
+    return blob;
+  }
+}

@@ -1,0 +1,78 @@
+// The model on this device: web/model.json describes it, worker.js runs it.
+
+import { Failure } from "./failure.js";
+
+let model = null;
+let worker;
+let loading;
+let last = 0;
+const waiting = new Map(); // id of a message -> {resolve, reject}
+
+/** milliseconds: duration of the last inference; undefined until the model is loaded. */
+export const speed = { milliseconds: undefined };
+
+/** Return the description of the model; null where the service offers none. */
+export async function describe() {
+  const response = await fetch("web/model.json").catch(() => null);
+  model = response?.ok ? await response.json().catch(() => null) : null;
+  return model;
+}
+
+/**
+ * Load the model once. Throws a Failure: canvas-not-exact, or model if it can't be loaded.
+ * @param progress called with the bytes that are loaded and their total
+ */
+export function load(progress) {
+  loading ??= start(progress).catch((error) => {
+    worker.terminate();
+    if (error.message !== "canvas-not-exact") loading = undefined; // try again the next time
+    throw new Failure(error.message === "canvas-not-exact" ? "canvas-not-exact" : "model");
+  });
+  return loading;
+}
+
+/** Return the prediction of a photo, with its heatmap and milliseconds. Throws a Failure: no-photo. */
+export async function predict(photo) {
+  try {
+    const prediction = await ask("predict", photo);
+    speed.milliseconds = prediction.milliseconds;
+    return prediction;
+  } catch {
+    throw new Failure("no-photo");
+  }
+}
+
+async function start(progress) {
+  worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
+  worker.addEventListener("message", ({ data }) => {
+    if ("loaded" in data) return progress(data.loaded, data.total);
+    const { resolve, reject } = waiting.get(data.id);
+    waiting.delete(data.id);
+    return "error" in data ? reject(new Error(data.error)) : resolve(data.result);
+  });
+  worker.addEventListener("error", () => {
+    for (const { reject } of waiting.values()) reject(new Error("the worker failed"));
+    waiting.clear();
+  });
+  await ask("load", { model: versioned(model, model.version), wasm: versioned(model.wasm, model.wasm.bytes) });
+  await predict(await blank());
+}
+
+/** Add the version to an address, so that the service worker can keep the file for as long as the version is current. */
+function versioned(file, version) {
+  const url = new URL(file.url, new URL("model.json", import.meta.url));
+  url.searchParams.set("v", version);
+  return { ...file, url: url.href };
+}
+
+function ask(call, argument) {
+  return new Promise((resolve, reject) => {
+    waiting.set(++last, { resolve, reject });
+    worker.postMessage({ id: last, call, argument });
+  });
+}
+
+function blank() {
+  const canvas = document.createElement("canvas");
+  return new Promise((resolve) => canvas.toBlob(resolve));
+}

@@ -1,0 +1,88 @@
+// "Wrong?": shows what is sent, sends a photo with its correct label to the service, and undoes it.
+
+import { Failure } from "./failure.js";
+import { kilobytes, labelText, text } from "./languages.js";
+import * as service from "./service.js";
+import { shrink } from "./shrink.js";
+import { failureOf } from "./verdict.js";
+
+const byId = (id) => document.getElementById(id);
+
+/**
+ * Open the dialog for a result. After a photo is sent, the result keeps its receipt, so that it can be undone later.
+ * @param labels the labels that can be right
+ */
+export async function openReport(result, labels) {
+  byId("feedback").showModal();
+  if (result.receipt) return showSent(result);
+  byId("feedback-buttons").replaceChildren();
+  showReceipt(null);
+  byId("feedback-text").textContent = "";
+  let small;
+  try {
+    small = await shrink(result.photo);
+  } catch {
+    return fail(new Failure("no-photo"));
+  }
+  showPhoto(small.blob);
+  byId("feedback-text").textContent = text("wrong.text", { width: small.width, height: small.height, size: kilobytes(small.blob.size) });
+  return byId("feedback-buttons").replaceChildren(...labels.map((label) => sendButton(result, small.blob, label)));
+}
+
+function sendButton(result, photo, label) {
+  const button = document.createElement("button");
+  button.className = "button";
+  button.textContent = text("wrong.send", { label: labelText(label) });
+  button.addEventListener("click", async () => {
+    setBusy(true);
+    try {
+      const { receipt } = await service.store(photo, label);
+      Object.assign(result, { receipt: receipt ?? "", sent: label });
+      showSent(result);
+    } catch (failure) {
+      fail(failure);
+    } finally {
+      setBusy(false);
+    }
+  });
+  return button;
+}
+
+function showSent(result) {
+  byId("feedback-buttons").replaceChildren();
+  byId("feedback-text").textContent = text(result.receipt ? "wrong.sent" : "wrong.known", { label: labelText(result.sent) });
+  showReceipt(result.receipt);
+  byId("undo").onclick = async () => {
+    setBusy(true);
+    try {
+      await service.unstore(result.receipt);
+      result.receipt = null;
+      byId("feedback-text").textContent = text("wrong.undone");
+      showReceipt(null);
+    } catch (failure) {
+      fail(failure);
+    } finally {
+      setBusy(false);
+    }
+  };
+}
+
+function showReceipt(receipt) {
+  byId("receipt").hidden = byId("undo").hidden = !receipt;
+  byId("receipt").querySelector("code").textContent = receipt ?? "";
+}
+
+function showPhoto(blob) {
+  const image = byId("feedback-photo");
+  URL.revokeObjectURL(image.src);
+  image.src = URL.createObjectURL(blob);
+}
+
+function fail(failure) {
+  const { title, detail } = failureOf(failure);
+  byId("feedback-text").textContent = `${title}. ${detail}`;
+}
+
+function setBusy(isBusy) {
+  for (const button of byId("feedback").querySelectorAll("button")) button.disabled = isBusy;
+}

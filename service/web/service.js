@@ -1,0 +1,45 @@
+// The HTTP API of the service. Every function throws a Failure.
+
+import { Failure } from "./failure.js";
+
+const KEY = "seefood-key";
+const SECONDS = 30;
+const FAILURES = { 400: "no-photo", 401: "key", 404: "absent", 405: "absent", 413: "too-large", 415: "no-photo", 429: "busy", 503: "busy", 504: "busy", 507: "full" };
+
+/** Remember the API key until the tab is closed. */
+export function setKey(key) {
+  sessionStorage.setItem(KEY, key);
+}
+
+/** Return what GET /v1/model says of the model. */
+export const describe = () => send("v1/model");
+
+/** Return the prediction of a photo, with its heatmap, and the milliseconds that the request took. */
+export async function predict(photo) {
+  const started = performance.now();
+  const { predictions } = await send("v1/predict?heatmap=true", post(photo));
+  return { ...predictions[0], milliseconds: performance.now() - started };
+}
+
+/** Store a photo with its correct label; returns {stored, receipt}. */
+export const store = (photo, label) => send(`v1/feedback?label=${encodeURIComponent(label)}`, post(photo));
+
+/** Delete a stored photo. */
+export const unstore = (receipt) => send(`v1/feedback/${encodeURIComponent(receipt)}`, { method: "DELETE" });
+
+const post = (photo) => ({ method: "POST", body: photo, headers: { "Content-Type": photo.type.startsWith("image/") ? photo.type : "image/jpeg" } });
+
+async function send(path, options = {}) {
+  const key = sessionStorage.getItem(KEY);
+  const headers = { ...options.headers, ...(key ? { Authorization: `Bearer ${key}` } : {}) };
+  let response;
+  try {
+    response = await fetch(path, { ...options, headers, signal: AbortSignal.timeout(SECONDS * 1000) });
+  } catch {
+    throw new Failure(navigator.onLine ? "unreachable" : "offline");
+  }
+  if (response.status === 204) return null;
+  const isJson = response.headers.get("Content-Type")?.includes("json");
+  if (response.ok && isJson) return response.json();
+  throw new Failure(response.ok ? "absent" : FAILURES[response.status] ?? "failed");
+}

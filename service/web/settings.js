@@ -1,0 +1,49 @@
+// The dialog of settings, and the lines of the page that follow from them: privacy, progress and notice.
+
+import { choose, place, state } from "./classifier.js";
+import { megabytes, text } from "./languages.js";
+
+const byId = (id) => document.getElementById(id);
+
+/** Wire the dialog. */
+export function startSettings() {
+  const dialog = byId("settings");
+  for (const id of ["open-settings", "change"]) byId(id).addEventListener("click", () => dialog.showModal());
+  for (const radio of document.querySelectorAll("[name=where]")) radio.addEventListener("change", () => choose(radio.value));
+}
+
+/** Show the state of the classifier. */
+export function showSettings() {
+  const isPossible = { automatic: true, phone: !["none", "inexact"].includes(state.phone), service: state.service };
+  for (const radio of document.querySelectorAll("[name=where]")) {
+    radio.checked = radio.value === state.where;
+    radio.disabled = !isPossible[radio.value] && !radio.checked;
+  }
+  write("privacy", privacy());
+  write("where-note", phoneNote());
+  const version = (place() === "phone" ? state.model : state.described)?.version;
+  write("model", version ? text("model", { version }) : "");
+  byId("notice").hidden = state.phone !== "inexact";
+  write("notice", state.phone === "inexact" ? text("inexact") : "");
+  byId("loading").hidden = state.phone !== "loading";
+  byId("progress").value = state.total ? state.loaded / state.total : 0;
+  write("loaded", text("loading", { loaded: megabytes(state.loaded), total: megabytes(state.total) }));
+}
+
+/** Only what is true of the current choice. A photo that is reported as wrong is sent in any case, and shown before. */
+function privacy() {
+  const key = state.where === "automatic" && state.phone !== "none" ? `automatic.${place()}` : place();
+  return text(state.described?.feedback ? `privacy.${key}.feedback` : `privacy.${key}`);
+}
+
+function phoneNote() {
+  if (state.phone === "ready" || state.phone === "loading" || state.phone === "inexact") return text(`phone.${state.phone}`);
+  if (state.phone === "none") return text("phone.none");
+  if (state.phone === "failed") return text("phone.failed");
+  return text("phone.waiting", { size: megabytes(state.model.bytes + state.model.wasm.bytes) });
+}
+
+/** A live region speaks whenever it is written to, so write changes only. */
+function write(id, words) {
+  if (byId(id).textContent !== words) byId(id).textContent = words;
+}

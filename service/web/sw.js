@@ -1,0 +1,88 @@
+// The service worker: keeps the page and the model for use without a network, and takes shared photos.
+
+const SHELL = "seefood-shell";
+const MODEL = "seefood-model";
+const SHARED = "seefood-shared"; // as in offline.js
+const SECONDS = 3; // after which a slow network counts as none
+const ROOT = self.registration.scope;
+
+// The runtime of the worker is absent where no model is offered to phones.
+const FILES = [
+  "", "web/app.js", "web/camera.js", "web/classifier.js", "web/device.js", "web/failure.js", "web/grid.js", "web/heatmap.js",
+  "web/icon.svg", "web/languages.js", "web/languages/en.json", "web/languages/es.json", "web/languages/pt-BR.json",
+  "web/manifest.webmanifest", "web/memory.js", "web/offline.js", "web/page.css", "web/report.js", "web/service.js",
+  "web/settings.js", "web/shrink.js", "web/signals.js", "web/square.js", "web/stage.js", "web/verdict.js", "web/worker.js",
+  "web/ort/ort.wasm.bundle.min.mjs",
+].map((path) => new URL(path, ROOT).href);
+
+self.addEventListener("install", (event) => {
+  self.skipWaiting();
+  event.waitUntil(keepShell());
+});
+
+self.addEventListener("activate", (event) => event.waitUntil(self.clients.claim()));
+
+self.addEventListener("fetch", (event) => {
+  const { request } = event;
+  const { href, searchParams, pathname } = new URL(request.url);
+  if (request.method === "POST" && href === new URL("share", ROOT).href) return event.respondWith(share(request));
+  if (request.method !== "GET" || !href.startsWith(ROOT)) return undefined;
+  if (href === new URL("web/model.json", ROOT).href) return event.respondWith(describe(request));
+  if (searchParams.has("v")) return event.respondWith(modelFile(request));
+  const page = new URL(pathname, ROOT).href;
+  return FILES.includes(page) ? event.respondWith(shellFile(request, page)) : undefined;
+});
+
+async function keepShell() {
+  const cache = await caches.open(SHELL);
+  for (const key of await cache.keys()) if (!FILES.includes(key.url)) await cache.delete(key);
+  await Promise.allSettled(FILES.map((url) => cache.add(new Request(url, { cache: "no-cache" }))));
+}
+
+/** Answer a file of the page: from the network if that is quick, so that the page is current; else as it was kept. */
+async function shellFile(request, url) {
+  const cache = await caches.open(SHELL);
+  try {
+    const response = await fetch(request, { signal: AbortSignal.timeout(SECONDS * 1000) });
+    if (response.ok) await cache.put(url, response.clone());
+    return response;
+  } catch (error) {
+    const kept = await cache.match(url);
+    if (!kept) throw error;
+    return kept;
+  }
+}
+
+/** Answer web/model.json. Where it names another version, the files of the earlier one are deleted. */
+async function describe(request) {
+  const cache = await caches.open(MODEL);
+  const response = await fetch(request).catch(() => undefined);
+  if (!response) return (await cache.match(request)) ?? Response.error();
+  if (response.ok) {
+    const { version, wasm } = await response.clone().json();
+    await cache.put(request, response.clone());
+    for (const key of await cache.keys()) {
+      const kept = new URL(key.url).searchParams.get("v");
+      if (kept !== null && kept !== version && kept !== String(wasm.bytes)) await cache.delete(key);
+    }
+  }
+  return response;
+}
+
+/** Answer a file of the model; its address has the version, so a kept one is current. */
+async function modelFile(request) {
+  const cache = await caches.open(MODEL);
+  const kept = await cache.match(request);
+  if (kept) return kept;
+  const response = await fetch(request);
+  if (response.ok) await cache.put(request, response.clone());
+  return response;
+}
+
+/** Keep the photos that another app shares, and open the page, which takes them. */
+async function share(request) {
+  const photos = (await request.formData()).getAll("photos");
+  const cache = await caches.open(SHARED);
+  await Promise.all(photos.map((photo, index) => cache.put(`shared/${index}`, new Response(photo))));
+  return Response.redirect(new URL("?shared", ROOT).href, 303);
+}

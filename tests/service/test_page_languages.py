@@ -1,0 +1,43 @@
+"""The texts of the page: every language has every text, and no text is missing or unused."""
+
+import json
+import re
+
+import pytest
+
+from tests.fixtures.page import WEB
+
+LANGUAGES = {path.stem: json.loads(path.read_text("utf-8")) for path in (WEB / "languages").glob("*.json")}
+SOURCES = "\n".join(path.read_text("utf-8") for path in [WEB / "index.html", *WEB.glob("*.js")])
+
+
+def test_the_languages_are_those_of_the_switch() -> None:
+    names = re.search(r"const NAMES = (\{.*\})", SOURCES)
+    assert names
+    assert set(LANGUAGES) == set(re.findall(r'"?([\w-]+)"?: "', names[1])) == {"en", "pt-BR", "es"}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_language_has_the_texts_of_the_others(language: str) -> None:
+    english, other = LANGUAGES["en"], LANGUAGES[language]
+    assert list(other) == list(english)
+    for key, text in other.items():
+        assert text.strip(), key
+        assert set(re.findall(r"\{\w+\}", text)) == set(re.findall(r"\{\w+\}", english[key])), key
+
+
+def test_every_text_that_the_page_names_exists() -> None:
+    named = set(re.findall(r'data-(?:text|label|alt)="([^"]+)"', SOURCES)) | set(
+        re.findall(r'\btext\("([^"]+)"', SOURCES)
+    )
+    assert named <= set(LANGUAGES["en"])
+    failures = re.findall(r'new Failure\("([\w-]+)"\)|\b(?:40\d|41\d|429|50\d): "([\w-]+)"', SOURCES)
+    for kind in {one or other for one, other in failures}:
+        assert {f"error.{kind}", f"error.{kind}.detail"} <= set(LANGUAGES["en"]), kind
+
+
+def test_every_text_is_used() -> None:
+    for key in LANGUAGES["en"]:
+        start = key.split(".")[0]
+        if start not in ("label", "error", "privacy", "phone", "source"):  # the page composes their names
+            assert f'"{key}"' in SOURCES, key
