@@ -17,7 +17,8 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     # Only what the pages need: blob: for the preview of a photo, data: for the icons of /docs.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "connect-src 'self'; worker-src 'self'; manifest-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 }
 
 

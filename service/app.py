@@ -46,6 +46,8 @@ def create_app(settings: Settings | None = None, model: Model | None = None) -> 
     for blueprint in (v1.v1, v2.v2, ops.ops, api_docs.api_docs):
         app.register_blueprint(blueprint)
     app.add_url_rule("/", "page", lambda: app.send_static_file("index.html"))
+    # At the root, because a service worker takes only requests for its own folder and those below it.
+    app.add_url_rule("/sw.js", "service_worker", lambda: app.send_static_file("sw.js"))
     return app
 
 

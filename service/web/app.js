@@ -2,6 +2,7 @@
 
 import { Camera } from "./camera.js";
 import { classify, describeService, startClassifier, state } from "./classifier.js";
+import { byId } from "./dom.js";
 import { Failure } from "./failure.js";
 import { fillCell, fillGrid } from "./grid.js";
 import { labelText, startLanguages, text } from "./languages.js";
@@ -13,7 +14,6 @@ import { signal, startSignals } from "./signals.js";
 import { showAnswer, showPhoto, showView, sourceText, startStage } from "./stage.js";
 import { failureOf, verdictOf } from "./verdict.js";
 
-const byId = (id) => document.getElementById(id);
 const camera = new Camera(byId("video"));
 let newest = 0; // the answer to an earlier photo must not overwrite that to a later one
 let results = []; // of the grid, or the one photo
@@ -200,8 +200,9 @@ function wireButtons() {
     event.preventDefault();
     setKey(byId("key").value);
     byId("key").value = "";
+    byId("key-form").hidden = true;
     describeService();
-    ask(results.map(({ photo }) => photo));
+    if (results.length) ask(results.map(({ photo }) => photo));
   });
   document.addEventListener("visibilitychange", () => {
     if (!document.hidden || !camera.isOn) return;
@@ -242,7 +243,6 @@ wirePhotos();
 wireButtons();
 showView("invite");
 showAll();
-registerServiceWorker();
-startClassifier(showAll);
+startClassifier(showAll, registerServiceWorker());
 const photos = await sharedPhotos();
 if (photos.length) ask(photos);

@@ -18,10 +18,16 @@ const AWAY = ["offline", "unreachable", "absent"]; // the service does not answe
 export const state = { where: recall("where") ?? "automatic", phone: "none", service: true, model: null, described: null, loaded: 0, total: 0 };
 
 let changed = () => {};
+let ready; // a promise that the loading of the model waits for
 
-/** Find out who can answer, and load the model where that was chosen; calls `listener` after every change of `state`. */
-export async function startClassifier(listener) {
+/**
+ * Find out who can answer, and load the model where that was chosen.
+ * @param listener called after every change of `state`
+ * @param before a promise that the loading of the model waits for
+ */
+export async function startClassifier(listener, before) {
   changed = listener;
+  ready = before;
   await Promise.all([describeService(), describeDevice()]);
   const isWanted = state.where === "phone" || (state.where === "automatic" && !navigator.connection?.saveData);
   if (state.phone === "waiting" && isWanted) loadModel().catch(() => {});
@@ -98,6 +104,7 @@ async function loadModel() {
   state.phone = "loading";
   changed();
   try {
+    await ready;
     await device.load((loaded, total) => {
       Object.assign(state, { loaded, total });
       changed();

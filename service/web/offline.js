@@ -2,9 +2,20 @@
 
 const SHARED = "seefood-shared"; // as in sw.js
 
-/** Keep the page for use without a network; browsers allow it on HTTPS and on localhost only. */
-export function registerServiceWorker() {
-  navigator.serviceWorker?.register("sw.js").catch(() => {});
+const SECONDS = 5; // to wait for the service worker on the first visit
+
+/**
+ * Keep the page for use without a network; browsers allow it on HTTPS and on localhost only.
+ * Resolves when the service worker takes the requests of this page, so that it keeps what is loaded from then on.
+ */
+export async function registerServiceWorker() {
+  const workers = navigator.serviceWorker;
+  const registration = await workers?.register("sw.js").catch(() => null);
+  if (!registration || workers.controller) return;
+  await Promise.race([
+    new Promise((resolve) => workers.addEventListener("controllerchange", resolve, { once: true })),
+    new Promise((resolve) => setTimeout(resolve, SECONDS * 1000)),
+  ]);
 }
 
 /** Return the photos that were shared, once. */

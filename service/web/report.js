@@ -1,12 +1,11 @@
 // "Wrong?": shows what is sent, sends a photo with its correct label to the service, and undoes it.
 
+import { byId } from "./dom.js";
 import { Failure } from "./failure.js";
 import { kilobytes, labelText, text } from "./languages.js";
 import * as service from "./service.js";
 import { shrink } from "./shrink.js";
 import { failureOf } from "./verdict.js";
-
-const byId = (id) => document.getElementById(id);
 
 /**
  * Open the dialog for a result. After a photo is sent, the result keeps its receipt, so that it can be undone later.
@@ -17,6 +16,7 @@ export async function openReport(result, labels) {
   if (result.receipt) return showSent(result);
   byId("feedback-buttons").replaceChildren();
   showReceipt(null);
+  byId("feedback-photo").hidden = true;
   byId("feedback-text").textContent = "";
   let small;
   try {
@@ -37,7 +37,7 @@ function sendButton(result, photo, label) {
     setBusy(true);
     try {
       const { receipt } = await service.store(photo, label);
-      Object.assign(result, { receipt: receipt ?? "", sent: label });
+      Object.assign(result, { receipt, sent: { photo, label } });
       showSent(result);
     } catch (failure) {
       fail(failure);
@@ -50,7 +50,8 @@ function sendButton(result, photo, label) {
 
 function showSent(result) {
   byId("feedback-buttons").replaceChildren();
-  byId("feedback-text").textContent = text(result.receipt ? "wrong.sent" : "wrong.known", { label: labelText(result.sent) });
+  showPhoto(result.sent.photo);
+  byId("feedback-text").textContent = text(result.receipt ? "wrong.sent" : "wrong.known", { label: labelText(result.sent.label) });
   showReceipt(result.receipt);
   byId("undo").onclick = async () => {
     setBusy(true);
@@ -76,6 +77,7 @@ function showPhoto(blob) {
   const image = byId("feedback-photo");
   URL.revokeObjectURL(image.src);
   image.src = URL.createObjectURL(blob);
+  image.hidden = false;
 }
 
 function fail(failure) {

@@ -1,9 +1,8 @@
 // The dialog of settings, and the lines of the page that follow from them: privacy, progress and notice.
 
 import { choose, place, state } from "./classifier.js";
+import { byId, write } from "./dom.js";
 import { megabytes, text } from "./languages.js";
-
-const byId = (id) => document.getElementById(id);
 
 /** Wire the dialog. */
 export function startSettings() {
@@ -30,9 +29,9 @@ export function showSettings() {
   write("loaded", text("loading", { loaded: megabytes(state.loaded), total: megabytes(state.total) }));
 }
 
-/** Only what is true of the current choice. A photo that is reported as wrong is sent in any case, and shown before. */
+/** Return what is true of the current choice. */
 function privacy() {
-  const key = state.where === "automatic" && state.phone !== "none" ? `automatic.${place()}` : place();
+  const key = state.where === "automatic" && place() === "phone" ? "automatic" : place();
   return text(state.described?.feedback ? `privacy.${key}.feedback` : `privacy.${key}`);
 }
 
@@ -41,9 +40,4 @@ function phoneNote() {
   if (state.phone === "none") return text("phone.none");
   if (state.phone === "failed") return text("phone.failed");
   return text("phone.waiting", { size: megabytes(state.model.bytes + state.model.wasm.bytes) });
-}
-
-/** A live region speaks whenever it is written to, so write changes only. */
-function write(id, words) {
-  if (byId(id).textContent !== words) byId(id).textContent = words;
 }

@@ -1,9 +1,9 @@
 // What the stage shows: the invitation, the camera, one photo or a grid; below it the answer.
 
+import { byId, write } from "./dom.js";
 import { drawHeatmap } from "./heatmap.js";
 import { text } from "./languages.js";
 
-const byId = (id) => document.getElementById(id);
 const VIEWS = ["invite", "video", "preview", "grid"];
 let evidence = null; // heatmap of the answer on the stage
 let isHeatmapOn = false;
@@ -59,11 +59,6 @@ function showHeatmap() {
   button.setAttribute("aria-pressed", String(isHeatmapOn));
   canvas.hidden = button.hidden || !isHeatmapOn || !preview.naturalWidth;
   if (!canvas.hidden) drawHeatmap(canvas, evidence, preview.naturalWidth / preview.naturalHeight);
-}
-
-/** A live region speaks whenever it is written to, so write changes only. */
-function write(id, words) {
-  if (byId(id).textContent !== words) byId(id).textContent = words;
 }
 
 /** Return the words for who answered, and how fast. */

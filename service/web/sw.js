@@ -5,10 +5,11 @@ const MODEL = "seefood-model";
 const SHARED = "seefood-shared"; // as in offline.js
 const SECONDS = 3; // after which a slow network counts as none
 const ROOT = self.registration.scope;
+const MODEL_JSON = new URL("web/model.json", ROOT).href;
 
 // The runtime of the worker is absent where no model is offered to phones.
 const FILES = [
-  "", "web/app.js", "web/camera.js", "web/classifier.js", "web/device.js", "web/failure.js", "web/grid.js", "web/heatmap.js",
+  "", "web/app.js", "web/camera.js", "web/classifier.js", "web/device.js", "web/dom.js", "web/failure.js", "web/grid.js", "web/heatmap.js",
   "web/icon.svg", "web/languages.js", "web/languages/en.json", "web/languages/es.json", "web/languages/pt-BR.json",
   "web/manifest.webmanifest", "web/memory.js", "web/offline.js", "web/page.css", "web/report.js", "web/service.js",
   "web/settings.js", "web/shrink.js", "web/signals.js", "web/square.js", "web/stage.js", "web/verdict.js", "web/worker.js",
@@ -17,7 +18,7 @@ const FILES = [
 
 self.addEventListener("install", (event) => {
   self.skipWaiting();
-  event.waitUntil(keepShell());
+  event.waitUntil(Promise.all([keepShell(), describe(MODEL_JSON)]));
 });
 
 self.addEventListener("activate", (event) => event.waitUntil(self.clients.claim()));
@@ -27,7 +28,7 @@ self.addEventListener("fetch", (event) => {
   const { href, searchParams, pathname } = new URL(request.url);
   if (request.method === "POST" && href === new URL("share", ROOT).href) return event.respondWith(share(request));
   if (request.method !== "GET" || !href.startsWith(ROOT)) return undefined;
-  if (href === new URL("web/model.json", ROOT).href) return event.respondWith(describe(request));
+  if (href === MODEL_JSON) return event.respondWith(describe(request));
   if (searchParams.has("v")) return event.respondWith(modelFile(request));
   const page = new URL(pathname, ROOT).href;
   return FILES.includes(page) ? event.respondWith(shellFile(request, page)) : undefined;
@@ -42,12 +43,12 @@ async function keepShell() {
 /** Answer a file of the page: from the network if that is quick, so that the page is current; else as it was kept. */
 async function shellFile(request, url) {
   const cache = await caches.open(SHELL);
+  const kept = await cache.match(url);
   try {
-    const response = await fetch(request, { signal: AbortSignal.timeout(SECONDS * 1000) });
+    const response = await fetch(request, kept ? { signal: AbortSignal.timeout(SECONDS * 1000) } : {});
     if (response.ok) await cache.put(url, response.clone());
     return response;
   } catch (error) {
-    const kept = await cache.match(url);
     if (!kept) throw error;
     return kept;
   }

@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 from tests.fixtures.browser import open_browser
 from tests.fixtures.server import serving
 
-NOT_DESCRIBED = {"/", "/web/<path:filename>", "/openapi.json", "/docs", "/docs/<name>"}  # pages
+NOT_DESCRIBED = {"/", "/sw.js", "/web/<path:filename>", "/openapi.json", "/docs", "/docs/<name>"}  # pages
 
 
 def test_every_route_is_described_and_no_other(client: FlaskClient) -> None:

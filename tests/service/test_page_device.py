@@ -65,7 +65,7 @@ def test_the_service_answers_while_the_model_is_loaded(browser: Browser, tiny_se
         assert page.get_by_role("progressbar").evaluate("element => element.value") == 0.25
         page.set_input_files("#photo", photo("blue", tmp_path))
         expect(page.locator("#source")).to_contain_text("by the service")
-        expect(page.locator("#privacy")).to_contain_text("Photos are sent to the service until this device can answer.")
+        expect(page.locator("#privacy")).to_have_text("Photos are sent to the service. It does not store them.")
 
 
 def test_the_service_is_chosen_and_the_choice_is_kept(browser: Browser, tiny_server: Server, tmp_path: Path) -> None:

@@ -1,0 +1,159 @@
+"""The installed page: it works without the service, takes shared photos, and follows a new version of the model."""
+
+import json
+import re
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect
+
+from tests.fixtures.browser import open_browser
+from tests.fixtures.page import MODEL, WEB, open_page, photo, worker_script
+from tests.fixtures.server import Server, serving
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with open_browser() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def tiny_server(tiny_models: Path) -> Iterator[Server]:
+    with serving(tiny_models) as running:
+        yield running
+
+
+def _ready(page: Page) -> None:
+    """Wait until the service worker controls the page."""
+    page.evaluate("navigator.serviceWorker.ready")
+    page.wait_for_function("navigator.serviceWorker.controller !== null")
+
+
+def test_the_service_worker_keeps_every_file_of_the_page() -> None:
+    kept = set(re.findall(r'"(web/[^"?]+)"', (WEB / "sw.js").read_text("utf-8")))
+    modules = {f"web/{path.name}" for path in WEB.glob("*.js")} - {"web/sw.js", "web/docs.js"}
+    languages = {f"web/languages/{path.name}" for path in (WEB / "languages").glob("*.json")}
+    others = {"web/icon.svg", "web/manifest.webmanifest", "web/page.css", "web/model.json"}
+    assert kept == modules | languages | others | {"web/ort/ort.wasm.bundle.min.mjs"}
+
+
+def test_the_manifest_can_be_installed() -> None:
+    manifest = json.loads((WEB / "manifest.webmanifest").read_text("utf-8"))
+    assert manifest["display"] == "standalone"
+    for icon in manifest["icons"]:
+        path = WEB / icon["src"]
+        assert path.stat().st_size < 20_000
+        if path.suffix == ".png":
+            with Image.open(path) as picture:
+                assert icon["sizes"] == "{}x{}".format(*picture.size)
+    assert {icon["sizes"] for icon in manifest["icons"]} >= {"192x192", "512x512"}
+    assert manifest["share_target"]["params"]["files"][0]["accept"] == ["image/*"]
+
+
+@pytest.mark.slow
+def test_a_shared_photo_is_answered_once(browser: Browser, tiny_server: Server, tmp_path: Path) -> None:
+    with open_page(browser, tiny_server.port, service_workers="allow") as page:
+        _ready(page)
+        for colours, words in ((["red"], "Hotdog"), (["red", "blue"], "Hotdog: 1 of 2")):
+            photos = [list(photo(colour, tmp_path).read_bytes()) for colour in colours]
+            url = page.evaluate(
+                """async (photos) => {
+                    const form = new FormData();
+                    for (const bytes of photos) {
+                        form.append("photos", new File([new Uint8Array(bytes)], "a.jpg", { type: "image/jpeg" }));
+                    }
+                    return (await fetch("share", { method: "POST", body: form })).url;
+                }""",
+                photos,
+            )
+            page.goto(url)
+            expect(page.locator("#verdict")).to_have_text(words)
+            assert page.url.endswith("/")
+        page.reload()
+        expect(page.locator("#invite")).to_be_visible()
+
+
+@pytest.mark.slow
+def test_the_page_opens_without_the_service(browser: Browser, tiny_models: Path, tmp_path: Path) -> None:
+    with serving(tiny_models) as server, open_page(browser, server.port, service_workers="allow") as page:
+        _ready(page)
+        server.stop()
+        page.reload()
+        expect(page.locator("#invite strong")).to_have_text("Show me a photo")
+        page.select_option("#language", "es")
+        expect(page.locator("#invite strong")).to_have_text("Mu\u00e9strame una foto")
+        page.set_input_files("#photo", photo("red", tmp_path))
+        expect(page.locator("#verdict")).to_have_text("Sin respuesta")
+
+
+@contextmanager
+def _static_site(folder: Path) -> Iterator[int]:
+    """Serve the page as files in a subfolder, without a service; yields the port."""
+    shutil.copytree(WEB, folder / "site" / "web", ignore=shutil.ignore_patterns("ort"))
+    for name in ("index.html", "sw.js"):
+        shutil.copy(WEB / name, folder / "site")
+    (folder / "site" / "web" / "worker.js").write_text(worker_script())
+    for name in ("model.onnx", "ort/ort.wasm"):
+        path = folder / "site" / "web" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"model")
+    _write_model(folder, "first")
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_QuietHandler, directory=folder)) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class _QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def _write_model(folder: Path, version: str) -> None:
+    (folder / "site" / "web" / "model.json").write_text(json.dumps(MODEL | {"version": version}))
+
+
+def _kept(page: Page) -> list[str]:
+    """Return what the service worker keeps of the model."""
+    keys = "async () => (await (await caches.open('seefood-model')).keys()).map(({ url }) => url.split('/web/')[1])"
+    return sorted(page.evaluate(keys))
+
+
+@pytest.mark.slow
+def test_after_one_visit_the_device_answers_without_a_network(browser: Browser, tmp_path: Path) -> None:
+    with (
+        ExitStack() as site,
+        open_page(browser, site.enter_context(_static_site(tmp_path)), "/site/", service_workers="allow") as page,
+    ):
+        _ready(page)
+        page.set_input_files("#photo", photo("red", tmp_path))
+        expect(page.locator("#source")).to_have_text("on this device, 20 ms")
+        assert _kept(page) == ["model.json", "model.onnx?v=first", "ort/ort.wasm?v=3000000"]
+        site.close()
+        page.reload()
+        page.set_input_files("#photo", photo("red", tmp_path))
+        expect(page.locator("#source")).to_have_text("on this device, 20 ms")
+
+
+@pytest.mark.slow
+def test_another_version_of_the_model_replaces_the_kept_one(browser: Browser, tmp_path: Path) -> None:
+    with _static_site(tmp_path) as port, open_page(browser, port, "/site/", service_workers="allow") as page:
+        _ready(page)
+        page.reload()
+        page.wait_for_function("document.querySelector('#where-note').textContent === 'The model is on this device.'")
+        _write_model(tmp_path, "second")
+        page.reload()
+        page.wait_for_function("document.querySelector('#where-note').textContent === 'The model is on this device.'")
+        assert _kept(page) == ["model.json", "model.onnx?v=second", "ort/ort.wasm?v=3000000"]
