@@ -13,9 +13,18 @@ const AWAY = ["offline", "unreachable", "absent"]; // the service does not answe
  * where: automatic, phone or service; what the person chose.
  * phone: none, waiting, loading, ready, failed or inexact (the browser changes the pixels of a canvas).
  * service: false if this page has no service behind it.
- * model: the description of the model that the phone runs, described: that by the service; null if not known.
+ * model: what web/model.json says of the phone's model; described: what the service says of its own; null if not known.
+ * loaded, total: bytes of the model.
  */
-export const state = { where: recall("where") ?? "automatic", phone: "none", service: true, model: null, described: null, loaded: 0, total: 0 };
+export const state = {
+  where: recall("where") ?? "automatic",
+  phone: "none",
+  service: true,
+  model: null,
+  described: null,
+  loaded: 0,
+  total: 0,
+};
 
 let changed = () => {};
 let ready; // a promise that the loading of the model waits for

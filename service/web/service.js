@@ -4,7 +4,18 @@ import { Failure } from "./failure.js";
 
 const KEY = "seefood-key";
 const SECONDS = 30;
-const FAILURES = { 400: "no-photo", 401: "key", 404: "absent", 405: "absent", 413: "too-large", 415: "no-photo", 429: "busy", 503: "busy", 504: "busy", 507: "full" };
+const FAILURES = {
+  400: "no-photo",
+  401: "key",
+  404: "absent",
+  405: "absent",
+  413: "too-large",
+  415: "no-photo",
+  429: "busy",
+  503: "busy",
+  504: "busy",
+  507: "full",
+};
 
 /** Remember the API key until the tab is closed. */
 export function setKey(key) {
@@ -27,7 +38,10 @@ export const store = (photo, label) => send(`v1/feedback?label=${encodeURICompon
 /** Delete a stored photo. */
 export const unstore = (receipt) => send(`v1/feedback/${encodeURIComponent(receipt)}`, { method: "DELETE" });
 
-const post = (photo) => ({ method: "POST", body: photo, headers: { "Content-Type": photo.type.startsWith("image/") ? photo.type : "image/jpeg" } });
+function post(photo) {
+  const type = photo.type.startsWith("image/") ? photo.type : "image/jpeg"; // the service looks at the bytes
+  return { method: "POST", body: photo, headers: { "Content-Type": type } };
+}
 
 async function send(path, options = {}) {
   const key = sessionStorage.getItem(KEY);

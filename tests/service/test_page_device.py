@@ -141,8 +141,11 @@ def test_a_browser_that_changes_pixels_uses_the_service_and_says_so(
 def test_a_photo_that_should_stay_here_is_not_sent_because_of_changed_pixels(
     browser: Browser, tiny_server: Server, tmp_path: Path
 ) -> None:
-    with open_page(browser, tiny_server.port, before=with_device(error="canvas-not-exact", load=1000)) as page:
-        _choose(page, "On this device")
+    def slow(page: Page) -> None:
+        with_device(error="canvas-not-exact", load=5000)(page)  # the photo is chosen while the model is loaded
+        page.add_init_script("localStorage.setItem('seefood-where', 'phone')")
+
+    with open_page(browser, tiny_server.port, before=slow) as page:
         sent: list[str] = []
         page.on("request", lambda request: sent.append(request.method))
         page.set_input_files("#photo", photo("blue", tmp_path))
