@@ -50,7 +50,7 @@ def page(browser: Browser, tiny_server: Server) -> Iterator[Page]:
 
 
 def _is_playing(page: Page) -> None:
-    page.wait_for_function("document.querySelector('#video').currentTime > 0.2")
+    page.evaluate("() => new Promise((resolve) => document.querySelector('#video').requestVideoFrameCallback(resolve))")
 
 
 def test_the_shutter_opens_the_camera_then_takes_a_photo(page: Page) -> None:
@@ -92,7 +92,7 @@ def test_live_answers_follow_the_camera_one_at_a_time(page: Page) -> None:
 
 def test_live_answers_of_the_device_send_nothing(browser: Browser, tiny_server: Server) -> None:
     with open_page(browser, tiny_server.port, before=with_device(), permissions=["camera"]) as page:
-        page.wait_for_function("document.querySelector('#where-note').textContent === 'The model is on this device.'")
+        expect(page.locator("#where-note")).to_have_text("The model is on this device.")
         sent: list[str] = []
         page.on("request", lambda request: sent.append(request.method))
         page.get_by_role("button", name="Live").click()

@@ -32,7 +32,7 @@ def _choose(page: Page, name: str) -> None:
 
 
 def _loaded(page: Page) -> None:
-    page.wait_for_function("document.querySelector('#where-note').textContent === 'The model is on this device.'")
+    expect(page.locator("#where-note")).to_have_text("The model is on this device.")
 
 
 def test_a_fast_device_answers_and_nothing_is_sent(browser: Browser, tiny_server: Server, tmp_path: Path) -> None:

@@ -33,8 +33,10 @@ def tiny_server(tiny_models: Path) -> Iterator[Server]:
 
 def _ready(page: Page) -> None:
     """Wait until the service worker controls the page."""
-    page.evaluate("navigator.serviceWorker.ready")
-    page.wait_for_function("navigator.serviceWorker.controller !== null")
+    page.evaluate(
+        """() => navigator.serviceWorker.controller ||
+            new Promise((resolve) => navigator.serviceWorker.addEventListener("controllerchange", () => resolve()))"""
+    )
 
 
 def test_the_service_worker_keeps_every_file_of_the_page() -> None:
@@ -152,8 +154,8 @@ def test_another_version_of_the_model_replaces_the_kept_one(browser: Browser, tm
     with _static_site(tmp_path) as port, open_page(browser, port, "/site/", service_workers="allow") as page:
         _ready(page)
         page.reload()
-        page.wait_for_function("document.querySelector('#where-note').textContent === 'The model is on this device.'")
+        expect(page.locator("#where-note")).to_have_text("The model is on this device.")
         _write_model(tmp_path, "second")
         page.reload()
-        page.wait_for_function("document.querySelector('#where-note').textContent === 'The model is on this device.'")
+        expect(page.locator("#where-note")).to_have_text("The model is on this device.")
         assert _kept(page) == ["model.json", "model.onnx?v=second", "ort/ort.wasm?v=3000000"]
