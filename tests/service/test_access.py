@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from http.client import HTTPConnection
 from pathlib import Path
@@ -21,6 +20,7 @@ from service.settings import Settings
 from tests.conftest import ROOT, MakeApp
 from tests.fixtures.browser import open_browser
 from tests.fixtures.drawing import encode
+from tests.fixtures.load import until
 from tests.fixtures.server import serving
 
 RED = encode(Image.new("RGB", (60, 40), (255, 0, 0)), "PNG")
@@ -225,7 +225,7 @@ def test_keys_are_changed_while_it_runs(tiny_models: Path, tmp_path: Path) -> No
         assert (ask(KEY), ask(OTHER)) == (200, 401)
         (tmp_path / "keys").write_text(f"{OTHER}\n")
         server.process.send_signal(signal.SIGHUP)
-        _until(lambda: (ask(KEY), ask(OTHER)) == (401, 200))
+        until(lambda: (ask(KEY), ask(OTHER)) == (401, 200))
 
 
 @pytest.mark.slow
@@ -238,10 +238,3 @@ def test_the_page_says_that_a_key_is_needed(tiny_models: Path, tmp_path: Path) -
         expect(page.locator("#verdict")).to_have_text("An API key is needed")
         expect(page.locator("#sure")).to_contain_text("X-API-Key")
         expect(page.locator("#model")).to_be_empty()
-
-
-def _until(true: Callable[[], bool], seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.1)

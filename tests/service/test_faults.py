@@ -16,7 +16,7 @@ from PIL import Image
 
 from tests.fixtures.drawing import encode
 from tests.fixtures.load import asking, until
-from tests.fixtures.server import Answer, Server, serving
+from tests.fixtures.server import Response, Server, serving
 from tests.fixtures.tiny_model import write_tiny_registry, write_tiny_version
 
 pytestmark = pytest.mark.slow
@@ -35,7 +35,7 @@ def models(tmp_path: Path) -> Path:
     return models
 
 
-def _post(server: Server) -> Answer:
+def _post(server: Server) -> Response:
     return server.request("POST", "/v1/predict", RED, "image/jpeg")
 
 

@@ -19,7 +19,7 @@ from scoring.score import score
 from service.model import Verdict, open_model
 from service.settings import Settings
 from tests.fixtures.drawing import LABELS, draw, encode
-from tests.fixtures.server import BOUNDARY, Answer, Server, multipart, serving
+from tests.fixtures.server import BOUNDARY, Response, Server, multipart, serving
 from tests.fixtures.tiny_model import METADATA, write_tiny_model
 
 pytestmark = pytest.mark.slow
@@ -168,7 +168,7 @@ def test_it_stops_cleanly_while_it_restarts(tiny_models: Path, seconds: float) -
     assert not alive
 
 
-def _check_problem(answer: Answer, status: int) -> None:
+def _check_problem(answer: Response, status: int) -> None:
     assert answer.status == status
     assert answer.headers["content-type"] == "application/problem+json"
     body = answer.json()
