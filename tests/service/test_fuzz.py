@@ -48,7 +48,7 @@ def test_the_originals_are_read(name: str) -> None:
 
 
 @pytest.mark.slow
-def test_damaged_files_are_pixels_or_typed_errors(tmp_path: Path) -> None:
+def test_damaged_files_give_pixels_or_typed_errors(tmp_path: Path) -> None:
     progress = tmp_path / "progress"
     program = f"from tests.service.test_fuzz import read_them; read_them({str(progress)!r})"
     command = [sys.executable, "-W", "ignore", "-X", "faulthandler", "-c", program]
@@ -60,7 +60,7 @@ def test_damaged_files_are_pixels_or_typed_errors(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_service_that_is_sent_damaged_files_answers_each_and_goes_on(tiny_models: Path) -> None:
+def test_the_service_survives_damaged_files(tiny_models: Path) -> None:
     with serving(tiny_models, SEEFOOD_MAX_PIXELS=str(MAX_PIXELS)) as server:
         (worker,) = server.workers()
         before = _resident(worker)
