@@ -52,7 +52,8 @@ FRONT_DOOR_ONLY = {
 
 def _blocks(text: str, language: str) -> list[str]:
     """Return the fenced code blocks of one language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    return [block for name, block in blocks if name == language]
 
 
 def _commands(page: str, section: str) -> list[str]:
