@@ -1,5 +1,6 @@
 """The documentation agrees with the code: commands run on a fresh clone, tables and links are complete."""
 
+import importlib.util
 import json
 import os
 import re
@@ -231,6 +232,21 @@ def test_every_link_leads_somewhere() -> None:
             if anchor:
                 assert anchor in _anchors(target.read_text(encoding="utf-8")), f"{name}: {link}"
     assert links > 50
+
+
+def test_every_path_and_module_in_the_documentation_exists() -> None:
+    """A path starts at the root, or beside the page; names in capitals are placeholders."""
+    tops = "service|scoring|training|benchmarks|tests|deploy|models|labels|docs"
+    paths = modules = 0
+    for name, text in PAGES.items():
+        for path in re.findall(rf"`((?:{tops})/[a-z0-9_./-]*|[a-z0-9_-]+\.py)`", text):
+            paths += 1
+            assert (ROOT / path).exists() or (ROOT / name).parent.joinpath(path).exists(), f"{name}: {path}"
+        for module in re.findall(r"python -m ((?:benchmarks|service)[a-z_.]*)", text):
+            modules += 1
+            assert importlib.util.find_spec(module), f"{name}: {module}"
+    assert paths > 20
+    assert modules > 3
 
 
 @pytest.mark.slow
