@@ -34,7 +34,7 @@ def _samples(text: str) -> Counter[str]:
     )
 
 
-def _measure(client: FlaskClient) -> Counter[str]:
+def _scrape(client: FlaskClient) -> Counter[str]:
     return _samples(client.get("/metrics").get_data(as_text=True))
 
 
@@ -50,9 +50,9 @@ def test_the_documentation_has_exactly_the_metrics() -> None:
 
 
 def test_photos_and_requests_are_counted(client: FlaskClient) -> None:
-    before = _measure(client)
+    before = _scrape(client)
     assert [_post(client, photo) for photo in (RED, RED, BLUE, b"no photo")] == [200, 200, 200, 400]
-    more = _measure(client) - before
+    more = _scrape(client) - before
     assert more["seefood_requests_total{method=POST,route=/v1/predict,status=200}"] == 3
     assert more["seefood_requests_total{method=POST,route=/v1/predict,status=400}"] == 1
     assert more["seefood_request_duration_seconds_count{route=/v1/predict}"] == 4
@@ -75,21 +75,21 @@ def test_the_format_follows_the_accept_header(client: FlaskClient) -> None:
 
 
 def test_model_and_version_are_exported_before_the_first_request(tiny_models: Path, make_app: MakeApp) -> None:
-    told = _measure(make_app(Settings(models=tiny_models)).test_client())
+    samples = _scrape(make_app(Settings(models=tiny_models)).test_client())
     about = "device=cpu,file=model.int8.onnx,name=hotdog,provider=CPUExecutionProvider,version=tiny"
-    assert told[f"seefood_model_info{{{about}}}"] == 1
-    assert told[f"seefood_build_info{{version={version('seefood')}}}"] == 1
-    assert "seefood_predictions_total{label=not_hotdog}" in told
-    assert told["seefood_photos_under_way{}"] == 0
+    assert samples[f"seefood_model_info{{{about}}}"] == 1
+    assert samples[f"seefood_build_info{{version={version('seefood')}}}"] == 1
+    assert "seefood_predictions_total{label=not_hotdog}" in samples
+    assert samples["seefood_photos_under_way{}"] == 0
 
 
 def test_unknown_routes_and_methods_add_no_series(client: FlaskClient) -> None:
-    before = _measure(client)
+    before = _scrape(client)
     for number in range(5):
         client.get(f"/made/up/{number}")
         client.get(f"/web/{number}.js")
         client.open("/v1/predict", method=f"METHOD{number}")
-    more = _measure(client) - before
+    more = _scrape(client) - before
     counted = {name: value for name, value in more.items() if name.startswith("seefood_requests_total")}
     counted.pop("seefood_requests_total{method=GET,route=/metrics,status=200}")
     assert counted == {
@@ -100,13 +100,13 @@ def test_unknown_routes_and_methods_add_no_series(client: FlaskClient) -> None:
 
 
 def test_a_refused_request_is_counted(client: FlaskClient) -> None:
-    before = _measure(client)
+    before = _scrape(client)
     admission = client.application.extensions["admission"]
     with admission.admitted(0) as take:
         take(admission.max_in_flight - 1)
         assert _post(client, RED) == 429
-        assert _measure(client)["seefood_photos_under_way{}"] == admission.max_in_flight
-    assert (_measure(client) - before)["seefood_refused_requests_total{}"] == 1
+        assert _scrape(client)["seefood_photos_under_way{}"] == admission.max_in_flight
+    assert (_scrape(client) - before)["seefood_refused_requests_total{}"] == 1
 
 
 @pytest.mark.slow
