@@ -1,4 +1,4 @@
-"""Rows in a Parquet file; the one module here that needs pyarrow."""
+"""Read and write results as Parquet; requires pyarrow."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from scoring.rows import Row
 
-_GROUP = 65_536  # rows that are held at a time
+_GROUP = 65_536  # rows in memory at a time
 _SCHEMA = pa.schema(
     [
         ("file", pa.string()),
@@ -24,7 +24,7 @@ _SCHEMA = pa.schema(
 
 
 def read_rows(path: Path) -> Iterator[Row]:
-    """Yield the rows of a file; raises ValueError, TypeError where it is not one that `write_rows` wrote."""
+    """Yield the rows of a file; raises ValueError or TypeError if `write_rows` did not write it."""
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(_GROUP):
             for cells in batch.to_pylist():
@@ -32,7 +32,7 @@ def read_rows(path: Path) -> Iterator[Row]:
 
 
 def write_rows(path: Path, rows: Iterator[Row]) -> None:
-    """Write a file anew; raises OSError."""
+    """Write a new file; raises OSError."""
     with pq.ParquetWriter(path, _SCHEMA) as writer:
         while group := [row._asdict() for row in islice(rows, _GROUP)]:
             writer.write_batch(pa.RecordBatch.from_pylist(group, _SCHEMA))
