@@ -17,24 +17,25 @@ from typing import Any
 
 import click
 import lightning as L
-import numpy as np
 import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from sklearn.metrics import roc_auc_score
 
-from training.data.checks import CACHE, check
+from training.config import Hyperparameters
+from training.data.cache import CACHE, Cache
+from training.data.checks import check_photos
 from training.data.dataset import training_loader, validation_loader
-from training.data.folders import Photos, gather, labelled, leave_out
-from training.data.label_list import Correction, correct, read_labels
-from training.evaluation.slices import slices
-from training.model import classifier as network
-from training.model.classifier import Classifier
-from training.model.distillation import ANSWERS, Ensemble
-from training.model.fit import keep_memory, precision
-from training.model.lit_classifier import Learner, balance
-from training.recipe import Recipe
+from training.data.folders import find_labelled, gather
+from training.data.label_list import Correction, apply_label_list, read_label_list
+from training.data.photos import Photos
+from training.data.split import leave_out
+from training.evaluation.slices import find_slices
+from training.model.classifier import Classifier, build_classifier
+from training.model.distillation import Ensemble, mix_targets, smooth_labels
+from training.model.hardware import keep_freed_memory, precision
+from training.model.lit_classifier import LitClassifier, balance_classes
 
-RECIPE = Recipe(epochs=2, train_size=96, last_size=96, frozen="layer2", views=2)
+HYPERPARAMETERS = Hyperparameters(epochs=2, train_size=96, final_size=96, freeze="layer2", views=2)
 MEASURED_SIZE = 128
 EVERY = 4  # photos: one of so many is fitted
 OLD, NEW = ("foods", "objects"), ("people", "in_hand", "things", "pets", "rooms")  # folders of hard negatives
@@ -73,10 +74,10 @@ STEPS = {
 @click.option("--out", default=Path("docs/recipe.md"), type=click.Path(path_type=Path))
 def main(data: Path, weights: str, labels: Path, teachers: tuple[Path, ...], scratch: Path, out: Path) -> None:
     """Fit and measure every step on the photos of DATA, and write the table."""
-    keep_memory()
+    keep_freed_memory()
     scratch.mkdir(parents=True, exist_ok=True)
     results = scratch / "results.jsonl"
-    corrections = read_labels(labels, "hotdog", "not_hotdog")
+    corrections = read_label_list(labels, "hotdog", "not_hotdog")
     for name, step in STEPS.items():
         for seed in range(step.seeds):
             if any((row["step"], row["seed"]) == (name, seed) for row in _rows(results)):
@@ -106,19 +107,19 @@ def _run(
     found = gather(data / "train", extras=[*extras, *([data / "train_web"] if step.web else [])])
     photos = found.photos.take(range(0, len(found.photos), EVERY))
     if step.labels:
-        photos, _ = correct(photos, corrections)
-    findings = check(photos, cache=scratch / CACHE)
+        photos, _ = apply_label_list(photos, corrections)
+    cache = Cache(scratch / CACHE)
+    findings = check_photos(photos, [], cache)
     photos = leave_out(photos, findings.left_out)
-    smoothing = RECIPE.label_smoothing
-    targets, drawn = (photos.targets * (1 - smoothing) + smoothing / 2)[None], None
+    targets, crop_size = smooth_labels(photos.targets, HYPERPARAMETERS), None
     if step.teacher:
         ensemble = Ensemble(teachers)
-        drawn = ensemble.drawn
-        answers = ensemble.answers(photos, [findings.digests[p] for p in photos.paths], RECIPE, scratch / ANSWERS)
-        targets = (1 - RECIPE.teacher_share) * targets + RECIPE.teacher_share * answers
+        crop_size = ensemble.crop_size
+        digests = [findings.digests[path] for path in photos.paths]
+        targets = mix_targets(targets, ensemble.probabilities(photos, digests, HYPERPARAMETERS, cache), HYPERPARAMETERS)
     with tempfile.TemporaryDirectory() as folder:
-        classifier, absent = network.build(weights if step.weights else _cut(weights, Path(folder)))
-    _fit(classifier, absent, photos, torch.from_numpy(targets.astype(np.float32)), seed, drawn)
+        classifier, missing_keys = build_classifier(weights if step.weights else _cut(weights, Path(folder)))
+    _fit(classifier, missing_keys, photos, torch.from_numpy(targets), seed, crop_size)
     return _measure(classifier, data)
 
 
@@ -131,16 +132,22 @@ def _cut(weights: str, folder: Path) -> str:
 
 
 def _fit(
-    classifier: Classifier, absent: list[str], photos: Photos, targets: torch.Tensor, seed: int, drawn: int | None
+    classifier: Classifier,
+    missing_keys: list[str],
+    photos: Photos,
+    targets: torch.Tensor,
+    seed: int,
+    crop_size: int | None,
 ) -> None:
     """Fit as training.fit does, but keep the last epoch, so that no photo is looked at before the end."""
-    loader = training_loader(photos, targets, RECIPE, classifier.backbone, seed, drawn=drawn)
-    module = Learner(classifier.to(memory_format=torch.channels_last), absent, RECIPE, balance(photos, RECIPE))
+    loader = training_loader(photos, targets, HYPERPARAMETERS, [96] * HYPERPARAMETERS.epochs, seed, crop_size=crop_size)
+    weights = balance_classes(photos, HYPERPARAMETERS)
+    module = LitClassifier(classifier.to(memory_format=torch.channels_last), missing_keys, HYPERPARAMETERS, weights)
     trainer = L.Trainer(
-        max_epochs=RECIPE.epochs,
+        max_epochs=HYPERPARAMETERS.epochs,
         precision=precision(),
         devices=1,
-        callbacks=[EMAWeightAveraging(decay=1 - 1 / (1 + RECIPE.averaged_epochs * len(loader)))],
+        callbacks=[EMAWeightAveraging(decay=1 - 1 / (1 + HYPERPARAMETERS.ema_epochs * len(loader)))],
         logger=False,
         enable_checkpointing=False,
         enable_model_summary=False,
@@ -153,7 +160,7 @@ def _fit(
 def _measure(classifier: Classifier, data: Path) -> dict[str, float]:
     figures = {}
     for name in ("test", "stranger_test"):
-        photos = labelled(data / name, "hotdog", "not_hotdog")
+        photos = find_labelled(data / name, "hotdog", "not_hotdog")
         with torch.inference_mode():
             loader = validation_loader(photos, MEASURED_SIZE)
             answers = torch.cat([classifier(pixels)[0] for pixels, _ in loader]).numpy()
@@ -161,7 +168,7 @@ def _measure(classifier: Classifier, data: Path) -> dict[str, float]:
         figures[f"{name}: ROC AUC"] = float(roc_auc_score(truth, answers))
         figures[f"{name}: accuracy"] = float((said == truth).mean())
         figures[f"{name}: called hotdog"] = float(said[~truth].mean())
-        if burgers := slices(photos).get("kind", {}).get(BURGERS):
+        if burgers := find_slices(photos).get("kind", {}).get(BURGERS):
             figures[f"{name}: burgers called hotdog"] = float(said[burgers].mean())
     return {key: round(value, 4) for key, value in figures.items()}
 

@@ -24,7 +24,8 @@ from service.errors import SeeFoodError
 from service.model import Model
 from service.photo import read_photo
 from service.registry import FILES, POINTERS, find_model
-from training.evaluation.evaluate import Array, Evaluation, evaluate, measure
+from training.evaluation.evaluate import Evaluation, evaluate
+from training.evaluation.metrics import Array, compute_metrics
 
 RESULTS = ROOT / "benchmarks" / "shipped.json"
 DATA = ROOT.parent / "shared" / "data"
@@ -118,7 +119,7 @@ def _of_strangers(found: Evaluation) -> dict[str, Array]:
 
 def _called(parts: Iterable[Array], threshold: float) -> dict[str, Any]:
     probabilities = np.concatenate(list(parts))
-    metrics = measure(np.zeros(len(probabilities)), probabilities, threshold)
+    metrics = compute_metrics(np.zeros(len(probabilities)), probabilities, threshold)
     return {"photos": len(probabilities), **asdict(metrics["false_positive_rate"])}
 
 

@@ -1,15 +1,15 @@
-"""What the tests of training share."""
+"""Fixtures of the tests of training."""
 
 from collections.abc import Iterator
 
 import pytest
 
-from training.evaluation import evaluate
+from training.evaluation import metrics
 
 
 @pytest.fixture(scope="package", autouse=True)
 def _few_resamples() -> Iterator[None]:
-    """Let intervals cost a tenth of what they do: scikit-learn takes seconds for a thousand of them."""
+    """Use a tenth of the resamples: scikit-learn takes seconds for a thousand."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluate, "_RESAMPLES", 100)
+        patch.setattr(metrics, "_RESAMPLES", 100)
         yield

@@ -23,7 +23,8 @@ from tests.conftest import ROOT
 from tests.fixtures.disk import Disk, disk, read_only
 from tests.fixtures.drawing import draw, draw_folder, encode
 from tests.fixtures.tiny_model import write_tiny_registry
-from training.data.photo_info import look_at
+from training.data.cache import Cache
+from training.data.photo_info import read_photo_info
 from training.registry.store import METRICS
 
 __all__ = ["disk", "read_only"]
@@ -112,7 +113,7 @@ def _reasons(folder: Path) -> dict[str, str]:
 
 def test_odd_files_are_named_and_left_out(odd: Path, tmp_path: Path) -> None:
     models = tmp_path / "models"
-    models.mkdir()  # so that the looks are remembered
+    models.mkdir()  # for the cache
     for _ in range(2):
         result = _run("check", odd, "--json", models=models)
         assert result.exit_code == 0
@@ -128,9 +129,9 @@ def test_a_huge_picture_is_not_decoded(tmp_path: Path) -> None:
     (tmp_path / "huge.png").write_bytes(_huge_png())
     assert (tmp_path / "huge.png").stat().st_size < 200_000
     start = time.monotonic()
-    (look,) = look_at([tmp_path / "huge.png"])
+    (info,) = read_photo_info([tmp_path / "huge.png"], Cache(None))
     assert time.monotonic() - start < 0.5, "decoding takes seconds, and 900 MB"
-    assert look.reason == "The photo has 30000 x 30000 pixels; at most 50,000,000 are accepted."
+    assert info.error == "The photo has 30000 x 30000 pixels; at most 50,000,000 are accepted."
 
 
 @pytest.mark.slow
@@ -170,10 +171,10 @@ def test_odd_files_do_not_stop_training(odd: Path, tmp_path: Path) -> None:
         ("three classes", "must have exactly two subfolders, one for each class; found: hotdog, not_hotdog, pizza."),
         ("no photos", "has 0 photos of hotdog and 0 of not_hotdog; at least 32 of each are needed."),
         ("few photos", "has 31 photos of hotdog and 32 of not_hotdog; at least 32 of each are needed."),
-        ("tested on", "is given twice; name different folders to learn from and to test on."),
+        ("tested on", "is given twice; use different folders for training and for testing."),
         (
             "odd class",
-            "/not\\n\\xff can't be the name of a class, as it can't be printed; rename the folder.",
+            "/not\\n\\xff has characters that can't be printed in its name; rename the folder.",
         ),
     ],
 )
@@ -212,7 +213,7 @@ def test_too_few_photos_that_can_be_read(command: str, tmp_path: Path) -> None:
     if command == "check":  # it only looks
         assert (result.exit_code, result.stderr) == (0, "")
         return
-    assert "/hotdog/000.jpg the first; there remain 31 photos of hotdog" in _sentence(result.exit_code, result.stderr)
+    assert "/hotdog/000.jpg, which leaves 31 photos of hotdog" in _sentence(result.exit_code, result.stderr)
     assert _versions(tmp_path / "models") == []
 
 
@@ -328,5 +329,5 @@ def test_damaged_metrics(damage: str, tmp_path: Path) -> None:
     (models / "tiny" / METRICS).write_text(damage)
     result = _run("models", models=models)
     sentence = _sentence(result.exit_code, result.stderr)
-    assert sentence.startswith(f"The figures {models}/tiny/metrics.json can't be read: ")
+    assert sentence.startswith(f"The metrics {models}/tiny/metrics.json can't be read: ")
     assert sentence.endswith("; restore that file, or remove the version's folder.")

@@ -4,8 +4,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from training.data import near_duplicates as hamming
-from training.data.near_duplicates import near
+from training.data import near_duplicates
+from training.data.near_duplicates import group_near
 
 BITS = 6
 
@@ -28,14 +28,14 @@ def _by_every_pair(hashes: npt.NDArray[np.uint64]) -> set[frozenset[int]]:
 
 
 def _groups(hashes: npt.NDArray[np.uint64]) -> set[frozenset[int]]:
-    labels = near(hashes, BITS)
+    labels = group_near(hashes, BITS)
     return {frozenset(np.flatnonzero(labels == label).tolist()) for label in labels}
 
 
-@pytest.mark.parametrize("waiting", [10, 1_000_000])
-def test_the_groups_are_those_of_every_pair(waiting: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hamming, "_BLOCK", 3)
-    monkeypatch.setattr(hamming, "_WAITING", waiting)
+@pytest.mark.parametrize("max_pairs", [10, 1_000_000])
+def test_the_groups_are_those_of_every_pair(max_pairs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(near_duplicates, "_BLOCK", 3)
+    monkeypatch.setattr(near_duplicates, "_MAX_PAIRS", max_pairs)
     chance = np.random.default_rng(0)
     some = chance.integers(0, 2**64, 60, dtype=np.uint64)
     crowd = _flipped(np.repeat(some[:1], 40), 4, chance)  # a chain: not every two of them are near
@@ -49,10 +49,10 @@ def test_the_groups_are_those_of_every_pair(waiting: int, monkeypatch: pytest.Mo
 def test_the_limit_is_exact(bits: int, numbers: int) -> None:
     chance = np.random.default_rng(1)
     some = chance.integers(0, 2**64, 200, dtype=np.uint64)
-    labels = near(np.concatenate([some, _flipped(some, bits, chance)]), BITS)
+    labels = group_near(np.concatenate([some, _flipped(some, bits, chance)]), BITS)
     assert len(set(labels.tolist())) == numbers
 
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_few_hashes_have_few_numbers(count: int) -> None:
-    assert near(np.zeros(count, np.uint64), BITS).tolist() == [0] * count
+    assert group_near(np.zeros(count, np.uint64), BITS).tolist() == [0] * count

@@ -14,7 +14,7 @@ from service.model import open_model
 from service.registry import current_version, version_of
 from tests.fixtures.drawing import encode
 from tests.fixtures.tiny_model import METADATA, write_tiny_model, write_tiny_registry
-from training.evaluation.comparison import Comparison, Trial, compare, holm
+from training.evaluation.comparison import Comparison, SlicedComparison, compare, holm
 
 
 @pytest.fixture
@@ -75,12 +75,13 @@ def test_an_equal_candidate_is_promoted(models: Path, photos: Path) -> None:
     assert _promote(models, "twin", "--test", photos).exit_code == 0
     assert current_version(models) == "twin"
     assert _why(models) == (
-        "of 16 photos the candidate gets 0 right that the version in use does not, and 0 wrong that it does (p = 1.000)"
+        "of 16 photos the candidate gets 0 right that the version in use gets wrong, and 0 wrong that it gets right "
+        "(p = 1.000)"
     )
 
 
 def test_without_photos_nothing_is_promoted_unless_forced(models: Path) -> None:
-    assert "--test FOLDER, or promote unseen with --force" in _promote(models, "twin").stderr
+    assert "--test FOLDER, or promote without with --force" in _promote(models, "twin").stderr
     assert current_version(models) == "tiny"
     assert _promote(models, "twin", "--force").exit_code == 0
     assert _why(models) == "forced, without a comparison"
@@ -95,7 +96,7 @@ def test_other_labels_cannot_be_compared(models: Path, photos: Path) -> None:
     [(0, 0, False), (0, 4, False), (0, 5, True), (10, 12, False), (10, 30, True), (9, 2, False)],
 )
 def test_only_a_difference_beyond_chance_counts(gained: int, lost: int, worse: bool) -> None:
-    assert bool(Trial(Comparison(500, gained, lost)).worse) is worse
+    assert bool(SlicedComparison(Comparison(500, gained, lost)).worse) is worse
 
 
 def test_the_chance_is_that_of_a_fair_coin() -> None:
@@ -109,8 +110,10 @@ def test_all_folders_count_and_unreadable_photos_do_not(models: Path, photos: Pa
     (tmp_path / "more" / "hotdog").mkdir(parents=True)
     (tmp_path / "more" / "hotdog" / "1.png").write_bytes(encode(Image.new("RGB", (20, 20), "red"), "PNG"))
     sighted, blind = open_model(models), open_model(models, "blind")
-    assert compare(sighted, blind, [photos, tmp_path / "more"]) == Trial(Comparison(photos=17, gained=0, lost=9))
-    assert compare(blind, sighted, [photos]) == Trial(Comparison(photos=16, gained=8, lost=0))
+    assert compare(sighted, blind, [photos, tmp_path / "more"]) == SlicedComparison(
+        Comparison(photos=17, gained=0, lost=9)
+    )
+    assert compare(blind, sighted, [photos]) == SlicedComparison(Comparison(photos=16, gained=8, lost=0))
 
 
 def test_photos_that_cannot_be_read_are_no_comparison(models: Path, tmp_path: Path) -> None:
@@ -137,15 +140,15 @@ def _strangers(folder: Path, faces: int) -> Path:
 def test_a_better_candidate_that_is_worse_on_one_slice_stays_one(models: Path, tmp_path: Path) -> None:
     (models / "current").write_text("strict\n")
     photos = _strangers(tmp_path / "strangers", faces=50)
-    trial = compare(open_model(models), open_model(models, "lenient"), [photos])
-    assert trial.whole == Comparison(photos=210, gained=100, lost=50)
-    assert trial.worse == [Comparison(photos=50, gained=0, lost=50, part="kind faces")]
+    comparison = compare(open_model(models), open_model(models, "lenient"), [photos])
+    assert comparison.overall == Comparison(photos=210, gained=100, lost=50)
+    assert comparison.worse == [Comparison(photos=50, gained=0, lost=50, part="kind faces")]
     result = _promote(models, "lenient", "--test", photos)
     assert (result.exit_code, result.stderr) == (
         2,
-        "seefood: lenient is worse: of 50 photos of kind faces the candidate gets 0 right that the version in use does "
-        "not, and 50 wrong that it does (p < 0.001 by Holm's correction for 4 comparisons); --force promotes it all "
-        "the same.\n",
+        "seefood: lenient is worse: of 50 photos of kind faces the candidate gets 0 right that the version in use gets "
+        "wrong, and 50 wrong that it gets right (p < 0.001 by Holm's correction for 4 comparisons); promote it anyway "
+        "with --force.\n",
     )
     assert current_version(models) == "strict"
 
@@ -153,13 +156,13 @@ def test_a_better_candidate_that_is_worse_on_one_slice_stays_one(models: Path, t
 def test_a_small_slice_is_not_looked_at(models: Path, tmp_path: Path) -> None:
     (models / "current").write_text("strict\n")
     assert _promote(models, "lenient", "--test", _strangers(tmp_path / "strangers", faces=49)).exit_code == 0
-    assert _why(models).endswith("(p = 1.000 by Holm's correction for 3 comparisons); no slice is worse beyond chance")
+    assert _why(models).endswith("(p = 1.000 by Holm's correction for 3 comparisons); no slice is significantly worse")
 
 
 def test_a_kind_is_one_slice_in_whatever_folders_it_is(models: Path, tmp_path: Path) -> None:
     folders = [_strangers(tmp_path / name, faces=25) for name in ("a", "b")]
-    trial = compare(open_model(models, "strict"), open_model(models, "lenient"), folders)
-    assert [(part.part, part.photos) for part in trial.slices] == [
+    result = compare(open_model(models, "strict"), open_model(models, "lenient"), folders)
+    assert [(part.part, part.photos) for part in result.slices] == [
         ("kind faces", 50),
         ("kind faint", 200),
         ("kind rooms", 120),
@@ -174,15 +177,15 @@ def test_an_equal_candidate_passes_on_every_slice(models: Path, tmp_path: Path) 
 def test_many_slices_need_more_than_one_that_is_worse_by_itself() -> None:
     alone = Comparison(50, 0, 5, "kind faces")
     others = tuple(Comparison(50, 0, 0, f"kind {number}") for number in range(12))
-    assert Trial(Comparison(650, 9, 5), (alone,)).worse == []
-    assert Trial(Comparison(50, 0, 5)).worse, "which without slices is beyond chance"
-    assert Trial(Comparison(650, 9, 8), (replace(alone, lost=8), *others)).worse == [], "14 / 2^8 is 0.055"
-    assert Trial(Comparison(650, 9, 9), (replace(alone, lost=9), *others)).worse == [replace(alone, lost=9)]
+    assert SlicedComparison(Comparison(650, 9, 5), (alone,)).worse == []
+    assert SlicedComparison(Comparison(50, 0, 5)).worse, "which without slices is beyond chance"
+    assert SlicedComparison(Comparison(650, 9, 8), (replace(alone, lost=8), *others)).worse == [], "14 / 2^8 is 0.055"
+    assert SlicedComparison(Comparison(650, 9, 9), (replace(alone, lost=9), *others)).worse == [replace(alone, lost=9)]
 
 
 def test_every_slice_that_is_worse_is_named() -> None:
     parts = tuple(Comparison(50, 0, lost, f"kind {name}") for name, lost in (("pets", 20), ("faces", 30), ("rooms", 0)))
-    said = str(Trial(Comparison(150, 0, 50), parts))
+    said = str(SlicedComparison(Comparison(150, 0, 50), parts))
     assert said.startswith("of 150 photos the candidate")
     assert said.endswith("; also worse: kind faces, kind pets")
 
@@ -196,10 +199,10 @@ def test_the_first_phone_version_has_none_to_be_compared_with(models: Path) -> N
     result = _promote(models, "blind", "--as", "phone")
     assert (result.exit_code, result.stdout) == (
         0,
-        "blind is phone: the first phone version, with none to compare it with.\n",
+        "blind is phone: the first phone version, without another one for a comparison.\n",
     )
     assert (version_of(models, "phone"), current_version(models)) == ("blind", "tiny")
-    assert _why(models) == "the first phone version, with none to compare it with"
+    assert _why(models) == "the first phone version, without another one for a comparison"
     assert _promote(models, "twin", "--as", "phone").exit_code == 2, "the second one is compared"
 
 

@@ -12,11 +12,10 @@ from service.model import Model
 from service.registry import FILES, current_version
 from tests.fixtures.drawing import draw, draw_folder, encode
 from tests.fixtures.server import serving
-from training.config import BACKBONE_NAMES, Job
-from training.data.folders import scan
-from training.model.backbones import BACKBONES, backbone
-from training.recipe import Recipe
-from training.report.version_files import read_photos
+from training.config import BACKBONE_NAMES, Hyperparameters, TrainConfig
+from training.data.dataset import read_photos
+from training.data.folders import find_photos_to_train
+from training.model.backbones import BACKBONES, backbone_spec
 from training.train import train
 
 LITE = "timm/tf_efficientnet_lite0"
@@ -32,7 +31,7 @@ def _weights(name: str, folder: Path, path: Path) -> str:
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = None  # a plain average
-    pixels = read_photos(scan(folder).take(range(0, 80, 10)), backbone(name).size)
+    pixels = read_photos(find_photos_to_train(folder).take(range(0, 80, 10)), backbone_spec(name).size)
     with torch.inference_mode():
         network.train()((torch.from_numpy(pixels).permute(0, 3, 1, 2) - 127.5) / 60)
     torch.save(network.state_dict(), path)
@@ -51,8 +50,8 @@ def test_a_backbone_is_trained_and_served(name: str, tmp_path: Path) -> None:
     draw_folder(folder / "val", each=16, first=500)
     weights = _weights(name, folder / "train", tmp_path / "weights.pth")
     # Steps so small that the probe, which is right about nearly all drawings, survives them.
-    recipe = Recipe(epochs=1, batch_size=8, learning_rate=1e-5, augmentation="none")
-    train(Job(folder, models, name, weights, recipe=recipe), print)
+    hyperparameters = Hyperparameters(epochs=1, batch_size=8, learning_rate=1e-5, augmentation="none")
+    train(TrainConfig(folder, models, name, weights, hyperparameters=hyperparameters))
     version = models / current_version(models)
     side = {"inception_v3": 299}.get(name, 224)
     for file in FILES.values():

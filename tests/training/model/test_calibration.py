@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from service.errors import SeeFoodError
-from training.config import Aim
-from training.model.calibration import Array, calibrate
+from training.config import ThresholdTarget
+from training.model.calibration import Array, calibrate, calibration_error
 
-ACCURACY = Aim("accuracy")
+ACCURACY = ThresholdTarget("accuracy")
 
 
 def _photos(count: int, seed: int = 0) -> tuple[Array, Array]:
@@ -75,33 +74,28 @@ def test_perfect_logits_are_no_trouble() -> None:
 
 def test_a_threshold_for_precision_has_it_and_no_more() -> None:
     logits, targets = _photos(20_000)
-    found = calibrate(logits, targets, Aim("precision", 0.95))
+    found = calibrate(logits, targets, ThresholdTarget("precision", 0.95))
     said = expit(logits / found.temperature + found.bias) >= found.threshold
     assert targets[said].mean() == pytest.approx(0.95, abs=0.01)
 
 
 def test_a_threshold_for_recall_has_it_and_no_more() -> None:
     logits, targets = _photos(20_000)
-    found = calibrate(logits, targets, Aim("recall", 0.95))
+    found = calibrate(logits, targets, ThresholdTarget("recall", 0.95))
     said = expit(logits / found.temperature + found.bias) >= found.threshold
     assert said[targets == 1].mean() == pytest.approx(0.95, abs=0.01)
 
 
 def test_an_aim_out_of_reach_is_come_near_to() -> None:
     logits, targets = _photos(2_000)
-    found = calibrate(np.zeros_like(logits), targets, Aim("precision", 0.99))
+    found = calibrate(np.zeros_like(logits), targets, ThresholdTarget("precision", 0.99))
     assert 0 < found.threshold < 1
     assert 0 <= found.uncertain_low < found.uncertain_high <= 1
 
 
-@pytest.mark.parametrize("text", ["accuracy", "precision=0.99", "recall=0.5"])
-def test_an_aim_is_read(text: str) -> None:
-    assert str(Aim.parse(text)) == text
-
-
-@pytest.mark.parametrize(
-    "text", ["", "speed", "precision", "precision=", "precision=high", "recall=0", "recall=1.5", "accuracy=1"]
-)
-def test_an_aim_that_is_none_is_a_sentence(text: str) -> None:
-    with pytest.raises(SeeFoodError, match=r"The aim .* is none of accuracy, precision=0\.99 and recall="):
-        Aim.parse(text)
+def test_calibrated_probabilities_have_no_calibration_error() -> None:
+    probabilities = np.repeat([0.15, 0.85], 1000)
+    targets = np.concatenate([np.arange(1000) < 150, np.arange(1000) < 850]).astype(float)
+    assert calibration_error(targets, probabilities) == pytest.approx(0, abs=1e-9)
+    assert calibration_error(targets, np.repeat([0.05, 0.95], 1000)) == pytest.approx(0.1)
+    assert calibration_error(np.ones(3), np.ones(3)) == 0

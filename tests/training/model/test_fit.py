@@ -9,14 +9,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
 from scipy.special import log_expit
-from torch.nn.functional import avg_pool2d
 
 from service.cli import main
 from service.errors import SeeFoodError
@@ -27,18 +25,15 @@ from tests.fixtures.drawing import draw_folder
 from training.config import SEED, Hyperparameters
 from training.data.cache import Cache
 from training.data.checks import check_photos
-from training.data.dataset import EpochSampler, Shard, TrainingSet, augmented_view, read_photos, training_loader
+from training.data.dataset import read_photos
 from training.data.folders import find_photos_to_train
 from training.data.photos import Photos
 from training.data.split import split
-from training.model.backbones import BACKBONES
 from training.model.classifier import build_classifier
 from training.model.fit import fit
-from training.model.lit_classifier import LitClassifier, balance_classes
 
 EPOCHS = 3
-SIZES = (64, 64, 96)
-VIEWS = (7, 6, 5)
+
 TOGETHER = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 
 
@@ -153,59 +148,6 @@ def test_two_processes_come_to_what_one_does(photos: Path, tmp_path: Path) -> No
     np.testing.assert_allclose(tables[0], tables[1], atol=1e-3)
 
 
-def test_an_epoch_follows_from_its_seed_and_number_alone() -> None:
-    one, again, other = (EpochSampler(50, 8, seed, SIZES, VIEWS) for seed in (3, 3, 4))
-    one.set_epoch(2)
-    again.set_epoch(2)
-    other.set_epoch(2)
-    assert list(one) == list(again) != list(other)
-    assert len(list(one)) == len(one) == 48
-    assert len({position for position, _, _ in one}) == 48
-    assert {(view, size) for _, view, size in one} == {(5, 96)}
-    again.set_epoch(1)
-    assert list(one) != list(again)
-
-
-def test_two_processes_see_the_batches_of_one() -> None:
-    alone = list(EpochSampler(50, 8, 3, SIZES, VIEWS))
-    parts = [list(EpochSampler(50, 8, 3, SIZES, VIEWS, shard=Shard(rank, 2))) for rank in (0, 1)]
-    for batch in range(6):
-        together = {item for part in parts for item in part[4 * batch : 4 * batch + 4]}
-        assert together == set(alone[8 * batch : 8 * batch + 8])
-
-
-def test_an_augmented_photo_follows_from_its_content_and_view(photos: Path) -> None:
-    found = find_photos_to_train(photos)
-    augmented = TrainingSet(found, torch.from_numpy(found.targets)[None], "trivial")
-    state = torch.get_rng_state()
-    assert torch.equal(augmented[3, 7, 64][0], augmented[3, 7, 64][0])
-    assert not torch.equal(augmented[3, 7, 64][0], augmented[3, 8, 64][0])
-    elsewhere = found.take([5, 3])
-    moved = TrainingSet(elsewhere, torch.from_numpy(elsewhere.targets)[None], "trivial")
-    assert torch.equal(augmented[3, 7, 64][0], moved[1, 7, 64][0])
-    assert torch.equal(torch.get_rng_state(), state), "nothing else that is random is disturbed"
-
-
-def test_a_view_of_two_sizes_is_the_same_crop(photos: Path) -> None:
-    content = find_photos_to_train(photos).paths[0].read_bytes()
-    large, small = (augmented_view(content, 2, "crop", 96, size).permute(2, 0, 1).float() for size in (96, 48))
-    assert (avg_pool2d(large, 2) - small).abs().mean() < 2, "grey levels of 256"
-
-
-def test_the_targets_of_several_views_are_taken_in_turn(photos: Path) -> None:
-    found = find_photos_to_train(photos).take(range(8))
-    targets = torch.tensor([[0.25] * 8, [0.75] * 8])
-    hyperparameters = Hyperparameters(epochs=4, batch_size=8, train_size=32, final_size=32)
-    given = []
-    for epoch in range(4):
-        loader = training_loader(found, targets, hyperparameters, [32] * 4, 0, epoch, 48)
-        given.append(next(iter(loader)))
-    assert [float(target[0]) for _, target in given] == [0.25, 0.75, 0.25, 0.75]
-    orders = [pixels.float().mean((1, 2, 3)).sort().values for pixels, _ in given]
-    assert torch.equal(orders[0], orders[2]), "the same crops, whatever the order"
-    assert not torch.equal(orders[0], orders[1])
-
-
 def test_frozen_stages_stay_as_they_are(photos: Path, tmp_path: Path) -> None:
     found = find_photos_to_train(photos).take(range(0, 80, 5))
     network, absent = build_classifier("none")
@@ -235,52 +177,8 @@ def test_a_stage_that_is_not_there_is_a_sentence() -> None:
         build_classifier("none")[0].freeze("layer9")
 
 
-@pytest.mark.parametrize("name", BACKBONES)
-def test_rates_fall_towards_the_photo(name: str) -> None:
-    network, _ = build_classifier("none", name)
-    module = LitClassifier(
-        network, [], Hyperparameters(learning_rate=1.0, last_stage_rate=0.1, first_stage_rate=0.001), (1, 1)
-    )
-    stages = [name for name, stage in network.features.named_children() if list(stage.parameters())]
-    rates = [module.learning_rate(f"features.{stage}.weight") for stage in stages]
-    assert rates == sorted(rates)
-    assert [rates[0], rates[-1]] == pytest.approx([0.001, 0.1])
-    assert module.learning_rate("head.weight") == 1.0
-    probe = LitClassifier(
-        network, [], Hyperparameters(learning_rate=1.0, last_stage_rate=0.1), (1, 1), head_is_probe=True
-    )
-    assert probe.learning_rate("head.weight") == 0.1
-
-
-def test_few_photos_make_small_batches() -> None:
-    assert [Hyperparameters().batch(photos) for photos in (60, 500, 1024, 4000)] == [8, 15, 32, 32]
-    assert Hyperparameters(batch_size=16).batch(4000) == 16
-
-
-def test_class_weights_balance_the_classes() -> None:
-    photos = Photos(tuple(map(Path, "abcd")), np.array([1, 0, 0, 0], np.float32), "yes", "no")
-    negative, positive = balance_classes(photos, Hyperparameters(class_weights=True))
-    assert [3 * negative, positive] == pytest.approx([2, 2])
-    assert balance_classes(photos, Hyperparameters()) == (1, 1)
-
-
 def test_a_damaged_checkpoint_is_a_sentence(photos: Path, tmp_path: Path) -> None:
     found, (network, absent) = find_photos_to_train(photos), build_classifier("none")
     (tmp_path / "last.ckpt").write_bytes(b"PK\x03\x04 cut off")
     with pytest.raises(SeeFoodError, match=r"last\.ckpt is damaged; delete its folder and start again\.$"):
         fit(network, absent, found, torch.from_numpy(found.targets)[None], found, tmp_path, Hyperparameters(), 0)
-
-
-@pytest.mark.parametrize("steps", [*range(1, 30), 1000])
-def test_a_fit_of_any_length_has_a_schedule(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = LitClassifier(build_classifier("none")[0], [], Hyperparameters(), (1, 1))
-    monkeypatch.setattr(module, "_trainer", SimpleNamespace(estimated_stepping_batches=steps))
-    made = module.configure_optimizers()
-    optimizer, schedule = made["optimizer"], made["lr_scheduler"]["scheduler"]  # type: ignore[index]
-    rates = [optimizer.param_groups[0]["lr"]]  # type: ignore[attr-defined]
-    for _ in range(steps - 1):
-        optimizer.step()  # type: ignore[attr-defined]
-        schedule.step()
-        rates.append(optimizer.param_groups[0]["lr"])  # type: ignore[attr-defined]
-    assert rates[0] < 1e-4 or steps == 1
-    assert rates[-1] < 1e-5 or steps < 2

@@ -23,7 +23,7 @@ FIGURES = '{"validation": {"accuracy": {"value": 0.9}, "roc_auc": {"value": 0.95
 KILL = """
 import os, signal, sys
 from pathlib import Path
-from training.registry.store import store as registry
+from training.registry import store
 
 left, models, action = int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 
@@ -48,13 +48,13 @@ def torn(path, text, encoding):
 Path.write_text = torn
 sys.addaudithook(watch)
 if action == "promote":
-    registry.promote(models, "2", "better")
+    store.promote(models, "2", "better")
 elif action == "phone":
-    registry.promote(models, "2", "smaller", "phone")
+    store.promote(models, "2", "smaller", "phone")
 elif action == "rollback":
-    registry.rollback(models)
+    store.rollback(models)
 else:
-    with registry.new_version(models, "3") as draft:
+    with store.new_version(models, "3") as draft:
         for name in ("model.onnx", "model.int8.onnx", "metrics.json"):
             (draft / name).write_bytes((models / "1" / name).read_bytes())
 print(left)

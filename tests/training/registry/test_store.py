@@ -51,7 +51,7 @@ def test_rollback_goes_back_step_by_step(tmp_path: Path) -> None:
     assert rollback(tmp_path) == "1"
     promote(tmp_path, "3", "better after all")
     assert rollback(tmp_path) == "1"
-    with pytest.raises(SeeFoodError, match="knows no version that was current before 1; promote one by name"):
+    with pytest.raises(SeeFoodError, match="has no version that was current before 1; promote one by name"):
         rollback(tmp_path)
     history = [json.loads(line) for line in (tmp_path / HISTORY).read_text().splitlines()]
     assert [entry["why"] for entry in history][-2:] == ["better after all", "back from 3"]
@@ -68,7 +68,7 @@ def test_the_pointers_move_and_go_back_apart(tmp_path: Path) -> None:
     assert (rollback(tmp_path, "phone"), current_version(tmp_path)) == ("2", "3")
     assert (rollback(tmp_path), version_of(tmp_path, "phone")) == ("1", "2")
     assert rollback(tmp_path, "phone") == "1"
-    with pytest.raises(SeeFoodError, match="knows no version that was phone before 1; promote one by name"):
+    with pytest.raises(SeeFoodError, match="has no version that was phone before 1; promote one by name"):
         rollback(tmp_path, "phone")
     history = [json.loads(line) for line in (tmp_path / HISTORY).read_text().splitlines()]
     assert [entry["pointer"] for entry in history if entry["action"] == "rollback"] == ["phone", "current", "phone"]
@@ -155,7 +155,7 @@ def test_a_damaged_history_is_a_sentence(tmp_path: Path, damage: str) -> None:
     _add(tmp_path, "2")
     (tmp_path / HISTORY).write_text(damage)
     for attempt in (rollback, lambda models: promote(models, "2", "better")):
-        with pytest.raises(SeeFoodError, match=r"history\.jsonl can't be read: .*; mend it, or remove it\."):
+        with pytest.raises(SeeFoodError, match=r"history\.jsonl can't be read: .*; repair it, or remove it\."):
             attempt(tmp_path)
     assert current_version(tmp_path) == "1"
 
@@ -178,7 +178,7 @@ def test_a_first_promotion_that_never_came_leaves_no_pointer(tmp_path: Path, mon
         patch.setattr("training.registry.store._replace", _only_history)
         promote(tmp_path, "1", "small", "phone")
     promote(tmp_path, "2", "smaller", "phone")
-    with pytest.raises(SeeFoodError, match="knows no version that was phone before 2"):
+    with pytest.raises(SeeFoodError, match="has no version that was phone before 2"):
         rollback(tmp_path, "phone")
     assert current_version(tmp_path) == "1"
 

@@ -9,7 +9,6 @@ from click.testing import CliRunner, Result
 from service.cli import main
 from training.registry.store import HISTORY, METRICS, versions
 from training.registry.table import tabulate
-from training.text_table import aligned
 
 
 @pytest.fixture
@@ -82,7 +81,3 @@ def test_a_damaged_history_is_a_sentence(models: Path, line: str) -> None:
     result = _list(models)
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
     assert "can't be read" in result.stderr
-
-
-def test_columns_are_as_wide_as_their_widest_cell() -> None:
-    assert aligned([("a", "bb", "c"), ("aaa", "b", "")], right=[1]) == "a    bb  c\naaa   b"
