@@ -14,12 +14,11 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
-from click.testing import CliRunner, Result
 
-from service.cli import main
 from service.model import open_model
 from service.registry import current_version
 from tests.conftest import ROOT
+from tests.fixtures.command import seefood
 from tests.fixtures.disk import Disk, disk, read_only
 from tests.fixtures.drawing import draw, draw_folder, encode
 from tests.fixtures.tiny_model import write_tiny_registry
@@ -31,11 +30,6 @@ __all__ = ["disk", "read_only"]
 
 NEW_LINE, NO_UTF8 = b"new\nline.jpg", b"no \xff\xfe utf-8.jpg"
 HUGE = 30_000
-
-
-def _run(*arguments: str | Path, models: Path) -> Result:
-    environment = {"SEEFOOD_MODELS": str(models)}
-    return CliRunner().invoke(main, [*map(str, arguments)], env=environment, catch_exceptions=False)
 
 
 def _command(folder: Path, models: Path, *more: str | Path) -> list[str]:
@@ -115,12 +109,12 @@ def test_odd_files_are_named_and_left_out(odd: Path, tmp_path: Path) -> None:
     models = tmp_path / "models"
     models.mkdir()  # for the cache
     for _ in range(2):
-        result = _run("check", odd, "--json", models=models)
+        result = seefood(models, "check", odd, "--json")
         assert result.exit_code == 0
         found = json.loads(result.stdout.encode())  # strictly UTF-8
         assert found["left_out"] == _reasons(odd)
         assert found["photos"] == {"hotdog": 36 + 5 + 4 + 1, "not_hotdog": 36}
-    table = _run("check", odd, models=models).stdout.splitlines()
+    table = seefood(models, "check", odd).stdout.splitlines()
     for path, reason in _reasons(odd).items():
         assert f"        {path}: {reason}".replace("\n", "\\n") in table
 
@@ -198,7 +192,7 @@ def test_a_folder_that_cannot_be_trained_on(command: str, change: str, sentence:
         more = ["--test", folder]
     elif change == "odd class":
         (folder / "not_hotdog").rename(_named(folder, b"not\n\xff"))
-    result = _run(command, folder, *more, models=tmp_path / "models")
+    result = seefood(tmp_path / "models", command, folder, *more)
     joint = "" if change == "odd class" else " "
     assert _sentence(result.exit_code, result.stderr) == f"{folder}{joint}{sentence}"
     assert (result.stdout, result.stderr.count("\n")) == ("", 1)
@@ -209,7 +203,7 @@ def test_a_folder_that_cannot_be_trained_on(command: str, change: str, sentence:
 def test_too_few_photos_that_can_be_read(command: str, tmp_path: Path) -> None:
     folder = draw_folder(tmp_path / "photos", each=32)
     (folder / "hotdog" / "000.jpg").write_text("not a photo")
-    result = _run(command, folder, *(["--weights", "none"] if command == "train" else []), models=tmp_path / "models")
+    result = seefood(tmp_path / "models", command, folder, *(["--weights", "none"] if command == "train" else []))
     if command == "check":  # it only looks
         assert (result.exit_code, result.stderr) == (0, "")
         return
@@ -218,7 +212,7 @@ def test_too_few_photos_that_can_be_read(command: str, tmp_path: Path) -> None:
 
 
 def _train_quickly(folder: Path, models: Path) -> str:
-    result = _run("train", folder, "--weights", "none", models=models)
+    result = seefood(models, "train", folder, "--weights", "none")
     assert result.stderr.count("\n") == 1, "it ends before anything is computed"
     return _sentence(result.exit_code, result.stderr)
 
@@ -228,7 +222,7 @@ def test_a_read_only_output(read_only: Path, tmp_path: Path) -> None:
     expected = "can't be used: Read-only file system; name a folder that can be written to."
     assert _train_quickly(folder, read_only).endswith(expected)
     assert _train_quickly(folder, read_only / "models") == f"The output folder {read_only}/models {expected}"
-    assert _run("check", folder, models=read_only).exit_code == 0, "looking needs nowhere to write"
+    assert seefood(read_only, "check", folder).exit_code == 0, "looking needs nowhere to write"
 
 
 def test_an_output_that_is_a_file(tmp_path: Path) -> None:
@@ -273,7 +267,7 @@ def test_a_full_disk(stage: str, disk: Disk, tmp_path: Path) -> None:
     assert {path.name for path in models.glob("[!.]*")} == before
     assert list(models.glob(".2*")) == [], "no draft is left to fill the disk further"
     assert open_model(models).metadata.version
-    assert _run("models", models=models).stdout.splitlines()[1].startswith("* tiny ")
+    assert seefood(models, "models").stdout.splitlines()[1].startswith("* tiny ")
 
 
 def _until(reached: Callable[[], bool]) -> None:
@@ -316,18 +310,18 @@ def test_a_current_version_that_is_gone(tmp_path: Path) -> None:
     photo.write_bytes(encode(draw("hotdog", 1)))
     sentence = f"There is no model file {models}/gone/model.int8.onnx; `seefood models` lists the versions in {models}."
     for command in (["predict", photo], ["serve"], ["models", "promote", "tiny", "--test", tmp_path]):
-        result = _run(*command, models=models)
+        result = seefood(models, *command)
         assert _sentence(result.exit_code, result.stderr) == sentence
-    assert "tiny" in _run("models", models=models).stdout
-    assert _run("models", "promote", "tiny", "--force", models=models).exit_code == 0
-    assert _run("predict", photo, models=models).exit_code == 0
+    assert "tiny" in seefood(models, "models").stdout
+    assert seefood(models, "models", "promote", "tiny", "--force").exit_code == 0
+    assert seefood(models, "predict", photo).exit_code == 0
 
 
 @pytest.mark.parametrize("damage", ["{", "[]", '{"validation": {"accuracy": 1}}'])
 def test_damaged_metrics(damage: str, tmp_path: Path) -> None:
     models = write_tiny_registry(tmp_path / "models")
     (models / "tiny" / METRICS).write_text(damage)
-    result = _run("models", models=models)
+    result = seefood(models, "models")
     sentence = _sentence(result.exit_code, result.stderr)
     assert sentence.startswith(f"The metrics {models}/tiny/metrics.json can't be read: ")
     assert sentence.endswith("; restore that file, or remove the version's folder.")

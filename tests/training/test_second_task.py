@@ -5,11 +5,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from service.cli import main
 from service.registry import current_version
 from tests.conftest import ROOT
+from tests.fixtures.command import seefood
 from tests.fixtures.server import serving
 
 WEIGHTS = ROOT.parent / "shared" / "weights" / "resnet18-distilled.pth"
@@ -32,7 +31,7 @@ def task(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _seefood(models: Path, *arguments: str | Path) -> str:
     """Run a command in this process, which saves the imports of torch, and return its stdout."""
-    done = CliRunner().invoke(main, [*map(str, arguments)], env={"SEEFOOD_MODELS": str(models)}, catch_exceptions=False)
+    done = seefood(models, *arguments)
     assert done.exit_code == 0, done.stderr
     return done.stdout
 

@@ -9,13 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner, Result
 from scipy.special import expit, log_expit
 
 from scoring.score import score
-from service.cli import main
 from service.model import Floats, Verdict, open_model
 from service.registry import current_version
+from tests.fixtures.command import seefood
 from tests.fixtures.drawing import draw_folder
 from training import train
 from training.config import SEED
@@ -26,10 +25,6 @@ from training.data.folders import find_photos_to_train
 from training.data.split import split
 from training.export import export_model, parity
 from training.model.classifier import build_classifier
-
-
-def _run(*arguments: str | Path, models: Path) -> Result:
-    return CliRunner().invoke(main, [*map(str, arguments)], env={"SEEFOOD_MODELS": str(models)}, catch_exceptions=False)
 
 
 @pytest.mark.slow
@@ -68,7 +63,7 @@ def test_a_version_is_whole(trained_models: Path) -> None:
 
 @pytest.mark.slow
 def test_one_epoch_from_nothing_is_better_than_chance(trained_models: Path, drawn: Path) -> None:
-    result = _run("evaluate", drawn, "--json", models=trained_models)
+    result = seefood(trained_models, "evaluate", drawn, "--json")
     assert json.loads(result.stdout)["roc_auc"]["low"] > 0.5
 
 
@@ -106,15 +101,15 @@ def test_the_exported_file_answers_as_the_checkpoint_does(trained_models: Path, 
 @pytest.mark.slow
 def test_models_are_listed(trained_models: Path) -> None:
     version = current_version(trained_models)
-    assert f"* {version}" in _run("models", models=trained_models).stdout
-    assert _run("models", "list", models=trained_models).stdout == _run("models", models=trained_models).stdout
-    missing = _run("models", "promote", "v0", "--force", models=trained_models)
+    assert f"* {version}" in seefood(trained_models, "models").stdout
+    assert seefood(trained_models, "models", "list").stdout == seefood(trained_models, "models").stdout
+    missing = seefood(trained_models, "models", "promote", "v0", "--force")
     assert (missing.exit_code, missing.stderr.count("\n")) == (2, 1)
 
 
 @pytest.mark.slow
 def test_evaluate_prints_a_table(trained_models: Path, drawn: Path) -> None:
-    result = _run("evaluate", drawn, models=trained_models)
+    result = seefood(trained_models, "evaluate", drawn)
     assert "120 hotdog and 120 not_hotdog photos" in result.stdout
     assert "accuracy" in result.stdout
     assert "roc auc" in result.stdout
@@ -127,7 +122,7 @@ def test_a_failed_gate_writes_no_version(gate: str, tmp_path: Path, monkeypatch:
     monkeypatch.setattr(parity, gate, -2.0)
     monkeypatch.setattr(train, "fit", _no_fit)
     folder = draw_folder(tmp_path / "photos", each=33)
-    result = _run("train", folder, "--weights", "none", models=tmp_path / "models")
+    result = seefood(tmp_path / "models", "train", folder, "--weights", "none")
     assert result.exit_code == 2
     assert result.stderr.splitlines()[-1].endswith("so no version was written.")
     assert not list((tmp_path / "models").glob("[!.]*"))
@@ -148,7 +143,7 @@ def test_a_network_that_int8_hurts_stays_float32_as_far_as_it_must(
 
     monkeypatch.setattr(parity, "check_int8", strict)
     folder = draw_folder(tmp_path / "photos", each=33)
-    result = _run("train", folder, "--weights", "none", "--epochs", "1", models=tmp_path / "models")
+    result = seefood(tmp_path / "models", "train", folder, "--weights", "none", "--epochs", "1")
     assert result.exit_code == 0, (seen, result.stderr)
     assert len(seen) == len(export_model.FLOAT32_SHARES)
     assert "with the last 100% of the convolutions in float32" in result.stderr
@@ -163,7 +158,7 @@ def test_a_fit_that_comes_to_nothing_is_a_sentence(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr("training.train.build_classifier", broken)
     folder = draw_folder(tmp_path / "photos", each=33)
-    result = _run("train", folder, "--weights", "none", "--epochs", "1", models=tmp_path / "models")
+    result = seefood(tmp_path / "models", "train", folder, "--weights", "none", "--epochs", "1")
     assert result.exit_code == 2
     assert "The weights are infinite or NaN numbers after epoch 1" in result.stderr
     assert not list((tmp_path / "models").glob("[!.]*"))
@@ -188,7 +183,7 @@ def test_what_cannot_work_ends_before_anything_is_computed(case: str, tmp_path: 
         weights = str(tmp_path / "nothing.pth")
     elif case == "test folder":
         tests = ["--test", tmp_path / "photos" / "hotdog"]
-    result = _run("train", folder, "--weights", weights, *tests, models=models)
+    result = seefood(models, "train", folder, "--weights", weights, *tests)
     assert result.exit_code == 2
     assert result.stdout == ""
     assert result.stderr.startswith("seefood: ")

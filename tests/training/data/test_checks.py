@@ -5,10 +5,9 @@ import os
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 from PIL import Image
 
-from service.cli import main
+from tests.fixtures.command import seefood
 from tests.fixtures.drawing import draw, draw_folder, encode
 from training.data.cache import Cache
 from training.data.checks import Findings, check_photos
@@ -102,12 +101,11 @@ def test_looking_changes_nothing(folder: Path) -> None:
 def test_the_command_prints_what_it_found(folder: Path, tmp_path: Path) -> None:
     strange = Path(os.fsdecode(os.fsencode(folder / "hotdog") + b"/new\nline \xff.jpg"))
     strange.write_text("not a photo")
-    environment = {"SEEFOOD_MODELS": str(tmp_path / "models")}
-    table = CliRunner().invoke(main, ["check", str(folder)], env=environment)
+    table = seefood(tmp_path / "models", "check", folder)
     assert table.exit_code == 0
     assert "     34 photos of hotdog" in table.stdout
     assert "      1 can't be read" in table.stdout
     assert "/new\\nline \\xff.jpg: The bytes are not a photo" in table.stdout
-    as_json = CliRunner().invoke(main, ["check", str(folder), "--json"], env=environment)
+    as_json = seefood(tmp_path / "models", "check", folder, "--json")
     assert json.loads(as_json.stdout)["photos"] == {"hotdog": 34, "not_hotdog": 33}
     assert not (tmp_path / "models").exists()

@@ -5,13 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from PIL import Image
 
-from service.cli import main
 from service.errors import SeeFoodError
 from service.model import open_model
 from service.registry import current_version, version_of
+from tests.fixtures.command import seefood
 from tests.fixtures.drawing import encode
 from tests.fixtures.tiny_model import METADATA, write_tiny_model, write_tiny_registry
 from training.evaluation.comparison import Comparison, SlicedComparison, compare, holm
@@ -47,8 +47,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 def _promote(models: Path, *arguments: str | Path) -> Result:
-    environment = {"SEEFOOD_MODELS": str(models)}
-    return CliRunner().invoke(main, ["models", "promote", *map(str, arguments)], env=environment)
+    return seefood(models, "models", "promote", *arguments)
 
 
 def _why(models: Path) -> str:
@@ -67,7 +66,7 @@ def test_force_overrides_and_is_recorded(models: Path, photos: Path) -> None:
     assert _promote(models, "blind", "--test", photos, "--force").exit_code == 0
     assert current_version(models) == "blind"
     assert _why(models).startswith("forced: of 16 photos the candidate gets 0 right")
-    back = CliRunner().invoke(main, ["models", "rollback"], env={"SEEFOOD_MODELS": str(models)})
+    back = seefood(models, "models", "rollback")
     assert back.exit_code == 2, "the first version was not promoted by the registry, which so knows none before"
 
 
@@ -222,7 +221,7 @@ def test_a_phone_version_is_compared_with_the_one_before(models: Path, photos: P
     assert (
         "of 16 photos the candidate gets 0 right" in _promote(models, "blind", "--as", "phone", "--test", photos).stderr
     )
-    back = CliRunner().invoke(main, ["models", "rollback", "--as", "phone"], env={"SEEFOOD_MODELS": str(models)})
+    back = seefood(models, "models", "rollback", "--as", "phone")
     assert (back.exit_code, back.stdout) == (0, "blind is phone again.\n")
     assert current_version(models) == "tiny"
 

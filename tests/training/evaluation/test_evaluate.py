@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from service.cli import main
 from service.errors import SeeFoodError
 from service.model import Model, open_model
+from tests.fixtures.command import seefood
 from tests.fixtures.drawing import encode
 from tests.fixtures.painting import paint
 from tests.fixtures.tiny_model import METADATA, write_old_model, write_tiny_model, write_tiny_registry
@@ -48,7 +48,7 @@ def test_a_folder_of_unreadable_photos_is_a_sentence(tiny_models: Path, tmp_path
 
 
 def _evaluate(models: Path, *arguments: object) -> Result:
-    return CliRunner().invoke(main, ["evaluate", *map(str, arguments)], env={"SEEFOOD_MODELS": str(models)})
+    return seefood(models, "evaluate", *arguments)
 
 
 def test_slices_have_shares_of_their_own_the_least_accurate_first(tiny_models: Path, kinds: Path) -> None:

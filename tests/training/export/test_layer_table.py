@@ -7,11 +7,10 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from click.testing import CliRunner
 from onnx import TensorProto, helper, numpy_helper
 
-from service.cli import main
 from service.errors import SeeFoodError
+from tests.fixtures.command import seefood
 from tests.fixtures.tiny_model import write_tiny_model
 from training.export.layer_table import HEADING, Layer, read_layers
 from training.export.onnx_export import export_float32
@@ -95,7 +94,7 @@ def test_kernels_that_are_not_square_and_norms_that_stay(tmp_path: Path) -> None
 
 
 def test_the_command_prints_a_table(tiny_models: Path) -> None:
-    result = CliRunner().invoke(main, ["inspect"], env={"SEEFOOD_MODELS": str(tiny_models)})
+    result = seefood(tiny_models, "inspect")
     assert result.exit_code == 0, result.stderr
     lines = result.stdout.splitlines()
     assert lines[2].split()[:2] == ["LAYER", "KIND"]

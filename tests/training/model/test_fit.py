@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner, Result
+from click.testing import Result
 from scipy.special import log_expit
 
-from service.cli import main
 from service.errors import SeeFoodError
 from service.model import Floats, open_model
 from service.registry import current_version
 from tests.conftest import ROOT
+from tests.fixtures.command import seefood
 from tests.fixtures.drawing import draw_folder
 from training.config import SEED, Hyperparameters
 from training.data.cache import Cache
@@ -47,7 +47,7 @@ def _command(photos: Path, models: Path, *more: str) -> list[str]:
 
 def _train(photos: Path, models: Path, *more: str) -> Result:
     """Run the command in this process, which saves the imports of torch."""
-    return CliRunner().invoke(main, _arguments(photos, models, *more), catch_exceptions=False)
+    return seefood(models, *_arguments(photos, models, *more))
 
 
 def _answers(models: Path, photos: Photos) -> Floats:

@@ -7,12 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from service.cli import main
 from service.model import open_model
 from service.registry import current_version
 from tests.conftest import ROOT
+from tests.fixtures.command import seefood
 from tests.fixtures.tiny_model import write_tiny_model
 from training.registry.store import HISTORY, METRICS, new_version, promote, rollback, versions
 
@@ -102,7 +101,7 @@ def test_a_killed_process_leaves_a_registry_that_serves(action: str, steps: dict
         seen.add(current)
         assert current in ("1", "2")
         assert open_model(models).metadata.version, "what is current can be served"
-        listed = CliRunner().invoke(main, ["models", "list"], env={"SEEFOOD_MODELS": str(models)})
+        listed = seefood(models, "models", "list")
         assert listed.exit_code == 0, listed.stderr
         assert all((models / version.name / "model.onnx").is_file() for version in versions(models))
         assert all(json.loads(line) for line in (models / HISTORY).read_text().splitlines())

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
-from service.cli import main
+from tests.fixtures.command import seefood
 from training.registry.store import HISTORY, METRICS, versions
 from training.registry.table import tabulate
 
@@ -65,8 +65,7 @@ def test_both_pointers_are_shown(models: Path) -> None:
 
 
 def _list(models: Path, *arguments: str, columns: int = 100) -> Result:
-    environment = {"SEEFOOD_MODELS": str(models), "COLUMNS": str(columns)}
-    return CliRunner().invoke(main, ["models", *arguments], env=environment)
+    return seefood(models, "models", *arguments, COLUMNS=str(columns))
 
 
 @pytest.mark.parametrize("arguments", [(), ("list",)])
