@@ -230,6 +230,7 @@ def test_overload_is_refused_by_nginx(service: Server, tmp_path: Path) -> None:
     assert service.log().count('"status": 429') == before, "no refused request reached the service"
 
 
+@pytest.mark.alone
 def test_no_request_is_lost_when_the_process_is_killed(tiny_models: Path, tmp_path: Path) -> None:
     command()
     with serving(tiny_models) as server, front_door(server.port, tmp_path) as front:

@@ -20,7 +20,7 @@ from tests.fixtures.server import free_port
 ray = pytest.importorskip("ray", reason="Ray is absent; pip install '.[bulk]'")
 cluster_utils = pytest.importorskip("ray.cluster_utils")
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 _PHOTOS = 400
 _PREDICT = """

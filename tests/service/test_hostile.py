@@ -217,6 +217,7 @@ def test_http_1_0_clients_that_never_close_do_not_block_others(quiet: Server) ->
             assert quiet.post_photos(RED).status == 200
 
 
+@pytest.mark.alone  # it looks for files that other processes may write
 def test_a_restart_leaves_no_files(tiny_models: Path) -> None:
     def files() -> set[Path]:
         """List the files in shared memory and in the temporary folder."""

@@ -119,6 +119,7 @@ def test_odd_files_are_named_and_left_out(odd: Path, tmp_path: Path) -> None:
         assert f"        {path}: {reason}".replace("\n", "\\n") in table
 
 
+@pytest.mark.alone
 def test_a_huge_picture_is_not_decoded(tmp_path: Path) -> None:
     (tmp_path / "huge.png").write_bytes(_huge_png())
     assert (tmp_path / "huge.png").stat().st_size < 200_000
