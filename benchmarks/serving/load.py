@@ -1,0 +1,158 @@
+"""Send photos to a service: a closed load with wrk (a fixed number of clients), or an open load with k6 (a fixed rate).
+
+A client of a closed load sends its next request after the answer. Requests of an open load are sent on time even if the
+service stalls, which avoids coordinated omission; a request is dropped if no client is free.
+"""
+
+import csv
+import json
+import math
+import os
+import re
+import resource
+import subprocess
+import sys
+import tempfile
+import uuid
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+K6 = Path(sys.executable).with_name("k6")
+_HERE = Path(__file__).parent
+_POINTS = (50, 95, 99, 99.9)
+
+
+@dataclass(frozen=True)
+class Body:
+    """The body of a request, in a file, and its headers."""
+
+    path: Path
+    headers: dict[str, str]
+
+    @classmethod
+    def of(cls, photo: bytes, folder: Path, form: str = "", headers: dict[str, str] | None = None) -> "Body":
+        """Write the body for a JPEG, as it is or as a field of a form."""
+        path = folder / uuid.uuid4().hex
+        if not form:
+            path.write_bytes(photo)
+            return cls(path, {"Content-Type": "image/jpeg", **(headers or {})})
+        boundary = uuid.uuid4().hex
+        head = f'--{boundary}\r\nContent-Disposition: form-data; name="{form}"; filename="photo.jpg"\r\n'
+        path.write_bytes(
+            f"{head}Content-Type: image/jpeg\r\n\r\n".encode() + photo + f"\r\n--{boundary}--\r\n".encode()
+        )
+        return cls(path, {"Content-Type": f"multipart/form-data; boundary={boundary}", **(headers or {})})
+
+
+def load(
+    url: str, body: Body, *, clients: int, seconds: float, rate: float | None = None, warm_up: float = 2
+) -> dict[str, Any]:
+    """Send photos for a time after the warm-up; the load is closed without a rate.
+
+    Returns:
+        answered: number of answers with status 200, including the warm-up.
+        per_second: answers with status 200 per second, in the measured time.
+        statuses: number of answers by status, in the measured time; 0 is a failed connection.
+        ms_STATUS: p50, p95, p99, p99.9 and max of the latency in milliseconds; of answers received (closed load) or
+            requests sent (open load) in the measured time.
+        dropped: requests of an open load for which no client was free.
+        failed: requests of a closed load whose connection broke or timed out.
+        generator_cpu: share of one CPU that the load generator used.
+    """
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    with tempfile.TemporaryDirectory() as folder:
+        if rate:
+            rows = _open(url, body, clients, warm_up + seconds, rate, Path(folder))
+        else:
+            rows = _closed(url, body, clients, warm_up + seconds, Path(folder))
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    seen = _summary(rows, seconds=seconds, warm_up=warm_up, by_start=rate is not None)
+    return {**seen, "generator_cpu": round(cpu / (warm_up + seconds), 3)}
+
+
+@dataclass
+class _Rows:
+    """Each answer: its time in seconds, its latency in milliseconds and its status; and requests without an answer."""
+
+    ended: list[float] = field(default_factory=list)
+    took: list[float] = field(default_factory=list)
+    status: list[int] = field(default_factory=list)
+    dropped: int = 0
+    failed: int = 0
+
+    def add(self, ended: str, took: float, status: str) -> None:
+        """Add an answer; `ended` is in microseconds."""
+        self.ended.append(int(ended) / 1e6)
+        self.took.append(took)
+        self.status.append(int(status))
+
+
+def _closed(url: str, body: Body, clients: int, seconds: float, folder: Path) -> _Rows:
+    # One connection per thread, because wrk does not tell a script to which request an answer belongs.
+    command = ["wrk", f"-t{clients}", f"-c{clients}", f"-d{math.ceil(seconds)}s", "--timeout", "60s"]
+    command += ["--script", str(_HERE / "closed.lua"), url, "--", str(body.path), str(folder)]
+    printed = _run([*command, *(part for header in body.headers.items() for part in header)])
+    rows = _Rows(failed=sum(map(int, re.findall(r"(?:connect|read|write|timeout) (\d+)", printed))))
+    for log in folder.iterdir():
+        for line in log.read_text().splitlines():
+            ended, took, status = line.split()
+            rows.add(ended, int(took) / 1000, status)
+    return rows
+
+
+def _open(url: str, body: Body, clients: int, seconds: float, rate: float, folder: Path) -> _Rows:
+    variables = {"URL": url, "BODY": body.path, "HEADERS": json.dumps(body.headers)}
+    variables |= {"CLIENTS": clients, "SECONDS": seconds, "RATE": rate}
+    command = [str(K6), "run", "--quiet", "--no-summary", "--no-usage-report", "--out", f"csv={folder / 'rows.csv'}"]
+    for name, value in variables.items():
+        command += ["--env", f"{name}={value}"]
+    # One thread and rare garbage collections, so that the generator uses little of the measured CPUs.
+    settings = {"GOMAXPROCS": "1", "GOGC": "1000", "K6_CSV_TIME_FORMAT": "unix_micro", "K6_LOG_FORMAT": "raw"}
+    _run([*command, str(_HERE / "open.js")], settings)
+    rows = _Rows()
+    with (folder / "rows.csv").open(newline="") as lines:
+        for row in csv.DictReader(lines):
+            if row["metric_name"] == "latency":
+                rows.add(row["timestamp"], float(row["metric_value"]), row["extra_tags"].removeprefix("answer="))
+            elif row["metric_name"] == "dropped_iterations":
+                rows.dropped += int(float(row["metric_value"]))
+    return rows
+
+
+def _run(command: list[str], settings: dict[str, str] | None = None) -> str:
+    try:
+        ran = subprocess.run(command, env=os.environ | (settings or {}), capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        raise SystemExit(f"{command[0]} is not installed; run apt-get install wrk or brew install wrk.") from error
+    if ran.returncode:
+        raise RuntimeError(f"{command[0]} ended with status {ran.returncode}: {ran.stderr.strip()[-500:]}")
+    return ran.stdout
+
+
+def _summary(rows: _Rows, *, seconds: float, warm_up: float, by_start: bool) -> dict[str, Any]:
+    if not rows.ended:
+        return {"answered": 0, "per_second": 0.0, "statuses": {}, "dropped": rows.dropped, "failed": rows.failed}
+    end, milliseconds, answer = np.array(rows.ended), np.array(rows.took), np.array(rows.status)
+    start = end - milliseconds / 1000
+    first = start.min() + warm_up
+    came = (end >= first) & (end < first + seconds)
+    counted = (start >= first) & (start < first + seconds) if by_start else came
+    return {
+        "answered": int((answer == 200).sum()),
+        "per_second": round(float((came & (answer == 200)).sum() / seconds), 3),
+        "statuses": {str(code): count for code, count in sorted(Counter(answer[came].tolist()).items())},
+        **{f"ms_{code}": _percentiles(milliseconds[counted & (answer == code)]) for code in np.unique(answer[counted])},
+        "dropped": rows.dropped,
+        "failed": rows.failed,
+    }
+
+
+def _percentiles(milliseconds: "np.ndarray[Any, np.dtype[np.float64]]") -> dict[str, float]:
+    values = np.percentile(milliseconds, _POINTS)
+    named = {f"p{point}": round(float(value), 1) for point, value in zip(_POINTS, values, strict=True)}
+    return {**named, "max": round(float(milliseconds.max()), 1)}
