@@ -1,4 +1,4 @@
-"""Whatever is wrong with photos, folders, weights or disks ends in a sentence, and leaves the registry as it was."""
+"""Errors in photos, folders, weights and disks give one sentence, and do not change the registry."""
 
 import json
 import math
@@ -38,7 +38,7 @@ def _command(folder: Path, models: Path, *more: str | Path) -> list[str]:
 
 
 def _sentence(status: int, stderr: str) -> str:
-    """Return the sentence that a command ended with, after any progress."""
+    """Return the last line of stderr, which must be one sentence."""
     last = stderr.replace("\r", "\n").splitlines()[-1]
     assert (status, last[:9], last[-1]) == (2, "seefood: ", "."), stderr
     assert "Traceback" not in stderr
@@ -50,7 +50,7 @@ def _versions(models: Path) -> list[str]:
 
 
 def _huge_png() -> bytes:
-    """Return a whole, white, black-and-white PNG of HUGE x HUGE pixels: 110 kB that decode to 900 MB."""
+    """Return a valid white PNG of HUGE x HUGE pixels and 1 bit: 110 kB that decode to 900 MB."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -67,7 +67,7 @@ def _named(folder: Path, name: bytes) -> Path:
 
 @pytest.fixture
 def odd(tmp_path: Path) -> Path:
-    """Return a training folder with nearly every kind of thing that may stand in one."""
+    """Return a training folder with damaged, duplicate, hidden and special files."""
     folder = draw_folder(tmp_path / "photos", each=36)
     hotdogs = folder / "hotdog"
     whole = (hotdogs / "000.jpg").read_bytes()
@@ -91,7 +91,7 @@ def odd(tmp_path: Path) -> Path:
 
 
 def _reasons(folder: Path) -> dict[str, str]:
-    """Return what must be left out of the odd folder, and why, with names as UTF-8 can hold them."""
+    """Return the files of the odd folder that must be left out, in UTF-8, with the reasons."""
     hotdogs = folder / "hotdog"
     same = f"It shows the same picture as {hotdogs}/"
     return {
@@ -125,14 +125,14 @@ def test_a_huge_picture_is_not_decoded(tmp_path: Path) -> None:
     assert (tmp_path / "huge.png").stat().st_size < 200_000
     start = time.monotonic()
     (info,) = read_photo_info([tmp_path / "huge.png"], Cache(None))
-    assert time.monotonic() - start < 0.5, "decoding takes seconds, and 900 MB"
+    assert time.monotonic() - start < 0.5, "decoding would take seconds and 900 MB"
     assert info.error == "The photo has 30000 x 30000 pixels; at most 50,000,000 are accepted."
 
 
 @pytest.mark.slow
 def test_odd_files_do_not_stop_training(odd: Path, tmp_path: Path) -> None:
     test = draw_folder(tmp_path / "test", each=3, first=2000)
-    for label in ("hotdog", "not_hotdog"):  # under both labels, so that one of them is a mistake
+    for label in ("hotdog", "not_hotdog"):  # under both labels, so that one of them is wrong
         _named(test / label, NEW_LINE).write_bytes(encode(draw("hotdog", 3000)))
         _named(test / label, NO_UTF8).write_bytes(encode(draw("not_hotdog", 3001)))
         _named(test / label, b"pipe | <b>.jpg").write_bytes(encode(draw("hotdog", 3002)))
@@ -205,7 +205,7 @@ def test_too_few_photos_that_can_be_read(command: str, tmp_path: Path) -> None:
     folder = draw_folder(tmp_path / "photos", each=32)
     (folder / "hotdog" / "000.jpg").write_text("not a photo")
     result = seefood(tmp_path / "models", command, folder, *(["--weights", "none"] if command == "train" else []))
-    if command == "check":  # it only looks
+    if command == "check":  # it reports, and trains nothing
         assert (result.exit_code, result.stderr) == (0, "")
         return
     assert "/hotdog/000.jpg, which leaves 31 photos of hotdog" in _sentence(result.exit_code, result.stderr)
@@ -214,7 +214,7 @@ def test_too_few_photos_that_can_be_read(command: str, tmp_path: Path) -> None:
 
 def _train_quickly(folder: Path, models: Path) -> str:
     result = seefood(models, "train", folder, "--weights", "none")
-    assert result.stderr.count("\n") == 1, "it ends before anything is computed"
+    assert result.stderr.count("\n") == 1, "the error comes before any computation"
     return _sentence(result.exit_code, result.stderr)
 
 
@@ -223,7 +223,7 @@ def test_a_read_only_output(read_only: Path, tmp_path: Path) -> None:
     expected = "can't be used: Read-only file system; name a folder that can be written to."
     assert _train_quickly(folder, read_only).endswith(expected)
     assert _train_quickly(folder, read_only / "models") == f"The output folder {read_only}/models {expected}"
-    assert seefood(read_only, "check", folder).exit_code == 0, "looking needs nowhere to write"
+    assert seefood(read_only, "check", folder).exit_code == 0, "check does not need to write"
 
 
 def test_an_output_that_is_a_file(tmp_path: Path) -> None:
@@ -262,11 +262,11 @@ def test_a_full_disk(stage: str, disk: Disk, tmp_path: Path) -> None:
         finally:
             process.kill()
         sentence = _sentence(status, (tmp_path / "stderr").read_text())
-    if disk.mounted:  # a limit holds for temporary files too, which are elsewhere
-        assert str(disk.folder) in sentence, "it says which disk"
-        assert "; make room on " in sentence, "it says what to do"
+    if disk.mounted:  # a file size limit also affects temporary files elsewhere
+        assert str(disk.folder) in sentence, "the sentence names the disk"
+        assert "; make room on " in sentence, "the sentence says what to do"
     assert {path.name for path in models.glob("[!.]*")} == before
-    assert list(models.glob(".2*")) == [], "no draft is left to fill the disk further"
+    assert list(models.glob(".2*")) == [], "the draft is removed"
     assert open_model(models).metadata.version
     assert seefood(models, "models").stdout.splitlines()[1].startswith("* tiny ")
 
@@ -299,7 +299,7 @@ def test_weights_that_make_the_loss_no_number(tensor: str, value: float, tmp_pat
     assert "number" in sentence
     assert "weights" in sentence
     if not math.isfinite(value):
-        assert str(tmp_path / "broken.pth") in sentence, "it names the file"
+        assert str(tmp_path / "broken.pth") in sentence, "the sentence names the file"
     assert _versions(models) == ["tiny"]
     assert current_version(models) == "tiny"
 

@@ -1,4 +1,4 @@
-"""Other photos, other classes, no code touched: checked, trained, evaluated, promoted and served."""
+"""Other classes, without changes of the code: checked, trained, evaluated, promoted and served."""
 
 import json
 import shutil
@@ -47,7 +47,7 @@ def test_foods_and_objects(task: Path, tmp_path: Path) -> None:
     probe = current_version(models)
     assert (models / probe / "photos.csv").read_text().count("\n") == 161
     figures = json.loads(_seefood(models, "evaluate", task / "test", "--json"))
-    assert figures["roc_auc"]["low"] > 0.9, "a linear probe tells foods from objects"
+    assert figures["roc_auc"]["low"] > 0.9, "a linear probe separates foods from objects"
 
     _seefood(models, *started, "--epochs", "1", "--aim", "precision=0.95", "--seeds", "2", "--drop-suspects")
     (candidate,) = {path.parent.name for path in models.glob("[!.]*/card.md")} - {probe}
@@ -55,7 +55,7 @@ def test_foods_and_objects(task: Path, tmp_path: Path) -> None:
     assert "left out of the fit" in card
     assert "Over 2 fits" in card
     assert "precision=0.95" in card
-    assert current_version(models) == probe, "a candidate waits"
+    assert current_version(models) == probe, "a candidate is not promoted"
     assert f"{candidate} is current" in _seefood(models, "models", "promote", candidate, "--test", task / "test")
 
     photo = next((task / "test" / "food").glob("*.jpg"))

@@ -1,4 +1,4 @@
-"""The command a person types, from drawn folders to a version in the registry."""
+"""The command `seefood train`, from folders of drawings to a version in the registry."""
 
 import csv
 import json
@@ -69,7 +69,7 @@ def test_one_epoch_from_nothing_is_better_than_chance(trained_models: Path, draw
 
 @pytest.mark.slow
 def test_the_weights_that_were_validated_are_the_ones_that_are_shipped(trained_models: Path, drawn: Path) -> None:
-    """The fit validates averaged weights; the checkpoint, and so the export, must hold those and no others."""
+    """The fit validates averaged weights; the checkpoint and the export must have the same weights."""
     model = open_model(trained_models, precision="float32")
     with (trained_models / ".runs" / model.metadata.version / "fit-0" / "metrics.csv").open() as table:
         (validated,) = [float(row["val_loss"]) for row in csv.DictReader(table) if row["val_loss"]]
@@ -92,7 +92,7 @@ def test_the_exported_file_answers_as_the_checkpoint_does(trained_models: Path, 
     with torch.inference_mode():
         logits = network.eval().heatmap(torch.from_numpy(pixels)).mean((1, 2)).numpy()
     calibrated = model.run(pixels).heatmap.mean((1, 2))
-    bias = float(np.median(calibrated - logits))  # which calibration has added to the head's
+    bias = float(np.median(calibrated - logits))  # added by the calibration
     answered = np.array([one.probability for _, one in score(model, photos.paths) if isinstance(one, Verdict)])
     expected = expit((logits + bias) / model.metadata.temperature)
     assert np.abs(answered - expected).max() <= parity.PARITY_TOLERANCE
@@ -118,7 +118,7 @@ def test_evaluate_prints_a_table(trained_models: Path, drawn: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("gate", ["PARITY_TOLERANCE", "_ROUNDING"])
 def test_a_failed_gate_writes_no_version(gate: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a tolerance below zero even the best of files fails."""
+    """With a negative tolerance every file fails."""
     monkeypatch.setattr(parity, gate, -2.0)
     monkeypatch.setattr(train, "fit", _no_fit)
     folder = draw_folder(tmp_path / "photos", each=33)
@@ -132,7 +132,7 @@ def test_a_failed_gate_writes_no_version(gate: str, tmp_path: Path, monkeypatch:
 def test_a_network_that_int8_hurts_stays_float32_as_far_as_it_must(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing but a file that answers as float32 does passes a gate that allows no difference."""
+    """If the gate allows no difference, only a file that is all float32 passes."""
     real, seen = parity.check_int8, []
 
     def strict(exact: Floats, answers: Floats, targets: Floats, threshold: float) -> dict[str, float]:
@@ -150,7 +150,7 @@ def test_a_network_that_int8_hurts_stays_float32_as_far_as_it_must(
 
 
 @pytest.mark.slow
-def test_a_fit_that_comes_to_nothing_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fit_with_nan_weights_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: str) -> tuple[torch.nn.Module, list[str]]:
         network, absent = build_classifier("none")
         torch.nn.init.constant_(network.head.weight, float("nan"))
@@ -191,7 +191,7 @@ def test_what_cannot_work_ends_before_anything_is_computed(case: str, tmp_path: 
     assert not models.is_dir() or not any(models.iterdir())
 
 
-def test_the_interpreter_is_told_to_train_by_name() -> None:
+def test_the_help_lists_the_options() -> None:
     result = subprocess.run(
         [sys.executable, "-m", "service.cli", "train", "--help"], capture_output=True, text=True, check=True
     )

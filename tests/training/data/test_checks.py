@@ -1,4 +1,4 @@
-"""What is wrong with a folder is found, and nothing is changed by looking."""
+"""The checks find problems in a folder, and change nothing."""
 
 import json
 import os
@@ -92,7 +92,7 @@ def test_damaged_small_and_blank_files_are_found(folder: Path) -> None:
     assert set(findings.left_out) == set(findings.unreadable)
 
 
-def test_looking_changes_nothing(folder: Path) -> None:
+def test_the_check_changes_nothing(folder: Path) -> None:
     before = {path: path.read_bytes() for path in folder.rglob("*.jpg")}
     _check(find_photos_to_train(folder))
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before

@@ -51,7 +51,7 @@ def test_an_augmented_photo_follows_from_its_content_and_view(photos: Path) -> N
     elsewhere = found.take([5, 3])
     moved = TrainingSet(elsewhere, torch.from_numpy(elsewhere.targets)[None], "trivial")
     assert torch.equal(augmented[3, 7, 64][0], moved[1, 7, 64][0])
-    assert torch.equal(torch.get_rng_state(), state), "nothing else that is random is disturbed"
+    assert torch.equal(torch.get_rng_state(), state), "the global random state is unchanged"
 
 
 def test_a_view_of_two_sizes_is_the_same_crop(photos: Path) -> None:

@@ -1,4 +1,4 @@
-"""A training folder is understood, or refused in one sentence."""
+"""A training folder is read, or refused with one sentence."""
 
 from pathlib import Path
 

@@ -10,7 +10,7 @@ from training.data.photos import Photos
 from training.model.linear_probe import out_of_fold_probabilities
 
 
-def test_swapped_labels_are_suspected_first() -> None:
+def test_swapped_labels_are_found_first() -> None:
     features, targets = two_clouds(400)
     swapped = np.random.default_rng(2).choice(400, 12, replace=False)
     wrong = targets.copy()

@@ -1,4 +1,4 @@
-"""A list of corrected labels: read strictly, applied by content, and shown."""
+"""The label list is validated, and applied by content."""
 
 import hashlib
 import re

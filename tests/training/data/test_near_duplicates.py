@@ -1,4 +1,4 @@
-"""Near hashes are found as a comparison of every pair would find them, and no others."""
+"""The groups of near hashes equal those of a comparison of every pair."""
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,7 @@ BITS = 6
 
 
 def _flipped(hashes: npt.NDArray[np.uint64], bits: int, chance: np.random.Generator) -> npt.NDArray[np.uint64]:
-    """Return the hashes, uint64 [N], with exactly so many bits of each turned."""
+    """Return the hashes, uint64 [N], with exactly `bits` bits of each flipped."""
     places = np.argsort(chance.random((len(hashes), 64)))[:, :bits].astype(np.uint64)
     turned: npt.NDArray[np.uint64] = np.bitwise_or.reduce(np.uint64(1) << places, axis=1)
     return hashes ^ turned
@@ -38,10 +38,10 @@ def test_the_groups_are_those_of_every_pair(max_pairs: int, monkeypatch: pytest.
     monkeypatch.setattr(near_duplicates, "_MAX_PAIRS", max_pairs)
     chance = np.random.default_rng(0)
     some = chance.integers(0, 2**64, 60, dtype=np.uint64)
-    crowd = _flipped(np.repeat(some[:1], 40), 4, chance)  # a chain: not every two of them are near
+    crowd = _flipped(np.repeat(some[:1], 40), 4, chance)  # a chain: some pairs are not near
     hashes = np.concatenate([some, crowd, *(_flipped(some[20:], bits, chance) for bits in (0, 5, BITS, BITS + 1))])
     expected = _by_every_pair(hashes)
-    assert 20 < len(expected) < 110, "there is something to tell apart"
+    assert 20 < len(expected) < 110, "some hashes are grouped, and some are not"
     assert _groups(hashes) == expected
 
 

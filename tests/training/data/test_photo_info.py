@@ -11,11 +11,11 @@ from training.data.folders import find_photos_to_train
 from training.data.photo_info import read_photo_info
 
 
-def test_what_was_seen_is_remembered_by_content(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_facts_are_cached_by_content(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = Cache(tmp_path / "cache.sqlite")
     paths = find_photos_to_train(folder).paths
     first = list(read_photo_info(paths, cache))
-    monkeypatch.setattr(Decoders, "grey", None)  # a photo that is decoded again fails now
+    monkeypatch.setattr(Decoders, "grey", None)  # decoding a photo again would fail
     renamed = [path.rename(path.with_name(f"renamed-{path.name}")) for path in paths]
     assert list(read_photo_info(renamed, cache)) == first
 

@@ -49,7 +49,9 @@ def test_the_split_holds_back_the_stated_share() -> None:
     _, validation = split(photos, {path: path.name for path in names}, seed=0)
     assert len(validation) / 4000 == pytest.approx(VALIDATION_FRACTION, abs=0.02)
     assert validation.targets.mean() == pytest.approx(0.5, abs=0.05)
-    assert validation.take(range(100)).targets.mean() == pytest.approx(0.5, abs=0.2), "any first part is a fair sample"
+    assert validation.take(range(100)).targets.mean() == pytest.approx(0.5, abs=0.2), (
+        "any first part is a random sample"
+    )
 
 
 def test_a_photo_stays_on_its_side_as_the_folder_grows_and_is_renamed(tmp_path: Path) -> None:

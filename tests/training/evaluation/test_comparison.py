@@ -1,4 +1,4 @@
-"""A candidate gets a pointer only if it is not worse on the same photos, nor on any kind of them."""
+"""A candidate is promoted only if it is not significantly worse on all photos and on each slice."""
 
 import json
 from dataclasses import replace
@@ -19,7 +19,7 @@ from training.evaluation.comparison import Comparison, SlicedComparison, compare
 
 @pytest.fixture
 def models(tmp_path: Path) -> Path:
-    """Return a registry whose current version is right about red and blue; `blind` never says yes, `twin` is equal.
+    """Return a registry whose current version is right for red and blue; `blind` is never positive, `twin` is equal.
 
     `strict` says yes to what is clearly red alone, and `lenient` to a warm grey too.
     """
@@ -55,7 +55,7 @@ def _why(models: Path) -> str:
     return why
 
 
-def test_a_worse_candidate_stays_one(models: Path, photos: Path) -> None:
+def test_a_worse_candidate_is_not_promoted(models: Path, photos: Path) -> None:
     result = _promote(models, "blind", "--test", photos)
     assert result.exit_code == 2
     assert "blind is worse: of 16 photos the candidate gets 0 right" in result.stderr
@@ -67,7 +67,7 @@ def test_force_overrides_and_is_recorded(models: Path, photos: Path) -> None:
     assert current_version(models) == "blind"
     assert _why(models).startswith("forced: of 16 photos the candidate gets 0 right")
     back = seefood(models, "models", "rollback")
-    assert back.exit_code == 2, "the first version was not promoted by the registry, which so knows none before"
+    assert back.exit_code == 2, "the history has no version before"
 
 
 def test_an_equal_candidate_is_promoted(models: Path, photos: Path) -> None:
@@ -123,7 +123,7 @@ def test_photos_that_cannot_be_read_are_no_comparison(models: Path, tmp_path: Pa
 
 
 def _strangers(folder: Path, faces: int) -> Path:
-    """Write 100 faint hotdogs and some faces, all of the same warm grey, and 60 blue rooms."""
+    """Write 100 faint hotdogs and some faces of the same warm grey, and 60 blue rooms."""
     data = {colour: encode(Image.new("RGB", (20, 20), colour), "PNG") for colour in ("#848080", "blue")}
     for label, kind, count, colour in (
         ("hotdog", "faint", 100, "#848080"),
@@ -136,7 +136,7 @@ def _strangers(folder: Path, faces: int) -> Path:
     return folder
 
 
-def test_a_better_candidate_that_is_worse_on_one_slice_stays_one(models: Path, tmp_path: Path) -> None:
+def test_a_better_candidate_that_is_worse_on_one_slice_is_not_promoted(models: Path, tmp_path: Path) -> None:
     (models / "current").write_text("strict\n")
     photos = _strangers(tmp_path / "strangers", faces=50)
     comparison = compare(open_model(models), open_model(models, "lenient"), [photos])
@@ -152,7 +152,7 @@ def test_a_better_candidate_that_is_worse_on_one_slice_stays_one(models: Path, t
     assert current_version(models) == "strict"
 
 
-def test_a_small_slice_is_not_looked_at(models: Path, tmp_path: Path) -> None:
+def test_a_small_slice_is_not_compared(models: Path, tmp_path: Path) -> None:
     (models / "current").write_text("strict\n")
     assert _promote(models, "lenient", "--test", _strangers(tmp_path / "strangers", faces=49)).exit_code == 0
     assert _why(models).endswith("(p = 1.000 by Holm's correction for 3 comparisons); no slice is significantly worse")
@@ -177,7 +177,7 @@ def test_many_slices_need_more_than_one_that_is_worse_by_itself() -> None:
     alone = Comparison(50, 0, 5, "kind faces")
     others = tuple(Comparison(50, 0, 0, f"kind {number}") for number in range(12))
     assert SlicedComparison(Comparison(650, 9, 5), (alone,)).worse == []
-    assert SlicedComparison(Comparison(50, 0, 5)).worse, "which without slices is beyond chance"
+    assert SlicedComparison(Comparison(50, 0, 5)).worse, "without slices it is significant"
     assert SlicedComparison(Comparison(650, 9, 8), (replace(alone, lost=8), *others)).worse == [], "14 / 2^8 is 0.055"
     assert SlicedComparison(Comparison(650, 9, 9), (replace(alone, lost=9), *others)).worse == [replace(alone, lost=9)]
 
@@ -202,7 +202,7 @@ def test_the_first_phone_version_has_none_to_be_compared_with(models: Path) -> N
     )
     assert (version_of(models, "phone"), current_version(models)) == ("blind", "tiny")
     assert _why(models) == "the first phone version, without another one for a comparison"
-    assert _promote(models, "twin", "--as", "phone").exit_code == 2, "the second one is compared"
+    assert _promote(models, "twin", "--as", "phone").exit_code == 2, "the second version needs a comparison"
 
 
 def test_the_first_phone_version_must_exist(models: Path) -> None:

@@ -1,4 +1,4 @@
-"""Metrics are what a hand would count, through the serving path."""
+"""Folders are evaluated through the code that serves."""
 
 import json
 import shutil
@@ -52,7 +52,7 @@ def _evaluate(models: Path, *arguments: object) -> Result:
 
 
 def test_slices_have_shares_of_their_own_the_least_accurate_first(tiny_models: Path, kinds: Path) -> None:
-    (kinds / "hotdog" / "raw-10.png").write_bytes(b"broken")  # what can't be read must not shift the others
+    (kinds / "hotdog" / "raw-10.png").write_bytes(b"broken")  # an unreadable photo must not shift the others
     evaluation = evaluate(open_model(tiny_models), kinds)
     assert [(part.by, part.name, part.photos) for part in evaluation.slices] == [
         ("kind", "raw", (10, 0)),
@@ -78,7 +78,7 @@ def test_a_slice_of_both_classes_has_both_shares(tiny_models: Path, tmp_path: Pa
 
 @pytest.fixture
 def yellow(tmp_path: Path) -> Path:
-    """Return a folder of 10 faces, of which 4 are unfamiliar, and 10 rooms, of which none is."""
+    """Return a folder of 10 faces, 4 of them unfamiliar, and 10 familiar rooms."""
     folder = tmp_path / "yellow"
     paint(folder, {f"not_hotdog/face-{i}.png": "yellow" if i < 4 else "blue" for i in range(10)})
     paint(folder, {f"not_hotdog/room-{i}.png": "blue" for i in range(10)})
@@ -86,7 +86,7 @@ def yellow(tmp_path: Path) -> Path:
 
 
 def test_the_share_of_unfamiliar_photos_is_measured_last(tiny_models: Path, yellow: Path) -> None:
-    (yellow / "not_hotdog" / "face-10.png").write_bytes(b"broken")  # what can't be read must not shift the others
+    (yellow / "not_hotdog" / "face-10.png").write_bytes(b"broken")  # an unreadable photo must not shift the others
     evaluation = evaluate(open_model(tiny_models), yellow)
     assert list(evaluation.metrics) == ["accuracy", "false_positive_rate", "unfamiliar"]
     assert str(evaluation.metrics["unfamiliar"]) == "0.200 (0.081 - 0.416)", "Wilson's interval of 4 in 20"

@@ -1,4 +1,4 @@
-"""Photos are sorted by what lies beside them, whatever they show."""
+"""Photos are grouped by manifest, subfolder and file name."""
 
 import logging
 from pathlib import Path
@@ -31,7 +31,7 @@ def _counts(photos: Photos) -> dict[str, dict[str, int]]:
 def test_the_kind_stands_before_the_first_dash(tmp_path: Path) -> None:
     names = [f"pie-of-apples-{i}.jpg" for i in range(10)] + [f"ribs-{i}.jpg" for i in range(9)] + ["7.jpg", "-8.jpg"]
     photos = _photos(tmp_path, {"cat": [], "dog": names})
-    assert _counts(photos) == {"kind": {"pie": 10}}, "nine ribs are too few"
+    assert _counts(photos) == {"kind": {"pie": 10}}, "nine photos are too few for a slice"
     assert {photos.paths[i].name for i in find_slices(photos)["kind"]["pie"]} == set(names[:10])
 
 
@@ -55,13 +55,13 @@ def test_the_source_stands_in_a_manifest_above(tmp_path: Path, above: str) -> No
     assert _counts(photos) == {"source": {"phone": 12, "web": 12}}
 
 
-def test_a_manifest_further_up_is_somebody_elses(tmp_path: Path) -> None:
+def test_a_manifest_further_up_is_ignored(tmp_path: Path) -> None:
     photos = _photos(tmp_path / "a/b/c/d/e", {"cat": [f"{i}.jpg" for i in range(25)]})
     _manifest(tmp_path, photos, dict.fromkeys(range(12), "phone"))
     assert _counts(photos) == {}
 
 
-def test_the_way_to_the_folder_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_links_and_relative_paths_are_resolved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     photos = _photos(tmp_path / "set", {"cat": [f"{i}.jpg" for i in range(25)]})
     _manifest(tmp_path, photos, dict.fromkeys(range(12), "phone"))
     (tmp_path / "link").symlink_to("set")
@@ -70,7 +70,7 @@ def test_the_way_to_the_folder_does_not_matter(tmp_path: Path, monkeypatch: pyte
         assert _counts(find_labelled(way, "cat", "dog")) == {"source": {"phone": 12, "web": 13}}
 
 
-def test_one_slice_of_everything_says_nothing_new(tmp_path: Path) -> None:
+def test_a_slice_of_all_photos_is_omitted(tmp_path: Path) -> None:
     photos = _photos(tmp_path, {"cat": [f"indoors-{i}.jpg" for i in range(25)]})
     _manifest(tmp_path, photos, {})
     assert find_slices(photos) == {}

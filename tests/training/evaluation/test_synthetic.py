@@ -1,4 +1,4 @@
-"""Made-up pictures are always the same, differ from each other, and go through the serving path."""
+"""Synthetic pictures are deterministic and distinct, and can be evaluated."""
 
 from pathlib import Path
 
@@ -35,7 +35,9 @@ def test_the_kinds_are_what_they_are_called(synthetic: Path) -> None:
     for path in synthetic.iterdir():
         red, green, blue = np.moveaxis(read_photo(path.read_bytes(), 400).astype(np.uint32), -1, 0)
         colours.setdefault(path.name.partition("-")[0], []).append(len(np.unique(red << 16 | green << 8 | blue)))
-    assert min(colours["noise"]) > 10 * max(colours["screenshot"] + colours["drawing"]), "noise has no plain areas"
+    assert min(colours["noise"]) > 10 * max(colours["screenshot"] + colours["drawing"]), (
+        "noise has no areas of one colour"
+    )
 
 
 def test_a_model_is_asked_about_them_as_about_photos(synthetic: Path, tiny_models: Path) -> None:

@@ -10,8 +10,8 @@ from training.evaluation.evaluate import evaluate
 from training.evaluation.tables import comparison_table, slice_tables
 
 
-def test_two_models_stand_beside_each_other(kinds: Path, tmp_path: Path) -> None:
-    """The one before has another threshold, so that it says yes to nothing."""
+def test_two_models_are_compared_in_a_table(kinds: Path, tmp_path: Path) -> None:
+    """The old model has a threshold of 1, so it never predicts the positive label."""
     paint(kinds, {f"hotdog/mixed-{i}.png": "red" for i in range(4)})
     paint(kinds, {f"not_hotdog/mixed-{i}.png": "red" if i < 4 else "blue" for i in range(6)})
     now, before = (

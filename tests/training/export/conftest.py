@@ -16,13 +16,13 @@ from training.model.classifier import Classifier, build_classifier
 
 @pytest.fixture(scope="package")
 def photos() -> Pixels:
-    """Return uint8 [64, S, S, 3] drawn photos, every other one a hotdog."""
+    """Return drawn photos, uint8 [64, S, S, 3]; every second one is a hotdog."""
     return np.stack([np.asarray(draw(LABELS[i % 2], i, (224, 224))) for i in range(PARITY_PHOTOS)])
 
 
 @pytest.fixture(scope="package")
 def network() -> Classifier:
-    """Return an unfitted network whose head tells photos apart at random."""
+    """Return an untrained classifier with a random head."""
     torch.manual_seed(0)
     network, _ = build_classifier("none")
     torch.nn.init.normal_(network.head.weight)

@@ -1,4 +1,4 @@
-"""The table of layers is what a textbook says of ResNet-18."""
+"""The table of layers has the published values of ResNet-18."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +23,7 @@ def resnet(tmp_path_factory: pytest.TempPathFactory) -> list[Layer]:
     network, _ = build_classifier("none")
     for name, bias in network.named_parameters():
         if name.endswith("bias"):
-            torch.nn.init.ones_(bias)  # the exporter leaves out those that are zero
+            torch.nn.init.ones_(bias)  # the exporter omits biases that are zero
     export_float32(network, path)
     return read_layers(path)
 
@@ -68,7 +68,7 @@ def test_a_layer_as_text() -> None:
 
 
 def test_kernels_that_are_not_square_and_norms_that_stay(tmp_path: Path) -> None:
-    """As in Inception: 1 x 7 sees further across, 7 x 1 further down; as in DenseNet: pooled before it is normed."""
+    """As in Inception, kernels are 1 x 7 and 7 x 1; as in DenseNet, a batch norm follows a pooling."""
     nodes = [
         helper.make_node("Conv", ["x", "features.a.weight"], ["a"], kernel_shape=[1, 7], pads=[0, 3, 0, 3]),
         helper.make_node("Conv", ["a", "features.b.weight"], ["b"], kernel_shape=[3, 1], strides=[2, 1]),
@@ -88,7 +88,7 @@ def test_kernels_that_are_not_square_and_norms_that_stay(tmp_path: Path) -> None
     a, b, pool, norm = read_layers(tmp_path / "a.onnx")
     assert (a.name, a.kernel, a.padding, a.output, a.receptive_field) == ("a", (1, 7), (0, 3), (4, 21, 20), 7)
     assert (b.kernel, b.stride, b.output, b.receptive_field) == ((3, 1), (2, 1), (5, 10, 20), 7)
-    assert (pool.output, pool.receptive_field, pool.parameters) == ((5, 9, 19), 8, 0), "down it is 3 + 1 x 2"
+    assert (pool.output, pool.receptive_field, pool.parameters) == ((5, 9, 19), 8, 0), "the vertical field is 3 + 1 x 2"
     assert (norm.name, norm.kind, norm.kernel, norm.receptive_field) == ("norm", "batch norm", (1, 1), 8)
     assert (norm.parameters, norm.fully_connected) == (10, 0)
 

@@ -1,4 +1,4 @@
-"""The exported files keep the contract, and the gates stop those that do not answer as the network does."""
+"""The exported files have the documented inputs, outputs and metadata."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -48,7 +48,7 @@ def test_int8_is_quantised_as_it_is_fast(int8: Path) -> None:
         assert activation.op_type == weight.op_type == "DequantizeLinear"
         assert tensors[activation.input[2]].dtype == np.uint8
         assert tensors[weight.input[0]].dtype == np.int8
-        assert tensors[weight.input[1]].shape == (tensors[weight.input[0]].shape[0],), "a scale for each channel"
+        assert tensors[weight.input[1]].shape == (tensors[weight.input[0]].shape[0],), "there is one scale per channel"
     for node in (convolutions[0], convolutions[-1]):
         assert tensors[node.input[1]].dtype == np.float32, "the first convolution and the head stay float32"
     assert int8.stat().st_size < 12e6

@@ -38,7 +38,7 @@ def test_too_few_photos_prove_nothing(network: Classifier, float32: Path, photos
     ("int8_scores", "passes"),
     [
         ([0.9] * 100 + [0.1] * 100, True),
-        ([0.4] * 2 + [0.9] * 98 + [0.1] * 100, True),  # 2 of 200 photos: just a point, and still ranked right
+        ([0.4] * 2 + [0.9] * 98 + [0.1] * 100, True),  # 2 of 200 photos: one percentage point, and the ranking is right
         ([0.4] * 3 + [0.9] * 97 + [0.1] * 100, False),  # accuracy
         ([0.9] * 99 + [0.05] + [0.1] * 100, False),  # ROC AUC
         ([float("nan")] * 200, False),

@@ -1,4 +1,4 @@
-"""Each backbone goes the whole way: trained, exported, gated, and served."""
+"""Each backbone can be trained, exported, checked and served."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ LITE = "timm/tf_efficientnet_lite0"
 
 
 def _weights(name: str, folder: Path, path: Path) -> str:
-    """Save random weights whose batch norms have seen the drawings, as pretrained ones have seen photos."""
+    """Save random weights with batch norm statistics of the drawings, as pretrained weights have those of photos."""
     torch.manual_seed(0)
     if name.startswith("timm/"):
         network = timm.create_model(name.removeprefix("timm/"))
@@ -49,7 +49,7 @@ def test_a_backbone_is_trained_and_served(name: str, tmp_path: Path) -> None:
     draw_folder(folder / "train", each=40)
     draw_folder(folder / "val", each=16, first=500)
     weights = _weights(name, folder / "train", tmp_path / "weights.pth")
-    # Steps so small that the probe, which is right about nearly all drawings, survives them.
+    # A low learning rate keeps the linear probe, which is right for nearly all drawings.
     hyperparameters = Hyperparameters(epochs=1, batch_size=8, learning_rate=1e-5, augmentation="none")
     train(TrainConfig(folder, models, name, weights, hyperparameters=hyperparameters))
     version = models / current_version(models)

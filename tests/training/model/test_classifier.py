@@ -1,4 +1,4 @@
-"""The network's two outputs agree, and weights are loaded whole, in part or not at all."""
+"""The outputs of the classifier agree, and full, partial and damaged weights are handled."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from training.model.classifier import build_classifier, untrained_parameters
 
 @pytest.fixture(scope="module")
 def official() -> dict[str, Tensor]:
-    """Return what an official download would hold."""
+    """Return a state_dict like that of the official download."""
     torch.manual_seed(1)
     state: dict[str, Tensor] = torchvision.models.resnet18().state_dict()
     return state
@@ -43,7 +43,7 @@ def test_the_heatmaps_mean_is_the_logit_of_pooling_and_one_linear_unit() -> None
     torch.testing.assert_close(probability, torch.sigmoid(logit / 2))
 
 
-def test_from_nothing_everything_is_fresh() -> None:
+def test_without_weights_all_parameters_are_untrained() -> None:
     network, absent = build_classifier("none")
     assert {f"features.{name}" for name, _ in network.features.named_parameters()} <= {f"features.{n}" for n in absent}
 
@@ -121,7 +121,7 @@ def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
 def test_official_weights_are_torchvisions(
     official: dict[str, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The download's place in torch's cache holds a fake, so that torchvision's own code finds it there."""
+    """A file in torch's download cache replaces the download, so that torchvision's own code is tested."""
     name = Path(torchvision.models.ResNet18_Weights.DEFAULT.url).name
     (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
     torch.save(official, tmp_path / "hub" / "checkpoints" / name)
@@ -145,7 +145,7 @@ def test_official_weights_out_of_reach_are_a_sentence(tmp_path: Path, monkeypatc
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_every_backbone_has_torchvisions_stages_and_its_own_size(name: str) -> None:
-    """The stages, run one after the other, are torchvision's network up to its pooling, in the same order."""
+    """The stages in sequence compute the same features as torchvision's network before its pooling."""
     network, absent = build_classifier("none", name)
     official = torchvision.models.get_model_weights(name).DEFAULT.transforms()
     reference = torchvision.models.get_model(name, weights=None, **BACKBONES[name].options).eval()
@@ -163,7 +163,7 @@ def test_every_backbone_has_torchvisions_stages_and_its_own_size(name: str) -> N
         reference(images)
         torch.testing.assert_close(network.eval().features(images).mean((2, 3)), last[0])
     assert network.size == {"inception_v3": 299}.get(name, 224)
-    assert network.size == official.crop_size[0] or name == "resnet50"  # whose second weights were cropped wider
+    assert network.size == official.crop_size[0] or name == "resnet50"  # its newer weights use a larger crop
     assert not any(tensor.startswith(("fc.", "classifier.")) for tensor in absent)
 
 
@@ -183,7 +183,7 @@ def test_a_network_of_timm_is_a_row_of_stages_with_its_own_preprocessing(name: s
     assert network.size == config.input_size[1]
 
 
-def test_what_partial_weights_of_timm_lack_is_fresh(tmp_path: Path) -> None:
+def test_missing_weights_of_timm_are_untrained_parameters(tmp_path: Path) -> None:
     state = timm.create_model("tf_efficientnet_lite0").state_dict()
     kept = {name: value for name, value in state.items() if not name.startswith(("blocks.6.", "classifier."))}
     network, absent = build_classifier(_save(kept, tmp_path), "timm/tf_efficientnet_lite0")
@@ -212,7 +212,7 @@ def test_auxiliary_exits_learn(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
 def test_networks_made_for_other_channels_see_them_as_torchvision_shows_them(name: str) -> None:
-    """Torchvision's weights of these two expect channels in [-1, 1], which its transform_input makes of ImageNet's."""
+    """These two expect channels in [-1, 1], as torchvision's transform_input computes them."""
     network, _ = build_classifier("none", name)
     pixels = torch.randint(0, 256, (1, 8, 8, 3), dtype=torch.uint8)
     transform = torchvision.models.get_model(name, weights=None, transform_input=True, init_weights=False)

@@ -1,4 +1,4 @@
-"""The distance in the graph is that of a Gaussian, and it tells other photos from those that were learnt from."""
+"""The distance in the graph is the Mahalanobis distance, and it detects unfamiliar photos."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from training.model.familiarity import FAMILIAR_SHARE, familiarity_level, fit_ga
 
 
 def test_the_distance_is_that_of_the_fitted_covariance() -> None:
-    """With few directions that vary much, probabilistic PCA is the whole covariance."""
+    """If few directions have a large variance, probabilistic PCA has the full covariance."""
     random = np.random.default_rng(0)
     spread = np.concatenate([np.full(20, 5.0), np.ones(492)])
     features = (random.normal(size=(8000, 512)) * spread + 3).astype(np.float32)

@@ -1,4 +1,4 @@
-"""One fit, however it runs: at a stretch, interrupted and resumed, or over two processes."""
+"""A fit has the same result if it is interrupted and resumed, or runs in two processes."""
 
 import csv
 import os
@@ -61,7 +61,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(photos: Path) -> Path:
-    """Return a registry with the version of a fit that nothing interrupted."""
+    """Return a registry with the version of an uninterrupted fit."""
     models = photos.parent / "whole"
     done = _train(photos, models)
     assert done.exit_code == 0, done.stderr
@@ -85,7 +85,7 @@ def test_an_interrupted_fit_goes_on_to_the_same_result(photos: Path, whole: Path
     assert "Traceback" not in said
     sentence = said.strip().splitlines()[-1]
     (run,) = re.findall(r"Interrupted.*Run the same command with --resume (\S+) to continue\.$", sentence)
-    assert not list(models.glob("[!.]*")), "no version before the fit is over"
+    assert not list(models.glob("[!.]*")), "there is no version before the end of the fit"
 
     refused = _train(photos, models, "--resume", run, "--backbone", "resnet34")
     assert refused.exit_code == 2
@@ -99,7 +99,7 @@ def test_an_interrupted_fit_goes_on_to_the_same_result(photos: Path, whole: Path
         2,
         f"seefood: The run {run} is complete; its version is {models / run}.\n",
     )
-    shutil.rmtree(models / run)  # as if it had been stopped between the fit and the version
+    shutil.rmtree(models / run)  # simulate a stop between the fit and the version
     (models / "current").unlink()
     assert _train(photos, models, "--resume", run).exit_code == 0
     some = find_photos_to_train(photos).take(range(0, 80, 5))
@@ -132,12 +132,12 @@ def test_two_processes_make_one_version_measured_on_all_its_photos(photos: Path,
     with torch.inference_mode():
         logits = network.eval().heatmap(torch.from_numpy(read_photos(validation, 224))).mean((1, 2)).numpy()
     loss = -log_expit(np.where(validation.targets == 1, logits, -logits)).mean()
-    assert float(row["val_loss"]) == pytest.approx(loss, rel=0.001), "each photo counts once, whoever saw it"
+    assert float(row["val_loss"]) == pytest.approx(loss, rel=0.001), "each photo counts once, in whichever process"
 
 
 @pytest.mark.slow
-def test_two_processes_come_to_what_one_does(photos: Path, tmp_path: Path) -> None:
-    """Only batch norms, which see their process's part of a batch, are kept out of it."""
+def test_two_processes_have_the_result_of_one(photos: Path, tmp_path: Path) -> None:
+    """Batch norms are fixed, because each process has statistics of its own part of a batch."""
     script = str(ROOT / "tests" / "fixtures" / "fit_with_fixed_norms.py")
     tables = []
     for name, start in (("one", ()), ("two", TOGETHER)):

@@ -22,7 +22,7 @@ def test_the_head_is_the_probe() -> None:
 
 
 def test_predictions_out_of_fold_do_not_know_their_label() -> None:
-    """Of noise nothing can be learnt but by heart."""
+    """Noise has no information about the labels."""
     features, targets = two_clouds(300)
     noise = np.random.default_rng(1).normal(size=features.shape).astype(np.float32)
     assert abs(((out_of_fold_probabilities(noise, targets) > 0.5) == (targets == 1)).mean() - 0.5) < 0.12

@@ -20,7 +20,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", BACKBONES)
-def test_rates_fall_towards_the_photo(name: str) -> None:
+def test_rates_are_lower_for_earlier_stages(name: str) -> None:
     network, _ = build_classifier("none", name)
     module = LitClassifier(
         network, [], Hyperparameters(learning_rate=1.0, last_stage_rate=0.1, first_stage_rate=0.001), (1, 1)

@@ -1,4 +1,4 @@
-"""A process that is killed at any step leaves a registry that serves the version it served before."""
+"""A process that is killed at any step leaves a registry that can be served."""
 
 import json
 import signal
@@ -17,8 +17,8 @@ from training.registry.store import HISTORY, METRICS, new_version, promote, roll
 
 FIGURES = '{"validation": {"accuracy": {"value": 0.9}, "roc_auc": {"value": 0.95}}}'
 
-# Each access to the registry is a place to die at, and so is the middle of each text; the first argument says how many
-# of them pass.
+# The script kills itself at an access to the registry or in the middle of a text; the first argument is the number of
+# such steps before it does.
 KILL = """
 import os, signal, sys
 from pathlib import Path
@@ -73,17 +73,17 @@ def _registry(models: Path, action: str) -> Path:
     return models
 
 
-def _die(step: int, models: Path, action: str) -> subprocess.CompletedProcess[str]:
+def _kill_at(step: int, models: Path, action: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", KILL, str(step), str(models), action]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")
 def steps(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
-    """Return how many places there are to die at, by action."""
+    """Return the number of steps at which each action can be killed."""
     counted = {}
     for action in ("promote", "phone", "rollback", "add"):
-        whole = _die(PLENTY, _registry(tmp_path_factory.mktemp(action) / "models", action), action)
+        whole = _kill_at(PLENTY, _registry(tmp_path_factory.mktemp(action) / "models", action), action)
         assert whole.returncode == 0, whole.stderr
         counted[action] = PLENTY - int(whole.stdout)
     assert min(counted.values()) >= 9
@@ -96,16 +96,16 @@ def test_a_killed_process_leaves_a_registry_that_serves(action: str, steps: dict
     seen = set()
     for step in range(steps[action]):
         models = _registry(tmp_path / f"{step}", action)
-        assert _die(step, models, action).returncode == -signal.SIGKILL
+        assert _kill_at(step, models, action).returncode == -signal.SIGKILL
         current = current_version(models)
         seen.add(current)
         assert current in ("1", "2")
-        assert open_model(models).metadata.version, "what is current can be served"
+        assert open_model(models).metadata.version, "the current version can be served"
         listed = seefood(models, "models", "list")
         assert listed.exit_code == 0, listed.stderr
         assert all((models / version.name / "model.onnx").is_file() for version in versions(models))
         assert all(json.loads(line) for line in (models / HISTORY).read_text().splitlines())
-        _life_goes_on(models, current)
+        _use_registry(models, current)
     assert seen == ({"1"} if action == "add" else {"1", "2"})
 
 
@@ -114,11 +114,11 @@ def test_a_killed_promotion_of_the_other_pointer_leaves_this_one(steps: dict[str
     seen = set()
     for step in range(steps["phone"]):
         models = _registry(tmp_path / f"{step}", "phone")
-        assert _die(step, models, "phone").returncode == -signal.SIGKILL
+        assert _kill_at(step, models, "phone").returncode == -signal.SIGKILL
         phone = [version.name for version in versions(models) if "phone" in version.pointers]
         seen.add(tuple(phone))
         assert phone in ([], ["2"])
-        _life_goes_on(models, "1")
+        _use_registry(models, "1")
         promote(models, "1", "smaller still", "phone")
         if phone:
             assert rollback(models, "phone") == "2"
@@ -138,11 +138,11 @@ def test_a_killed_process_leaves_an_empty_registry_that_can_be_filled(tmp_path: 
             (draft / METRICS).write_text(FIGURES)
         assert current_version(models) in ("3", "4")
         assert (models / current_version(models)).is_dir()
-    assert 10 < step < 59, "it died at every step, and at the end it did not"
+    assert 10 < step < 59, "the process was killed at every step except the last"
 
 
-def _life_goes_on(models: Path, current: str) -> None:
-    """Roll back, add, promote and roll back, past whatever a crash has left."""
+def _use_registry(models: Path, current: str) -> None:
+    """Roll back, add, promote and roll back after a crash."""
     if current == "2":
         assert rollback(models) == "1"
         current = "1"

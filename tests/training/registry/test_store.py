@@ -1,4 +1,4 @@
-"""Versions appear whole or not at all, and the current one is switched in one step."""
+"""Versions are added and promoted atomically."""
 
 import json
 import shutil
@@ -113,7 +113,7 @@ def test_a_crash_before_the_switch_leaves_the_old_version(tmp_path: Path, monkey
     with pytest.raises(SeeFoodError, match="can't be used: the power went"):
         promote(tmp_path, "2", "better")
     assert current_version(tmp_path) == "1"
-    assert {path.name for path in tmp_path.glob(".*")} == {LOCK}, "what was not renamed is removed"
+    assert {path.name for path in tmp_path.glob(".*")} == {LOCK}, "temporary files are removed"
 
 
 @pytest.mark.parametrize("error", [SeeFoodError("gate"), KeyboardInterrupt()])
@@ -197,7 +197,7 @@ def test_the_current_version_may_be_gone(tmp_path: Path) -> None:
     with pytest.raises(SeeFoodError, match=r"There is no model file .*/1/model\.onnx; `seefood models` lists"):
         find_model(tmp_path, "", "float32")
     _add(tmp_path, "3")
-    assert current_version(tmp_path) == "1", "nothing but a person decides what is served instead"
+    assert current_version(tmp_path) == "1", "only a user chooses another version"
     promote(tmp_path, "3", "the other one is gone")
     assert current_version(tmp_path) == "3"
 

@@ -1,4 +1,4 @@
-"""The table of versions says which is served, and fits the terminal."""
+"""The table of versions shows the pointers, and fits into the terminal."""
 
 import json
 from pathlib import Path

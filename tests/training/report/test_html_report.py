@@ -1,4 +1,4 @@
-"""The report and the card of a version; the report is opened in a real browser."""
+"""The report and the card of a version; the report is also opened in a browser."""
 
 import re
 import shutil
@@ -39,7 +39,7 @@ _HEADINGS = [
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    metadata = replace(METADATA, threshold=0.9999).to_properties()  # so that it is wrong about every hotdog
+    metadata = replace(METADATA, threshold=0.9999).to_properties()  # so that every hotdog is a mistake
     return Model(write_tiny_model(tmp_path_factory.mktemp("model") / FILES["int8"], metadata))
 
 
@@ -156,11 +156,11 @@ def test_corrected_labels_are_shown_by_what_was_corrected_and_why(page: str) -> 
         ["hotdog to not_hotdog: a sausage without a bun (8)"],
         ["hotdog left out: a drawing (3)"],
     ]
-    assert [group.count("<img") for group in groups] == [LABEL_CHANGES, 2], "what can't be read is not shown"
+    assert [group.count("<img") for group in groups] == [LABEL_CHANGES, 2], "an unreadable photo is not shown"
     assert "<figcaption>hotdog/000.jpg</figcaption>" in groups[0]
 
 
-def test_the_version_before_and_made_up_pictures_are_tables(page: str) -> None:
+def test_the_current_version_and_synthetic_pictures_are_tables(page: str) -> None:
     beside = page.split("<h3>Compared with version 20261121-071000</h3>")[1].split("<h3>")[0]
     assert '<th scope="col">called hotdog, version 20261121-071000 before</th>' in beside
     assert '<th scope="row">pizza</th><td>not_hotdog</td><td>12</td>' in beside
@@ -178,7 +178,7 @@ def test_slices_fits_and_layers_are_tables(page: str) -> None:
     assert '<th scope="row">averagepool</th><td>average pooling</td><td>32</td>' in page
 
 
-def test_what_there_is_not_is_left_out(tmp_path: Path, model: Model, result: RunResult) -> None:
+def test_missing_parts_are_omitted(tmp_path: Path, model: Model, result: RunResult) -> None:
     data = replace(result.data, label_issues=None, label_changes=())
     probe = replace(result, data=data, curves=None, tests={}, over_fits={}, fits=1, synthetic=None)
     page = _write(tmp_path / "report", model, probe)
@@ -195,7 +195,7 @@ def test_what_there_is_not_is_left_out(tmp_path: Path, model: Model, result: Run
     assert not list((tmp_path / "report").glob("curves*"))
 
 
-def test_names_are_no_markup(tmp_path: Path, model: Model, result: RunResult) -> None:
+def test_names_are_escaped(tmp_path: Path, model: Model, result: RunResult) -> None:
     page = _write(tmp_path / "report", model, replace(result, tests={"<b>/x": result.tests["data/test"]}))
     assert "<b>" not in page
     assert "Test: &lt;b&gt;/x" in page
@@ -214,7 +214,7 @@ def test_the_card_has_slices_and_fits(result: RunResult) -> None:
     assert "\n\n| kind | photos | called hotdog | unfamiliar |\n|---|---|---|---|\n" in text
     one = render_card(replace(result, over_fits={}, fits=1, tests={}))
     assert "fits\n" not in one
-    assert not re.search(r"\n\n\n", text), "one empty line is enough"
+    assert not re.search(r"\n\n\n", text), "there are no double empty lines"
 
 
 def test_a_slice_named_with_a_bar_stays_in_its_column(result: RunResult) -> None:
@@ -232,14 +232,14 @@ def test_it_is_read_on_any_screen(report: Path, tmp_path: Path, scheme: Literal[
     with open_browser() as browser:
         page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
         page.goto(f"file://{alone}")
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing is wider than the screen"
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page does not scroll sideways"
         assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
         tables = page.locator(".table").evaluate_all(
             "boxes => boxes.filter(box => box.scrollWidth > box.clientWidth).length"
         )
         assert (tables > 0) == (width < 1280), "a wide table scrolls inside its own box"
         charts = page.locator(".charts img").evaluate_all("images => images.map(image => image.clientWidth)")
-        assert min(charts) >= 300, "letters in charts can be read"
+        assert min(charts) >= 300, "the text in the charts is readable"
         headings = page.locator("h2").all_inner_texts()
         found = ["Labels that were corrected", "Photos that look mislabelled"]
         assert headings == [_HEADINGS[0], *found, *_HEADINGS[1:]]
@@ -247,7 +247,7 @@ def test_it_is_read_on_any_screen(report: Path, tmp_path: Path, scheme: Literal[
             [int(number) for number in re.findall(r"\d+", page.evaluate(f"getComputedStyle(document.body).{name}"))]
             for name in ("backgroundColor", "color")
         )
-        assert abs(sum(ground) - sum(ink)) > 400, "the text stands out"
+        assert abs(sum(ground) - sum(ink)) > 400, "the contrast is high"
 
 
 @pytest.mark.slow

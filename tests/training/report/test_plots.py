@@ -1,4 +1,4 @@
-"""Charts have what they are said to have, for every backbone and every folder."""
+"""Charts have the expected content."""
 
 from pathlib import Path
 

@@ -60,7 +60,7 @@ def result(models: Path, photos: Photos, classifier: Classifier, monkeypatch: py
 
 
 def _write(models: Path, result: RunResult, *tests: Path) -> Path:
-    """Write the version, with all that the pipeline measures last."""
+    """Evaluate as the pipeline does, and write the version."""
     draft = models / ".draft"
     draft.mkdir()
     model = Model(result.folder / FILES["int8"])
@@ -89,7 +89,9 @@ def test_synthetic_pictures_are_in_the_card_the_report_and_the_metrics(models: P
     assert "| screenshot | 10 | 0.000 (0.000 - 0.278) |" in card
     assert "<h2>Made-up pictures</h2>" in (draft / "report" / "index.html").read_text()
     assert "Compared with version" not in card
-    assert not [path for path in draft.iterdir() if path.is_dir() and path.name != "report"], "no scratch is left"
+    assert not [path for path in draft.iterdir() if path.is_dir() and path.name != "report"], (
+        "temporary folders are removed"
+    )
 
 
 def test_the_new_version_is_compared_with_the_current_one(models: Path, result: RunResult, test_folder: Path) -> None:
