@@ -212,7 +212,7 @@ def _metadata(
     version: str,
     created: datetime,
     calibration: Calibration,
-    familiarity_level: float,
+    level: float,
 ) -> Metadata:
     return Metadata(
         name=data.training.positive,
@@ -228,7 +228,7 @@ def _metadata(
         photos_digest=data.training.plus(data.validation).digest(),
         metrics={},
         created=created.isoformat(timespec="seconds"),
-        familiarity_level=round(familiarity_level, 4),
+        familiarity_level=round(level, 4),
     )
 
 

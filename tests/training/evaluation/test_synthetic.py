@@ -26,6 +26,7 @@ def test_each_kind_has_its_number_and_all_differ(synthetic: Path) -> None:
 
 def test_they_are_drawn_the_same_again(synthetic: Path, tmp_path: Path) -> None:
     draw_synthetic(tmp_path / "again")
+    assert len(list((tmp_path / "again").iterdir())) == 3 * EACH
     for path in synthetic.iterdir():
         assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes()
 

@@ -43,6 +43,7 @@ def test_int8_is_quantised_as_it_is_fast(int8: Path) -> None:
     tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     producers = {node.output[0]: node for node in graph.node}
     convolutions = [node for node in graph.node if node.op_type == "Conv"]
+    assert len(convolutions) == 21
     for node in convolutions[1:-1]:
         activation, weight = (producers[name] for name in node.input[:2])
         assert activation.op_type == weight.op_type == "DequantizeLinear"

@@ -13,9 +13,8 @@ from service.registry import current_version
 from tests.conftest import ROOT
 from tests.fixtures.command import seefood
 from tests.fixtures.tiny_model import write_tiny_model
+from tests.fixtures.versions import FIGURES, add_version
 from training.registry.store import HISTORY, METRICS, new_version, promote, rollback, versions
-
-FIGURES = '{"validation": {"accuracy": {"value": 0.9}, "roc_auc": {"value": 0.95}}}'
 
 # The script kills itself at an access to the registry or in the middle of a text; the first argument is the number of
 # such steps before it does.
@@ -134,8 +133,7 @@ def test_a_killed_process_leaves_an_empty_registry_that_can_be_filled(tmp_path: 
         died = subprocess.run([sys.executable, "-c", kill, str(step), str(models), "add"], cwd=ROOT, check=False)
         if died.returncode == 0:
             break
-        with new_version(models, "4") as draft:
-            (draft / METRICS).write_text(FIGURES)
+        add_version(models, "4")
         assert current_version(models) in ("3", "4")
         assert (models / current_version(models)).is_dir()
     assert 10 < step < 59, "the process was killed at every step except the last"
@@ -146,7 +144,6 @@ def _use_registry(models: Path, current: str) -> None:
     if current == "2":
         assert rollback(models) == "1"
         current = "1"
-    with new_version(models, "4") as draft:
-        (draft / METRICS).write_text(FIGURES)
+    add_version(models, "4")
     promote(models, "4", "better")
     assert rollback(models) == current
