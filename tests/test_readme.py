@@ -65,13 +65,13 @@ def _commands(page: str, section: str) -> list[str]:
 
 
 def _environment(**more: str) -> dict[str, str]:
-    """Return a stranger's environment: no settings of ours, and nothing of the make that runs these tests."""
+    """Return the environment of a new user: no variables of SeeFood or of the make that runs these tests."""
     ours = ("SEEFOOD_", "MAKE", "MFLAGS")
     return {name: value for name, value in os.environ.items() if not name.startswith(ours)} | more
 
 
 def _clone(folder: Path) -> Path:
-    """Copy what git would hand to a stranger, uncommitted changes included."""
+    """Copy the files that a clone has, with uncommitted changes."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],  # noqa: S607
         cwd=ROOT, capture_output=True, text=True, check=True,
@@ -84,7 +84,7 @@ def _clone(folder: Path) -> Path:
 
 @pytest.mark.slow
 def test_serving_on_a_fresh_clone(tmp_path: Path) -> None:
-    """`make serve` makes its own environment, without torch; curl and predict get an answer; Ctrl-C ends it all."""
+    """`make serve` installs an environment without torch; curl and predict get an answer; Ctrl-C stops everything."""
     clone = _clone(tmp_path / "seefood")
     (clone / "photo.jpg").write_bytes(encode(draw("hotdog", 1, (640, 480))))
     serve, curl = _commands(README, "Serve")
@@ -98,7 +98,7 @@ def test_serving_on_a_fresh_clone(tmp_path: Path) -> None:
             asked = subprocess.run(
                 curl.replace("8000", port).split(), cwd=clone, capture_output=True, text=True, check=True
             )
-            told = subprocess.run(
+            predicted = subprocess.run(
                 predict.split(), cwd=clone, env=environment, capture_output=True, text=True, check=True
             )
         finally:
@@ -113,7 +113,7 @@ def test_serving_on_a_fresh_clone(tmp_path: Path) -> None:
     optional = {"unfamiliar"} - prediction.keys()  # of a model that can tell
     assert list(prediction) == [name for name in shown["predictions"][0] if name not in optional]
     assert answer["model"] == shown["model"]
-    assert prediction["label"] in told.stdout
+    assert prediction["label"] in predicted.stdout
 
 
 def _wait_until_ready(port: str, process: subprocess.Popen[bytes]) -> None:
@@ -130,8 +130,9 @@ def _wait_until_ready(port: str, process: subprocess.Popen[bytes]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # trains and exports a ResNet-18
 def test_retraining(tmp_path: Path) -> None:
-    """The environment of these tests stands in for the one that `make train` would install, which is the same."""
+    """The environment of these tests is the one that `make train` would install, so it is used instead."""
     clone = _clone(tmp_path / "seefood")
     shutil.rmtree(clone / "models")
     (clone / ".venv").symlink_to(ROOT / ".venv")
@@ -143,7 +144,8 @@ def test_retraining(tmp_path: Path) -> None:
     make_train, list_models, promote, serve = _commands(README, "Train")
     assert serve == "make serve"
     assert "--nproc-per-node 2 -m service.cli train" in PAGES["docs/training.md"], "the command that test_fit runs"
-    subprocess.run(make_train.replace("make ", "make -o .venv/.train ").split(), cwd=clone, env=environment, check=True)
+    command = [*make_train.replace("make ", "make -o .venv/.train ").split(), "ARGS=--epochs=1"]
+    subprocess.run(command, cwd=clone, env=environment, check=True)
     listed = subprocess.run(list_models.split(), cwd=clone, env=environment, capture_output=True, text=True, check=True)
     version = (clone / "models" / "current").read_text().strip()
     assert f"* {version}" in listed.stdout
