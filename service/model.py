@@ -15,7 +15,7 @@ from service.metadata import Metadata
 from service.photo import RESIZE_POLICY, Pixels
 from service.registry import find_model
 from service.self_test import TOLERANCE, digest, reference_square
-from service.session import CUDA, input_size, open_session, output_shapes
+from service.session import CUDA, check_cuda, input_size, open_session, output_shapes
 
 Floats = npt.NDArray[np.float32]
 
@@ -167,6 +167,7 @@ def open_model(models: Path, model: str = "", device: str = "auto", precision: s
     if device == "cpu" or (device == "auto" and CUDA not in ort.get_available_providers()):
         return Model(find_model(models, model, "int8" if precision == "auto" else precision), "cpu", threads)
     try:
+        check_cuda()  # first, because an image for CPUs has no float32 file
         return Model(find_model(models, model, "float32" if precision == "auto" else precision), "cuda", threads)
     except SeeFoodError as error:
         if device == "cuda":

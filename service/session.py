@@ -18,7 +18,7 @@ DISABLED_OPTIMIZERS = ["QDQPropagationTransformer"]
 def open_session(path: Path, device: str, threads: int) -> ort.InferenceSession:
     """Open a file on a device, with so many threads for one inference; raises SeeFoodError if it can't be opened."""
     if device == "cuda":
-        _check_cuda()
+        check_cuda()
         with contextlib.redirect_stdout(None):  # it prints missing libraries; the session's error names them too
             ort.preload_dlls()  # NVIDIA's libraries from their wheels, if they are installed
     options = ort.SessionOptions()
@@ -35,7 +35,7 @@ def open_session(path: Path, device: str, threads: int) -> ort.InferenceSession:
         raise SeeFoodError(f"The model {path} can't be opened on {device}: {reason}") from error
 
 
-def _check_cuda() -> None:
+def check_cuda() -> None:
     """Raise SeeFoodError if CUDA can't be used."""
     if CUDA not in ort.get_available_providers():
         raise SeeFoodError("The device cuda can't be used: install onnxruntime-gpu in place of onnxruntime.")
