@@ -18,10 +18,12 @@ from benchmarks.machine import here
 from benchmarks.scoring import comparison as scoring
 from benchmarks.serving import comparison as serving
 from benchmarks.serving import curves, hotspots, strain
+from benchmarks.serving.contenders import PEERS, checkout
 from benchmarks.training import comparison as training
 
 FOLDER = Path(__file__).parent
 PARTS = ("serving", "hotspots", "strain", "curves", "training", "bulk")
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 AGAIN = "again"  # serving once more, which shows how much two runs differ
 
 
@@ -32,20 +34,32 @@ AGAIN = "again"  # serving once more, which shows how much two runs differ
 @click.option("--seconds", default=4.0, help="Duration of each load, after its warm-up.")
 @click.option("--rounds", default=3, help="Number of turns of each contender.")
 @click.option("--requests", default=50_000, help="Number of requests while memory is measured.")
+@click.option("--before", type=_FOLDER, help="Older checkout to compare with in place of the peers; requires --out.")
 @click.option("--out", default=FOLDER, type=click.Path(path_type=Path), help="Folder of results.json and the plots.")
 def main(
-    parts: tuple[str, ...], tables: bool, models: Path, seconds: float, rounds: int, requests: int, out: Path
+    parts: tuple[str, ...],
+    tables: bool,
+    models: Path,
+    seconds: float,
+    rounds: int,
+    requests: int,
+    before: Path | None,
+    out: Path,
 ) -> None:
     """Measure, and write results.json, the plots and, in this folder, the tables in the documentation."""
+    if before and out == FOLDER:
+        raise click.UsageError("--before requires --out, so that the results of the peers are not replaced.")
     measures: dict[str, Callable[[], dict[str, Any]]] = {
-        "serving": lambda: serving.measure(models, seconds=seconds, rounds=rounds),
+        "serving": lambda: serving.measure(models, peers, seconds=seconds, rounds=rounds),
         "hotspots": lambda: hotspots.measure(models, seconds=seconds),
         "strain": lambda: strain.measure(models, seconds=seconds, requests=requests),
         "curves": lambda: curves.measure(models, seconds=seconds),
         "training": training.measure,
         "bulk": scoring.measure,
-        AGAIN: lambda: serving.measure(models, seconds=seconds, rounds=rounds),
+        AGAIN: lambda: serving.measure(models, peers, seconds=seconds, rounds=rounds),
     }
+    peers = [checkout(before.resolve())] if before else PEERS
+    models = models.resolve()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops all started processes too
     out.mkdir(parents=True, exist_ok=True)
     path = out / "results.json"
@@ -63,6 +77,8 @@ def main(
         report.write(results, FOLDER / "README.md", report.tables)
         report.write(results, FOLDER.parent / "docs" / "speed.md", report.short)
         summary.write(FOLDER.parent)
+    else:
+        print(report.tables(results))
 
 
 if __name__ == "__main__":

@@ -58,14 +58,15 @@ def split_folders(source: Path | None, folder: Path, *, train: int, val: int) ->
     return folder / "split"
 
 
-def drawn_folder(folder: Path, *, count: int, distinct: int = 16, size: str = "2 MP") -> Path:
-    """Create a flat folder of drawn photos, links to a few distinct ones, and return it."""
+def drawn_folder(folder: Path, *, count: int) -> Path:
+    """Create a flat folder of drawn photos of two megapixels, links to 16 distinct ones, and return it."""
     folder.mkdir(parents=True)
-    drawn = [folder / f"photo-{seed:05}.jpg" for seed in range(min(distinct, count))]
-    for seed, path in enumerate(drawn):
-        path.write_bytes(photo(SIZES[size], seed))
-    for number in range(len(drawn), count):
-        _link(drawn[number % len(drawn)], folder / f"photo-{number:05}.jpg")
+    for number in range(count):
+        path = folder / f"photo-{number:05}.jpg"
+        if number < 16:
+            path.write_bytes(photo(SIZES["2 MP"], number))
+        else:
+            _link(folder / f"photo-{number % 16:05}.jpg", path)
     return folder
 
 

@@ -26,6 +26,7 @@ from benchmarks.serving import weights
 from benchmarks.serving.contenders import LIMIT, SEEFOOD
 from benchmarks.serving.load import K6, Body, load
 from benchmarks.serving.running import running
+from benchmarks.serving.servers import preprocess
 from service.model import open_model
 from service.photo import read_photo
 from tests.conftest import ROOT
@@ -94,16 +95,19 @@ def test_a_drawn_photo_is_a_photo() -> None:
 
 
 @pytest.mark.slow
-def test_the_exported_weights_are_those_of_the_current_model() -> None:
+def test_the_exported_files_answer_like_the_current_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights.prepare(ROOT / "models", tmp_path)
+    monkeypatch.setattr(preprocess, "WEIGHTS", tmp_path)
     model = open_model(ROOT / "models", device="cpu", precision="float32")
-    network = weights.Hotdog().eval()
-    missing = network.network.load_state_dict(weights.state_of(model.path), strict=False).missing_keys
-    assert all(name.endswith("num_batches_tracked") for name in missing)
     pixels = np.stack([read_photo(photo((300, 200), seed), model.size) for seed in range(4)])
-    images = (pixels.transpose(0, 3, 1, 2) / np.float32(255) - weights.MEAN) / weights.STD
+    images = ((pixels / np.float32(255) - preprocess.MEAN) / preprocess.STD).transpose(0, 3, 1, 2)
+    threads = torch.get_num_threads()
     with torch.inference_mode():
-        answers = network(torch.from_numpy(images)).numpy()
-    assert np.abs(answers - model.run(pixels)[0]).max() < 1e-4
+        by_torch = preprocess.torch_network()(torch.from_numpy(images)).sigmoid().squeeze(1).numpy()
+    torch.set_num_threads(threads)
+    by_onnx = preprocess.onnx_session(threads=1).run(None, {"images": images})[0]
+    for answers in (by_torch, by_onnx):
+        assert np.abs(answers - model.run(pixels)[0]).max() < 1e-4
 
 
 @closed_load

@@ -8,11 +8,12 @@ import json
 import os
 import struct
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.photos import SIZES, photo
-from benchmarks.serving.contenders import LIMIT, PEERS, SEEFOOD, Contender
+from benchmarks.serving.contenders import LIMIT, SEEFOOD, Contender
 from benchmarks.serving.limit import limit
 from benchmarks.serving.load import Body, load
 from benchmarks.serving.running import Running, running
@@ -24,8 +25,8 @@ _SHARE = 0.8  # rate of the open load, relative to the rate with _CLIENTS
 _WARM_UP = 1
 
 
-def measure(models: Path, *, seconds: float, rounds: int) -> dict[str, Any]:
-    """Measure every contender.
+def measure(models: Path, peers: Sequence[Contender], *, seconds: float, rounds: int) -> dict[str, Any]:
+    """Measure SeeFood and its peers.
 
     Returns:
         contenders: by name `versions`, `command`, `errors` of failed turns, and `turns`. A turn has `ready_seconds`,
@@ -36,7 +37,7 @@ def measure(models: Path, *, seconds: float, rounds: int) -> dict[str, Any]:
     photos = {name: photo(size) for name, size in SIZES.items()}
     contenders: dict[str, Any] = {
         each.name: {"versions": each.versions(), "command": _command(each), "turns": [], "errors": []}
-        for each in (SEEFOOD, *PEERS)
+        for each in (SEEFOOD, *peers)
     }
     limits: list[dict[str, Any]] = []
     answers: dict[str, float] = {}
@@ -46,16 +47,16 @@ def measure(models: Path, *, seconds: float, rounds: int) -> dict[str, Any]:
         settings = {"BENCH_WEIGHTS": str(folder), "SEEFOOD_MODELS": str(models)}
         raw = {name: Body.of(data, folder) for name, data in photos.items()}
         with running(SEEFOOD, raw[_OPEN], settings=settings) as own:
-            answers[SEEFOOD.name] = _probability(own.ask(raw[_OPEN])[1])
+            answers[SEEFOOD.name] = _probability(own.ask(raw[_OPEN]))
             for _ in range(rounds):
                 limits.append(_limit_turn(models, photos, own, raw, seconds))
                 contenders[SEEFOOD.name]["turns"].append(_turn(own, raw, seconds))
-                for peer in PEERS:
+                for peer in peers:
                     bodies = {name: Body.of(data, folder, peer.form, peer.headers) for name, data in photos.items()}
                     found = contenders[peer.name]
                     try:
                         with running(peer, bodies[_OPEN], settings=settings) as theirs:
-                            answers[peer.name] = _probability(theirs.ask(bodies[_OPEN])[1])
+                            answers[peer.name] = _probability(theirs.ask(bodies[_OPEN]))
                             found["turns"].append(_peer_turn(theirs, bodies, own, raw, seconds))
                     except RuntimeError as error:
                         found["errors"].append(str(error))

@@ -1,6 +1,7 @@
 """The services that are measured: how each is started, as its documentation says, and how it receives a photo."""
 
 import os
+import shlex
 import sys
 import tempfile
 from dataclasses import dataclass, field
@@ -69,6 +70,14 @@ FRONT = Contender(
         "PATH": f"{os.environ['PATH']}:/usr/sbin",
     },
 )
+
+
+def checkout(folder: Path) -> Contender:
+    """Return the service of another checkout, which runs with the packages and the models of this one."""
+    command = f"cd {shlex.quote(str(folder))} && exec {sys.executable} -m service.cli serve --port {{port}}"
+    settings = {"PYTHONPATH": str(folder), "SEEFOOD_PRECISION": "int8"}
+    return Contender(f"SeeFood in {folder.name}", ("sh", "-c", command), "/v1/predict", settings=settings)
+
 
 _SERVERS = "benchmarks.serving.servers"
 PEERS = (

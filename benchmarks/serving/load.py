@@ -15,11 +15,12 @@ import sys
 import tempfile
 import uuid
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 K6 = Path(sys.executable).with_name("k6")
 _HERE = Path(__file__).parent
@@ -66,46 +67,34 @@ def load(
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     with tempfile.TemporaryDirectory() as folder:
         if rate:
-            rows = _open(url, body, clients, warm_up + seconds, rate, Path(folder))
+            seen = _open(url, body, clients, warm_up + seconds, rate, Path(folder))
         else:
-            rows = _closed(url, body, clients, warm_up + seconds, Path(folder))
+            seen = _closed(url, body, clients, warm_up + seconds, Path(folder))
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    seen = _summary(rows, seconds=seconds, warm_up=warm_up, by_start=rate is not None)
-    return {**seen, "generator_cpu": round(cpu / (warm_up + seconds), 3)}
+    summary = _summary(seen, seconds=seconds, warm_up=warm_up, by_start=rate is not None)
+    return {**summary, "generator_cpu": round(cpu / (warm_up + seconds), 3)}
 
 
-@dataclass
-class _Rows:
-    """Each answer: its time in seconds, its latency in milliseconds and its status; and requests without an answer."""
+class _Seen(NamedTuple):
+    """Answers, each with its time and latency in seconds and its status, and the numbers of the other requests."""
 
-    ended: list[float] = field(default_factory=list)
-    took: list[float] = field(default_factory=list)
-    status: list[int] = field(default_factory=list)
+    answers: list[tuple[float, float, int]]
     dropped: int = 0
     failed: int = 0
 
-    def add(self, ended: str, took: float, status: str) -> None:
-        """Add an answer; `ended` is in microseconds."""
-        self.ended.append(int(ended) / 1e6)
-        self.took.append(took)
-        self.status.append(int(status))
 
-
-def _closed(url: str, body: Body, clients: int, seconds: float, folder: Path) -> _Rows:
+def _closed(url: str, body: Body, clients: int, seconds: float, folder: Path) -> _Seen:
     # One connection per thread, because wrk does not tell a script to which request an answer belongs.
     command = ["wrk", f"-t{clients}", f"-c{clients}", f"-d{math.ceil(seconds)}s", "--timeout", "60s"]
     command += ["--script", str(_HERE / "closed.lua"), url, "--", str(body.path), str(folder)]
     printed = _run([*command, *(part for header in body.headers.items() for part in header)])
-    rows = _Rows(failed=sum(map(int, re.findall(r"(?:connect|read|write|timeout) (\d+)", printed))))
-    for log in folder.iterdir():
-        for line in log.read_text().splitlines():
-            ended, took, status = line.split()
-            rows.add(ended, int(took) / 1000, status)
-    return rows
+    lines = [line.split() for log in folder.iterdir() for line in log.read_text().splitlines()]
+    answers = [(int(ended) / 1e6, int(took) / 1e6, int(status)) for ended, took, status in lines]
+    return _Seen(answers, failed=sum(map(int, re.findall(r"(?:connect|read|write|timeout) (\d+)", printed))))
 
 
-def _open(url: str, body: Body, clients: int, seconds: float, rate: float, folder: Path) -> _Rows:
+def _open(url: str, body: Body, clients: int, seconds: float, rate: float, folder: Path) -> _Seen:
     variables = {"URL": url, "BODY": body.path, "HEADERS": json.dumps(body.headers)}
     variables |= {"CLIENTS": clients, "SECONDS": seconds, "RATE": rate}
     command = [str(K6), "run", "--quiet", "--no-summary", "--no-usage-report", "--out", f"csv={folder / 'rows.csv'}"]
@@ -114,14 +103,16 @@ def _open(url: str, body: Body, clients: int, seconds: float, rate: float, folde
     # One thread and rare garbage collections, so that the generator uses little of the measured CPUs.
     settings = {"GOMAXPROCS": "1", "GOGC": "1000", "K6_CSV_TIME_FORMAT": "unix_micro", "K6_LOG_FORMAT": "raw"}
     _run([*command, str(_HERE / "open.js")], settings)
-    rows = _Rows()
+    answers, dropped = [], 0
     with (folder / "rows.csv").open(newline="") as lines:
         for row in csv.DictReader(lines):
+            value = float(row["metric_value"])
             if row["metric_name"] == "latency":
-                rows.add(row["timestamp"], float(row["metric_value"]), row["extra_tags"].removeprefix("answer="))
+                status = int(row["extra_tags"].removeprefix("answer="))
+                answers.append((int(row["timestamp"]) / 1e6, value / 1000, status))
             elif row["metric_name"] == "dropped_iterations":
-                rows.dropped += int(float(row["metric_value"]))
-    return rows
+                dropped += int(value)
+    return _Seen(answers, dropped)
 
 
 def _run(command: list[str], settings: dict[str, str] | None = None) -> str:
@@ -134,25 +125,26 @@ def _run(command: list[str], settings: dict[str, str] | None = None) -> str:
     return ran.stdout
 
 
-def _summary(rows: _Rows, *, seconds: float, warm_up: float, by_start: bool) -> dict[str, Any]:
-    if not rows.ended:
-        return {"answered": 0, "per_second": 0.0, "statuses": {}, "dropped": rows.dropped, "failed": rows.failed}
-    end, milliseconds, answer = np.array(rows.ended), np.array(rows.took), np.array(rows.status)
-    start = end - milliseconds / 1000
+def _summary(seen: _Seen, *, seconds: float, warm_up: float, by_start: bool) -> dict[str, Any]:
+    others = {"dropped": seen.dropped, "failed": seen.failed}
+    if not seen.answers:
+        return {"answered": 0, "per_second": 0.0, "statuses": {}, **others}
+    end, latency, status = (np.array(column) for column in zip(*seen.answers, strict=True))
+    start = end - latency
     first = start.min() + warm_up
     came = (end >= first) & (end < first + seconds)
     counted = (start >= first) & (start < first + seconds) if by_start else came
     return {
-        "answered": int((answer == 200).sum()),
-        "per_second": round(float((came & (answer == 200)).sum() / seconds), 3),
-        "statuses": {str(code): count for code, count in sorted(Counter(answer[came].tolist()).items())},
-        **{f"ms_{code}": _percentiles(milliseconds[counted & (answer == code)]) for code in np.unique(answer[counted])},
-        "dropped": rows.dropped,
-        "failed": rows.failed,
+        "answered": int((status == 200).sum()),
+        "per_second": round(float((came & (status == 200)).sum() / seconds), 3),
+        "statuses": {str(code): count for code, count in sorted(Counter(status[came].tolist()).items())},
+        **{f"ms_{code}": _percentiles(latency[counted & (status == code)]) for code in np.unique(status[counted])},
+        **others,
     }
 
 
-def _percentiles(milliseconds: "np.ndarray[Any, np.dtype[np.float64]]") -> dict[str, float]:
-    values = np.percentile(milliseconds, _POINTS)
-    named = {f"p{point}": round(float(value), 1) for point, value in zip(_POINTS, values, strict=True)}
-    return {**named, "max": round(float(milliseconds.max()), 1)}
+def _percentiles(latency: npt.NDArray[np.float64]) -> dict[str, float]:
+    """Return percentiles in milliseconds."""
+    values = 1000 * np.percentile(latency, [*_POINTS, 100])
+    names = [*(f"p{point}" for point in _POINTS), "max"]
+    return {name: round(float(value), 1) for name, value in zip(names, values, strict=True)}

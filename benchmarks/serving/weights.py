@@ -6,7 +6,6 @@ which only add the bias, so that PyTorch does the same work as for any ResNet-18
 
 from pathlib import Path
 
-import numpy as np
 import onnx
 import torch
 from torch import Tensor, nn
@@ -15,23 +14,16 @@ from torchvision.models import resnet18
 from service.model import open_model
 
 STATE, ONNX = "resnet18.pt", "resnet18.onnx"
-MEAN = np.array([0.485, 0.456, 0.406], np.float32).reshape(3, 1, 1)
-STD = np.array([0.229, 0.224, 0.225], np.float32).reshape(3, 1, 1)
 
 
-class Hotdog(nn.Module):
-    """torchvision's ResNet-18 with one sigmoid unit: from float32 [N, 3, S, S], normalised, to float32 [N]."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.network = resnet18(num_classes=1)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return P(hotdog)."""
-        return torch.sigmoid(self.network(images)).squeeze(1)
+def open_network(path: Path) -> nn.Sequential:
+    """Read a SeeFood model as torchvision's ResNet-18 with a sigmoid: from float32 [N, 3, S, S] to float32 [N]."""
+    network = resnet18(num_classes=1)
+    network.load_state_dict(_state_dict(path))
+    return nn.Sequential(network, nn.Flatten(0), nn.Sigmoid()).eval()
 
 
-def state_of(path: Path) -> dict[str, Tensor]:
+def _state_dict(path: Path) -> dict[str, Tensor]:
     """Read the float32 file of a SeeFood model as the state_dict of torchvision's resnet18 with one output."""
     tensors = {
         tensor.name: torch.from_numpy(onnx.numpy_helper.to_array(tensor).copy())
@@ -64,16 +56,15 @@ def _norm_of(convolution: str) -> str:
 def prepare(models: Path, folder: Path) -> None:
     """Write the files STATE and ONNX into a folder, from the current version of a registry."""
     folder.mkdir(parents=True, exist_ok=True)
-    network = Hotdog().eval()
-    network.network.load_state_dict(state_of(open_model(models, device="cpu", precision="float32").path), strict=False)
-    torch.save(network.network.state_dict(), folder / STATE)
+    network = open_network(open_model(models, device="cpu", precision="float32").path)
+    torch.save(network[0].state_dict(), folder / STATE)
     torch.onnx.export(
         network,
         (torch.zeros(2, 3, 224, 224),),
         folder / ONNX,
         input_names=["images"],
         output_names=["probability"],
-        dynamic_shapes={"images": {0: torch.export.Dim("N")}},
+        dynamic_shapes=({0: torch.export.Dim("N")},),
         dynamo=True,
         verbose=False,
         external_data=False,
