@@ -1,5 +1,6 @@
 """Synthetic pictures are deterministic and distinct, and can be evaluated."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,17 @@ import pytest
 
 from service.model import open_model
 from service.photo import read_photo
+from training.evaluation import synthetic as pictures
 from training.evaluation.evaluate import evaluate
 from training.evaluation.synthetic import EACH, draw_synthetic
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _all_pictures() -> Iterator[None]:
+    """Draw as many pictures as a training run does; other tests draw fewer."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pictures, "EACH", EACH)
+        yield
 
 
 @pytest.fixture(scope="module")
