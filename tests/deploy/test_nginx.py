@@ -248,6 +248,23 @@ def test_no_request_is_lost_when_the_process_is_killed(tiny_models: Path, tmp_pa
         assert any(line["service_status"] == "502, 200" for line in front.lines()), "nginx repeated some requests"
 
 
+def test_a_killed_process_of_nginx_loses_what_it_had_alone(tiny_models: Path, tmp_path: Path) -> None:
+    """nginx's master starts another; a request whose connection has ended with a process has nobody to ask again."""
+    kills, clients = 3, 4
+    with serving(tiny_models) as server, front_door(server.port, tmp_path) as front:
+        with asking(front.port, PHOTO, clients=clients) as load:
+            for _ in range(kills):
+                answered = len(load.statuses)
+                until(lambda: len(load.statuses) > answered + 20, 60)  # noqa: B023 - called at once
+                before = front.workers()
+                os.kill(before[0], signal.SIGKILL)
+                until(lambda: before[0] not in front.workers() and len(front.workers()) == len(before))  # noqa: B023
+            answered = len(load.statuses)
+            until(lambda: len(load.statuses) > answered + 20, 60)
+        assert set(load.statuses) == {200}
+        assert len(load.failures) <= kills * clients, str(load)
+
+
 def test_feedback_is_not_sent_twice(tmp_path: Path) -> None:
     """A fake service reads a request and closes the connection, as a service that crashes does."""
     asked: list[bytes] = []
