@@ -17,10 +17,10 @@ from benchmarks.serving.running import running
 _PY_SPY = Path(sys.executable).with_name("py-spy")
 _OTHER = "other threads"
 _THREADS = {  # by thread name
-    "ThreadPoolExecutor": "HTTP, the body, Flask, inference, metrics and logs (request threads)",
-    "decoder": "giving photos to decoders (a thread for each)",
-    "ExecutorManagerThread": "taking squares from decoders (loky's threads)",
-    "MainThread": "decoding (decoder processes), and connections (gunicorn's main thread)",
+    "ThreadPoolExecutor": "request threads: HTTP, Flask, inference, metrics and logs",
+    "decoder": "threads that send photos to decoders",
+    "ExecutorManagerThread": "threads that receive pixels from decoders",
+    "MainThread": "main threads: decoder processes, gunicorn's connections",
 }
 
 

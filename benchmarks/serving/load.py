@@ -5,6 +5,7 @@ service stalls, which avoids coordinated omission; a request is dropped if no cl
 """
 
 import csv
+import io
 import json
 import math
 import os
@@ -21,6 +22,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from werkzeug.datastructures import FileStorage
+from werkzeug.test import encode_multipart
 
 K6 = Path(sys.executable).with_name("k6")
 _HERE = Path(__file__).parent
@@ -37,16 +40,14 @@ class Body:
     @classmethod
     def of(cls, photo: bytes, folder: Path, form: str = "", headers: dict[str, str] | None = None) -> "Body":
         """Write the body for a JPEG, as it is or as a field of a form."""
+        data, content_type = photo, "image/jpeg"
+        if form:
+            file = FileStorage(io.BytesIO(photo), "photo.jpg", content_type=content_type)
+            boundary, data = encode_multipart({form: file})
+            content_type = f"multipart/form-data; boundary={boundary}"
         path = folder / uuid.uuid4().hex
-        if not form:
-            path.write_bytes(photo)
-            return cls(path, {"Content-Type": "image/jpeg", **(headers or {})})
-        boundary = uuid.uuid4().hex
-        head = f'--{boundary}\r\nContent-Disposition: form-data; name="{form}"; filename="photo.jpg"\r\n'
-        path.write_bytes(
-            f"{head}Content-Type: image/jpeg\r\n\r\n".encode() + photo + f"\r\n--{boundary}--\r\n".encode()
-        )
-        return cls(path, {"Content-Type": f"multipart/form-data; boundary={boundary}", **(headers or {})})
+        path.write_bytes(data)
+        return cls(path, {"Content-Type": content_type, **(headers or {})})
 
 
 def load(
