@@ -23,7 +23,7 @@ from benchmarks.training import comparison as training
 
 FOLDER = Path(__file__).parent
 PARTS = ("serving", "hotspots", "strain", "curves", "training", "bulk")
-_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+_CHECKOUT = click.Path(exists=True, file_okay=False, path_type=Path)
 AGAIN = "again"  # serving once more, which shows how much two runs differ
 
 
@@ -34,7 +34,7 @@ AGAIN = "again"  # serving once more, which shows how much two runs differ
 @click.option("--seconds", default=4.0, help="Duration of each load, after its warm-up.")
 @click.option("--rounds", default=3, help="Number of turns of each contender.")
 @click.option("--requests", default=50_000, help="Number of requests while memory is measured.")
-@click.option("--before", type=_FOLDER, help="Older checkout to compare with in place of the peers; requires --out.")
+@click.option("--before", type=_CHECKOUT, help="Older checkout to compare with in place of the peers; requires --out.")
 @click.option("--out", default=FOLDER, type=click.Path(path_type=Path), help="Folder of results.json and the plots.")
 def main(
     parts: tuple[str, ...],
