@@ -248,8 +248,8 @@ def test_no_request_is_lost_when_the_process_is_killed(tiny_models: Path, tmp_pa
         assert any(line["service_status"] == "502, 200" for line in front.lines()), "nginx repeated some requests"
 
 
-def test_a_killed_process_of_nginx_loses_what_it_had_alone(tiny_models: Path, tmp_path: Path) -> None:
-    """nginx's master starts another; a request whose connection has ended with a process has nobody to ask again."""
+def test_a_killed_process_of_nginx_loses_only_its_own_requests(tiny_models: Path, tmp_path: Path) -> None:
+    """The master of nginx starts another process; the requests in flight in the killed process are not repeated."""
     kills, clients = 3, 4
     with serving(tiny_models) as server, front_door(server.port, tmp_path) as front:
         with asking(front.port, PHOTO, clients=clients) as load:
