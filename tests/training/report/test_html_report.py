@@ -130,8 +130,8 @@ def test_it_is_one_file_and_its_charts_stand_beside_it(report: Path, page: str) 
 
 
 def test_both_kinds_of_samples_are_shown(page: str) -> None:
-    assert "Training photos, as the network sees them" in page
-    assert "Test: data/test" in page.split("</figcaption>", 3)[2]
+    for caption in ("Training photos, as the network sees them", "Test: data/test"):
+        assert f"<figcaption>{caption}</figcaption>" in page
 
 
 def test_suspects_are_shown_and_all_are_listed(page: str) -> None:
