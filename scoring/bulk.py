@@ -80,7 +80,7 @@ def _summary(model: Model, results: Results) -> str:
 def _progress(count: int) -> Iterator[Callable[[], None]]:
     """Return a function to call after each photo: it moves a bar on a terminal, or else prints a line now and then."""
     numbers = itertools.count(1)
-    began = said = time.monotonic()
+    began = printed = time.monotonic()
 
     def rate(done: int) -> float:
         return done / (time.monotonic() - began)
@@ -89,10 +89,10 @@ def _progress(count: int) -> Iterator[Callable[[], None]]:
         return f"{rate(done or 0):.1f}/s"
 
     def print_line() -> None:
-        nonlocal said
+        nonlocal printed
         done = next(numbers)
-        if time.monotonic() - said >= _SECONDS:
-            said = time.monotonic()
+        if time.monotonic() - printed >= _SECONDS:
+            printed = time.monotonic()
             left = (count - done) / rate(done)
             click.echo(f"seefood: {done:,} of {count:,} photos, {label(done)}, {left:,.0f} seconds left", err=True)
 
