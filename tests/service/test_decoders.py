@@ -140,6 +140,7 @@ def test_a_photo_over_the_memory_limit_is_too_costly() -> None:
             assert _is_red(_square(decoders, RED))
 
 
+@pytest.mark.alone
 def test_a_photo_over_the_time_limit_is_too_costly(pids: Callable[[], set[int]]) -> None:
     with _running(seconds=0.5) as decoders:
         before = pids()
