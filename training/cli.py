@@ -262,11 +262,13 @@ def _log_to_stderr(level: int) -> Iterator[None]:
     old_level = logger.level
     logger.addHandler(handler)
     logger.setLevel(level)
+    logger.propagate = False  # a library adds a handler to the root logger during the export
     try:
         yield
     finally:
         logger.removeHandler(handler)
         logger.setLevel(old_level)
+        logger.propagate = True
 
 
 def _with_heading(rows: Sequence[Row]) -> str:
