@@ -145,7 +145,8 @@ def test_retraining(tmp_path: Path) -> None:
     assert serve == "make serve"
     assert "--nproc-per-node 2 -m service.cli train" in PAGES["docs/training.md"], "the command that test_fit runs"
     command = [*make_train.replace("make ", "make -o .venv/.train ").split(), "ARGS=--epochs=1"]
-    subprocess.run(command, cwd=clone, env=environment, check=True)
+    trained = subprocess.run(command, cwd=clone, env=environment, stderr=subprocess.PIPE, text=True, check=True)
+    assert trained.stderr.count("int8 against float32: ") == 1, "each line is printed once, also during the export"
     listed = subprocess.run(list_models.split(), cwd=clone, env=environment, capture_output=True, text=True, check=True)
     version = (clone / "models" / "current").read_text().strip()
     assert f"* {version}" in listed.stdout

@@ -147,7 +147,6 @@ def test_a_network_that_int8_hurts_stays_float32_as_far_as_it_must(
     assert result.exit_code == 0, (seen, result.stderr)
     assert len(seen) == len(export_model.FLOAT32_SHARES)
     assert "with the last 100% of the convolutions in float32" in result.stderr
-    assert "INFO:" not in result.stderr, "a library's handler repeats the lines"
 
 
 @pytest.mark.slow
