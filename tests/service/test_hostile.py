@@ -217,16 +217,16 @@ def test_http_1_0_clients_that_never_close_do_not_block_others(quiet: Server) ->
             assert quiet.post_photos(RED).status == 200
 
 
-@pytest.mark.alone  # it looks for files that other processes may write
+@pytest.mark.alone  # other processes also write into shared memory
 def test_a_restart_leaves_no_files(tiny_models: Path) -> None:
     def files() -> set[Path]:
-        """List the files in shared memory and in the temporary folder."""
-        folders = Path("/dev/shm"), Path(tempfile.gettempdir())  # noqa: S108
+        """List the files in shared memory and in the temporary folder of the service."""
+        folders = Path("/dev/shm"), Path(scratch)  # noqa: S108
         return {
             path for folder in folders for path in folder.rglob("*") if path.is_file() and "sem.loky" not in path.name
         }
 
-    with serving(tiny_models) as server:
+    with tempfile.TemporaryDirectory() as scratch, serving(tiny_models, TMPDIR=scratch) as server:
         before = files()
         for _ in range(3):
             (worker,) = server.workers()
