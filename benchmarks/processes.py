@@ -72,8 +72,9 @@ def watch(
     lines: list[tuple[float, str]] = []
 
     def read() -> None:
-        for line in process.stdout or ():
-            lines.append((round(time.monotonic() - start, 3), line.rstrip()))  # noqa: PERF401 - needs each line's time
+        with process.stdout or contextlib.nullcontext(()) as output:
+            for line in output:
+                lines.append((round(time.monotonic() - start, 3), line.rstrip()))  # noqa: PERF401 - each line's time
 
     reader = threading.Thread(target=read, daemon=True)
     reader.start()

@@ -22,11 +22,13 @@ from PIL import Image
 from benchmarks import report, serving_tables
 from benchmarks.machine import here
 from benchmarks.photos import SIZES, photo
+from benchmarks.processes import Watched, watch
 from benchmarks.serving import weights
 from benchmarks.serving.contenders import LIMIT, SEEFOOD
 from benchmarks.serving.load import K6, Body, load
 from benchmarks.serving.running import running
 from benchmarks.serving.servers import preprocess
+from benchmarks.training import comparison as training
 from service.model import open_model
 from service.photo import read_photo
 from tests.conftest import ROOT
@@ -153,6 +155,28 @@ def test_other_statuses_are_counted_separately(tmp_path: Path) -> None:
         seen = load(url, Body.of(SMALL, tmp_path), clients=2, seconds=1, warm_up=0.2)
     assert set(seen["statuses"]) == {"503"}
     assert seen["per_second"] == seen["answered"] == 0
+
+
+def test_a_command_is_watched() -> None:
+    script = "import os, sys; print(os.environ['GREETING'], flush=True); sys.exit(3)"
+    watched = watch([sys.executable, "-c", script], settings={"GREETING": "hello"})
+    assert [text for _, text in watched.lines] == ["hello"]
+    assert watched.error() == "exit status 3 | hello"
+    assert watched.seconds > 0
+    assert watched.peak_mb > 1
+
+
+def test_a_command_that_takes_too_long_is_killed() -> None:
+    watched = watch([sys.executable, "-c", "import time; time.sleep(60)"], limit=0.5)
+    assert watched.status is None
+    assert watched.error() == "killed at the time limit"
+
+
+def test_the_events_of_a_trainer_give_its_rate() -> None:
+    lines = ['{"seconds": 9, "photos": 16}', "a warning", '{"seconds": 9, "epoch": 1, "accuracy": 0.75}']
+    watched = Watched(0, 5.0, tuple(zip((1.0, 2.0, 3.0), lines, strict=True)), 100.0)
+    found = training._summary(watched, training._read_script(watched))
+    assert (found["photos_per_second"], found["best_accuracy"], found["training_began"]) == (8.0, 0.75, 1.0)
 
 
 @pytest.mark.slow
