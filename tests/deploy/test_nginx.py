@@ -243,7 +243,7 @@ def test_no_request_is_lost_when_the_process_is_killed(tiny_models: Path, tmp_pa
                 answered = len(load.statuses)
                 until(lambda: len(load.statuses) > answered + 20, 60)  # noqa: B023
         assert set(load.statuses) == {200}
-        assert len(load.failures) <= 1, "a response whose headers were sent is not repeated; this is rare"
+        assert len(load.failures) <= 2, "a response whose headers were sent is not repeated; this is rare"
         assert all(isinstance(failure, IncompleteRead) for failure in load.failures)
         assert any(line["service_status"] == "502, 200" for line in front.lines()), "nginx repeated some requests"
 

@@ -1,6 +1,7 @@
 """A model file is found, opened and run; an unusable one gives one sentence."""
 
 import ctypes
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -136,6 +137,14 @@ def test_a_file_can_be_opened_by_its_path(tiny_models: Path) -> None:
 def test_missing_cuda_is_an_error_if_requested(tiny_models: Path) -> None:
     with pytest.raises(SeeFoodError, match="The device cuda can't be used: install onnxruntime-gpu"):
         open_model(tiny_models, device="cuda")
+
+
+def test_missing_cuda_is_named_where_there_is_no_float32_file(tiny_models: Path, tmp_path: Path) -> None:
+    """The image for CPUs has int8 files alone."""
+    models = shutil.copytree(tiny_models, tmp_path / "models", ignore=shutil.ignore_patterns("model.onnx"))
+    assert len(list(models.rglob("*.onnx"))) >= 1
+    with pytest.raises(SeeFoodError, match="The device cuda can't be used"):
+        open_model(models, device="cuda")
 
 
 def test_a_cuda_session_that_falls_back_is_an_error_if_requested(
