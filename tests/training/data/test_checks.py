@@ -56,7 +56,7 @@ def test_one_picture_under_both_labels_is_left_out_twice(folder: Path) -> None:
     }
 
 
-def test_a_photo_that_is_held_back_is_not_trained_on_from(folder: Path, tmp_path: Path) -> None:
+def test_a_photo_that_is_held_out_is_not_trained_on(folder: Path, tmp_path: Path) -> None:
     draw_folder(tmp_path / "val", each=0)
     draw_folder(tmp_path / "test", each=0)
     trained_on = find_photos_to_train(folder)
