@@ -115,7 +115,7 @@ def prepare(config: TrainConfig, data: folders.TrainingData, classifier: Classif
             digests = [findings.digests[path] for path in both.paths]
             all_features = cached_features(classifier, both, digests, cache)
         if not np.isfinite(all_features).all():
-            raise SeeFoodError(f"The weights {config.weights} give features that are not finite numbers; use other weights.")
+            raise SeeFoodError(f"The weights {config.weights} make features that are not numbers; use other weights.")
         label_issues = find_label_issues(both, out_of_fold_probabilities(all_features, both.targets))
         features = all_features[: len(training)]
         action = "; they are left out" if config.drop_label_issues else ""
