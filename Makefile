@@ -1,14 +1,16 @@
-# Everything a person does with a clone; `make` alone lists it.
+# Every command for a clone. `make` lists them.
 PYTHON ?= python3
 HOST ?= 127.0.0.1
 PORT ?= 8000
+WORKERS ?= 2
 BIN := .venv/bin
 LOCK := $(BIN)/uv pip compile --quiet --python-version 3.11 --no-annotate --no-header
-LOWEST := tests/service/test_api.py tests/service/test_hostile.py tests/service/test_faults.py tests/service/test_photo.py
+PARALLEL := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS)
+LOWEST := tests/service/test_v1.py tests/service/test_hostile.py tests/service/test_faults.py tests/service/test_photo.py
 HASHES := --universal --generate-hashes --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help serve train test test-fast test-docker test-lowest bench check lock locks clean
+.PHONY: help serve train dev test test-fast test-docker test-lowest coverage bench docs check lock locks clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,59 +18,71 @@ help: ## list these targets
 serve: .venv/.service ## serve the current model on http://HOST:PORT (default 127.0.0.1:8000)
 	@exec $(BIN)/seefood serve --host $(HOST) --port $(PORT)
 
-train: .venv/.train ## retrain with DATA=folder, e.g. make train DATA=photos ARGS='--epochs 5'
-	@test -n "$(DATA)" || { echo "make train: say which folder, e.g. make train DATA=photos" >&2; exit 2; }
+train: .venv/.train ## retrain with DATA=folder, for example: make train DATA=photos ARGS='--epochs 5'
+	@test -n "$(DATA)" || { echo "make train: name a folder, for example: make train DATA=photos" >&2; exit 2; }
 	@exec $(BIN)/seefood train "$(DATA)" $(ARGS)
 
-test: .venv/.dev ## run every test (installs torch; about half an hour on two cores)
-	$(BIN)/pytest -m "not docker"
+dev: .venv/.dev ## install everything that tests and checks need (torch included)
+
+test: .venv/.dev ## run every test except those of the image, in WORKERS processes (default 2)
+	$(PARALLEL) -m "not docker and not alone"
+	$(BIN)/pytest -m "alone"
 
 test-fast: .venv/.dev ## run the tests that take seconds
-	$(BIN)/pytest -m "not slow and not docker"
+	$(PARALLEL) -m "not slow and not docker"
 
-test-docker: .venv/.dev ## build the image and run it in every way, where a Docker engine answers
+test-docker: .venv/.dev ## build the images and test them (needs a Docker engine)
 	$(BIN)/pytest -m docker
 
-test-lowest: .venv/.dev ## run the tests of HTTP on the lowest versions that pyproject.toml allows
+test-lowest: .venv/.dev ## test HTTP with the lowest versions that pyproject.toml allows
 	$(BIN)/uv venv --quiet --clear .venv/lowest
 	$(BIN)/uv pip install --quiet --python .venv/lowest/bin/python --resolution lowest-direct --editable .
 	$(BIN)/uv pip freeze --python .venv/lowest/bin/python --exclude-editable > .venv/lowest/versions.txt
 	$(BIN)/uv pip install --quiet --python .venv/lowest/bin/python --constraint .venv/lowest/versions.txt \
-		onnx pillow-heif playwright pytest
-	.venv/lowest/bin/python -m pytest -q $(LOWEST)
+		onnx pillow-heif playwright pytest pytest-timeout pytest-xdist
+	.venv/lowest/bin/pytest -q -m "not alone" -n $(WORKERS) $(LOWEST)
+	.venv/lowest/bin/pytest -q -m "alone" $(LOWEST)
 
-bench: benchmarks/.venv/.ready ## measure this machine, peers too, into benchmarks/ (an hour or so, with nothing else running)
-	benchmarks/.venv/bin/python -W ignore -m benchmarks $(ARGS)
+coverage: .venv/.dev ## run make test and print the branch coverage; aims: 95% of service/, 90% of the rest
+	-$(PARALLEL) -m "not docker and not alone" --cov --cov-report=
+	-$(BIN)/pytest -m "alone" --cov --cov-append --cov-report=
+	$(BIN)/coverage report --include='service/*'
+	$(BIN)/coverage report --omit='service/*'
 
-check: .venv/.dev ## lint, format check and types
+bench: benchmarks/.venv/.ready ## measure SeeFood and its peers on this machine, into benchmarks/ (about an hour; run nothing else)
+	benchmarks/.venv/bin/python -P -W ignore -m benchmarks $(ARGS)
+
+docs: .venv/.dev ## build the documentation into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+check: .venv/.dev ## lint, format check, types and spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/codespell
 
-lock: .venv/.dev ## resolve every version again, to the newest releases: constraints.txt, deploy/locks/, benchmarks/
+lock: .venv/.dev ## resolve all versions again, to the newest releases: constraints.txt, deploy/locks/, benchmarks/
 	$(LOCK) --universal --all-extras --upgrade pyproject.toml --output-file constraints.txt
 	$(MAKE) locks
 
-locks: .venv/.dev ## write deploy/locks/, what each flavour of the image installs, from constraints.txt
+locks: .venv/.dev ## write deploy/locks/ (what each image installs) and benchmarks/requirements*.txt from constraints.txt
 	$(LOCK) $(HASHES) pyproject.toml --output-file deploy/locks/service.txt
 	$(LOCK) $(HASHES) --extra train pyproject.toml --output-file deploy/locks/train.txt
-	$(LOCK) $(HASHES) --overrides deploy/locks/cuda.overrides pyproject.toml deploy/locks/cuda.in \
+	$(LOCK) $(HASHES) --extra gpu --overrides deploy/locks/cuda.overrides pyproject.toml \
 		--output-file deploy/locks/cuda.txt
 	echo hatchling | $(LOCK) $(HASHES) - --output-file deploy/locks/build.txt
 	$(LOCK) --universal --constraint constraints.txt --extra train --extra bulk pyproject.toml benchmarks/requirements.in \
 		--output-file benchmarks/requirements.txt
-	for peer in torchserve triton; do \
-		$(LOCK) --universal benchmarks/requirements-$$peer.in --output-file benchmarks/requirements-$$peer.txt; \
-	done
+	$(LOCK) --universal benchmarks/requirements-triton.in --output-file benchmarks/requirements-triton.txt
 
-clean: ## remove what make and the tools made; models and checkpoints stay
-	rm -rf .venv benchmarks/.venv .pytest_cache .mypy_cache .ruff_cache
+clean: ## remove environments and caches; models and checkpoints stay
+	rm -rf .venv benchmarks/.venv site .pytest_cache .mypy_cache .ruff_cache .coverage
 
-# One environment, three sizes: what is installed is remembered by a file of that name.
+# One environment in three sizes. A file in it, named after the size, marks what is installed.
 .venv/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-		|| { echo "seefood needs Python 3.11 or newer; name one with make PYTHON=..." >&2; exit 2; }
-	$(PYTHON) -m venv .venv
+		|| { echo "SeeFood needs Python 3.11 or newer. Name one, for example: make PYTHON=python3.12" >&2; exit 2; }
+	$(PYTHON) -P -m venv .venv
 
 .venv/.service: EXTRA :=
 .venv/.train: EXTRA := [train]
@@ -77,14 +91,13 @@ clean: ## remove what make and the tools made; models and checkpoints stay
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".$(EXTRA)"
 	@touch $@
 
-# Peers' needs would hold back ours, so they have an environment of their own.
+# The peers have their own environment, because their requirements conflict with newer versions here.
 benchmarks/.venv/.ready: pyproject.toml $(wildcard benchmarks/requirements*.txt)
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed" >&2; exit 2; }
-	$(PYTHON) -m venv benchmarks/.venv
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "SeeFood needs Python 3.11 or newer. Name one, for example: make bench PYTHON=python3.12" >&2; exit 2; }
+	$(PYTHON) -P -m venv benchmarks/.venv
 	benchmarks/.venv/bin/pip install --quiet --disable-pip-version-check --requirement benchmarks/requirements.txt --editable .
-	for peer in torchserve triton; do \
-		$(PYTHON) -m venv benchmarks/.venv/$$peer && benchmarks/.venv/$$peer/bin/pip install --quiet \
-			--disable-pip-version-check --requirement benchmarks/requirements-$$peer.txt \
-			|| echo "$$peer can't be installed here and will be named as not measured" >&2; \
-	done
+	$(PYTHON) -P -m venv benchmarks/.venv/triton && benchmarks/.venv/triton/bin/pip install --quiet \
+		--disable-pip-version-check --requirement benchmarks/requirements-triton.txt \
+		|| echo "triton cannot be installed here; the tables will show it as not measured" >&2
 	@touch $@

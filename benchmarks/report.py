@@ -1,29 +1,29 @@
-"""What was measured, as the tables of benchmarks/README.md and the short one of README.md."""
+"""Tables of the benchmark results, for benchmarks/README.md and docs/speed.md."""
 
 import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.against import again, costs, limits, serving, standings
-from benchmarks.cells import FEW, LATENCIES, latency, number, statuses, table, times, where
-from benchmarks.contenders import SEEFOOD
+from benchmarks.markdown import FEW, LATENCIES, latency, number, statuses, table, times, where
+from benchmarks.serving.contenders import SEEFOOD
+from benchmarks.serving_tables import again, costs, limits, serving, standings
 
 MARKS = START, END = "<!-- measured -->", "<!-- end of what was measured -->"
-MENTIONED = 0.05  # milliseconds
+MENTIONED = 0.05  # CPU milliseconds a photo; smaller rows would only lengthen the table
 
 
 def write(
-    results: dict[str, Any], readme: Path, tables: Callable[[dict[str, Any]], str], marks: tuple[str, str] = MARKS
+    results: dict[str, Any], page: Path, tables: Callable[[dict[str, Any]], str], marks: tuple[str, str] = MARKS
 ) -> None:
-    """Put tables between the two markers of a Markdown file."""
+    """Replace the text between the two markers of a Markdown page by tables."""
     start, end = marks
-    head, rest = readme.read_text(encoding="utf-8").split(start)
-    readme.write_text(f"{head}{start}\n{tables(results)}\n{end}{rest.split(end)[1]}", encoding="utf-8")
+    head, rest = page.read_text(encoding="utf-8").split(start)
+    page.write_text(f"{head}{start}\n{tables(results)}\n{end}{rest.split(end)[1]}", encoding="utf-8")
 
 
 def short(results: dict[str, Any]) -> str:
-    """Return the table of README.md: answers a second of everybody, and how many times as many SeeFood gives."""
+    """Return the table of docs/speed.md: photos a second of each contender, and SeeFood's ratio to it."""
     rows = [
         [
             one.name,
@@ -32,12 +32,12 @@ def short(results: dict[str, Any]) -> str:
         ]
         for one in standings(results["serving"])
     ]
-    head = ["photos a second, 8 clients", *FEW, *(f"SeeFood gives, {size}" for size in FEW)]
+    head = ["photos a second, 8 clients", *FEW, *(f"ratio, {size}" for size in FEW)]
     return "\n".join([f"{where(results['serving'])}:", "", *table(head, rows)])
 
 
 def tables(results: dict[str, Any]) -> str:
-    """Return all tables."""
+    """Return the tables of benchmarks/README.md."""
     parts: dict[str, tuple[Callable[[dict[str, Any]], list[str]], ...]] = {
         "serving": (serving, costs, limits),
         "again": (lambda second: again(results["serving"], second),),
@@ -60,10 +60,10 @@ def _hotspots(found: dict[str, Any]) -> list[str]:
     measured = {size: found[size] for size in FEW if "error" not in found[size]}
     kinds = list(dict.fromkeys(kind for one in measured.values() for kind, ms in one["ms"].items() if ms >= MENTIONED))
     rows = [[kind, *(f"{one['ms'].get(kind, 0):.2f}" for one in measured.values())] for kind in kinds]
-    rows.append(["all of the service", *(f"{sum(one['ms'].values()):.2f}" for one in measured.values())])
-    rows.append(["and the load, wrk", *(f"{one['load_ms']:.2f}" for one in measured.values())])
+    rows.append(["the whole service", *(f"{sum(one['ms'].values()):.2f}" for one in measured.values())])
+    rows.append(["the load generator, wrk", *(f"{one['load_ms']:.2f}" for one in measured.values())])
     lines = [
-        "**Where a request's time goes**: CPU milliseconds a photo, 8 clients.",
+        "**CPU time of a request**: milliseconds a photo, 8 clients.",
         "",
         *table(["", *measured], rows),
     ]
@@ -74,27 +74,27 @@ def _strain(found: dict[str, Any]) -> list[str]:
     loads = found["loads"]
     most = [f"{row['saturated']:.1f}, {row['again']:.1f}" for row in loads.values()]
     rows = [
-        [f"one client: {LATENCIES}, ms", *(latency([row["alone"]["ms_200"]]) for row in loads.values())],
-        ["at 80% of its rate", *(latency([row["at 80%"]["ms_200"]]) for row in loads.values())],
-        ["8 clients, before and after, photos a second", *most],
+        [f"one client: latency {LATENCIES}, ms", *(latency([row["alone"]["ms_200"]]) for row in loads.values())],
+        ["80% of the maximum rate: the same", *(latency([row["at 80%"]["ms_200"]]) for row in loads.values())],
+        ["8 clients, before and after the overload, photos a second", *most],
     ]
-    for load, what in (("at 400%", "four times that"), ("without patience", "256 clients without patience")):
+    for load, what in (("at 400%", "four times that rate"), ("without patience", "256 clients that retry at once")):
         over = [row[load] for row in loads.values()]
         rows += [
             [f"{what}: photos a second", *(number(seen["per_second"]) for seen in over)],
-            ["CPUs that the load takes of the same ones meanwhile", *(f"{seen['generator_cpu']:.2f}" for seen in over)],
-            ["its answers, by status", *map(statuses, over)],
-            ["a refusal with 429, ms", *(latency([seen.get("ms_429")]) for seen in over)],
-            ["the slowest health answer meanwhile, ms", *(f"{seen['health_max_ms']:.0f}" for seen in over)],
+            ["CPUs used by the load generator", *(f"{seen['generator_cpu']:.2f}" for seen in over)],
+            ["answers by status", *map(statuses, over)],
+            [f"latency of answers with 429, {LATENCIES}, ms", *(latency([seen.get("ms_429")]) for seen in over)],
+            ["slowest answer of a health route, ms", *(f"{seen['health_max_ms']:.0f}" for seen in over)],
         ]
     memory = found["memory_mb"]
     return [
-        "**How SeeFood bears it.**",
+        "**SeeFood under overload.**",
         "",
         *table(["", *loads], rows),
         "",
-        f"Over {found['requests']:,} requests all its processes together held {memory[0]} MB after ten seconds, "
-        f"{memory[-1]} MB at the end, and {min(memory)} to {max(memory)} MB in between.",
+        f"Memory of all processes together over {found['requests']:,} requests: {memory[0]} MB after ten seconds, "
+        f"{memory[-1]} MB at the end, {min(memory)} to {max(memory)} MB in between.",
     ]
 
 
@@ -106,15 +106,15 @@ def _curves(found: dict[str, Any]) -> list[str]:
     sizes = [[name, f"{seen['bytes']:,}", f"{seen['per_second']:.1f}"] for name, seen in found["sizes"].items()]
     batches = [[name, *map(number, rates.values())] for name, rates in found["batches"].items()]
     return [
-        "**Over clients**, 0.3 MP.",
+        "**By number of clients**, 0.3 MP.",
         "",
         *table(["clients", "photos a second", f"{LATENCIES}, ms", "answers"], clients),
         "",
-        "**Over the size of a photo**, 8 clients.",
+        "**By photo size**, 8 clients.",
         "",
         *table(["photo", "bytes", "photos a second"], sizes),
         "",
-        "**Over the batch**, inference alone on one thread, photos a second.",
+        "**By batch size**, inference alone on one thread, photos a second.",
         "",
         *table(["", *found["batches"]["int8"]], batches),
     ]
@@ -128,14 +128,14 @@ def _training(found: dict[str, Any]) -> list[str]:
     head = [
         "",
         "photos a second",
-        f"s to {shared:.3f}, which all reached",
+        f"s to an accuracy of {shared:.3f}",
         "accuracy by epoch",
         "s, whole command",
         "MB",
     ]
     return [
         f"**Training**: ResNet-18, {asked['photos']} photos, {asked['epochs']} epochs in batches of {asked['batch']}, "
-        f"validated on {asked['validation_photos']} others at {asked['size']} px.",
+        f"{asked['validation_photos']} validation photos at {asked['size']} px.",
         "",
         *table(head, rows),
     ]
@@ -165,7 +165,7 @@ def _bulk(found: dict[str, Any]) -> list[str]:
         if cpus in scored
     }
     rows = [[what, *(_scored(one[name]) for one in seen.values())] for name, what in found["tools"].items()]
-    lines = ["**Scoring a folder**, whole command: photos a second, SeeFood's times that, MB.", ""]
+    lines = ["**Scoring a folder**, whole command: photos a second, ratio of SeeFood to it, peak memory.", ""]
     return lines + table(["", *seen], rows)
 
 

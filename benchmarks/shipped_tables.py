@@ -1,12 +1,12 @@
-"""What was measured of the models in the box, as the tables of README.md and models/README.md."""
+"""Tables of the models in the box, for docs/models.md and models/README.md."""
 
 from typing import Any
 
-from benchmarks.cells import table, where
+from benchmarks.markdown import table, where
 
-BEFORE = "before"  # the older version
+BEFORE = "before"  # key of the older version in shipped.json
 MARKS = ("<!-- shipped -->", "<!-- end of shipped -->")
-GROUPS = {  # rows of README.md: kinds of photos of data/stranger_test
+GROUPS = {  # table row: kinds of photos in data/stranger_test
     "faces": ("faces",),
     "people": ("people",),
     "burgers": ("burger",),
@@ -20,7 +20,7 @@ _NETWORKS = {"resnet18": "ResNet-18", "timm/tf_efficientnet_lite0": "EfficientNe
 
 
 def figures(found: dict[str, Any]) -> str:
-    """Return the table of README.md: what the int8 file of each model gets right and wrong."""
+    """Return the table of docs/models.md: metrics of the int8 file of each model, with 95% intervals."""
     models = list(found["models"].values())
     files = [model["files"]["int8"] for model in models]
     folders = [file["folders"] for file in files]
@@ -40,7 +40,7 @@ def figures(found: dict[str, Any]) -> str:
         count = folders[0][folder]["photos"]["negative"]
         rows.append([f"{count:,} {name} called hotdogs", *shares(folder, "false_positive_rate")])
     rows.append(called_hotdogs("photos without a hotdog", "all"))
-    for folder, name in (("data/stranger_test", "clear hotdogs of the web"), ("data/test", "hotdogs of data/test")):
+    for folder, name in (("data/stranger_test", "clear hotdogs from the web"), ("data/test", "hotdogs of data/test")):
         rows.append([f"{folders[0][folder]['photos']['positive']:,} {name} found", *shares(folder, "recall")])
     rows += [[f"accuracy, {folder}", *shares(folder, "accuracy")] for folder in TESTS]
     rows += [[f"area under the ROC curve, {folder}", *numbers(folder, "roc_auc")] for folder in TESTS]
@@ -49,12 +49,12 @@ def figures(found: dict[str, Any]) -> str:
         [f"accuracy of int8 minus float32, {folder}", *(_gained(model["files"], folder) for model in models)]
         for folder in TESTS
     ]
-    head = ["photos never learnt from", *(_heading(name, model) for name, model in found["models"].items())]
+    head = ["photos not used for training", *(_heading(name, model) for name, model in found["models"].items())]
     return "\n".join([f"int8, with 95% intervals; {where(found)}:", "", *table(head, rows)])
 
 
 def files(found: dict[str, Any]) -> str:
-    """Return the table of models/README.md: a row for each file of the registry."""
+    """Return the table of models/README.md: one row for each model file."""
     rows = [
         [
             f"[{model['version']}]({model['version']}/card.md)",
@@ -75,14 +75,12 @@ def files(found: dict[str, Any]) -> str:
 
 
 def _heading(name: str, model: dict[str, Any]) -> str:
-    if name == BEFORE:  # its folder is no more in the registry
-        return f"before: {_network(model)}, {model['version']}"
-    return f"`{name}`: {_network(model)}, [{model['version']}](models/{model['version']}/card.md)"
+    return f"{name if name == BEFORE else f'`{name}`'}: {_network(model)}, {model['version']}"
 
 
 def _network(model: dict[str, Any]) -> str:
     backbone: str = model["backbone"]
-    return _NETWORKS.get(backbone.partition(".")[0], backbone)  # timm adds a point and the weights' name
+    return _NETWORKS.get(backbone.partition(".")[0], backbone)  # timm appends a point and the name of the weights
 
 
 def _share(metric: dict[str, float]) -> str:
@@ -95,7 +93,7 @@ def _number(metric: dict[str, float]) -> str:
 
 
 def _gained(files: dict[str, Any], folder: str) -> str:
-    """Return by how many points int8 is more accurate than float32; nothing where float32 was not measured."""
+    """Return accuracy of int8 minus float32, in points; empty if float32 was not measured."""
     if "float32" not in files:
         return ""
     int8, float32 = (files[precision]["folders"][folder]["accuracy"]["value"] for precision in ("int8", "float32"))

@@ -1,6 +1,8 @@
-"""The runtime: a photo in, a verdict out. Imports neither torch nor anything of training."""
+"""The inference service: HTTP API, photo decoding and model execution. It needs neither torch nor `training`."""
 
 import os
 
-# ONNX Runtime's own builds would report to their maker what models are opened, and where; it reads this when imported.
+__version__ = "0.1.0"
+
+# ONNX Runtime reads this variable when it is imported; without it, some builds report usage to their vendor.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

@@ -1,4 +1,4 @@
-"""Who may ask, and what every answer carries: API keys, request identifiers, CORS and the headers that keep it safe."""
+"""Every request gets an identifier and an API key check; every response gets security and CORS headers."""
 
 import hmac
 import re
@@ -8,48 +8,47 @@ from functools import partial
 
 from flask import Flask, Response, g, request
 
-from service import problems
-from service.problems import Problem
+from service.problems import Problem, problem_response
 from service.settings import Settings
 
-_SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_VALID_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
-    # What the pages need and nothing else: blob: is the preview of a photo, data: are the icons of /docs.
+    # Only what the pages need: blob: for the preview of a photo, data: for the icons of /docs.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 }
 
 
 def register(app: Flask, settings: Settings) -> None:
-    """Name every request, ask for a key where keys are set, and add the headers to every answer.
+    """Add the checks and the headers to the application.
 
     Raises:
-        SeeFoodError: the keys or the origins that the settings name can't be used.
+        SeeFoodError: the API keys or the CORS origins in the settings are invalid.
     """
-    app.before_request(_identify)
+    app.before_request(_set_request_id)
     if keys := settings.keys():
-        app.before_request(partial(_ask_for_key, keys))
+        app.before_request(partial(_check_key, keys))
     app.after_request(partial(_add_headers, settings.origins()))
 
 
-def _identify() -> None:
+def _set_request_id() -> None:
     g.started = time.perf_counter()
     given = request.headers.get("X-Request-ID", "")
-    g.request_id = given if _SANE_ID.fullmatch(given) else uuid.uuid4().hex
+    g.request_id = given if _VALID_ID.fullmatch(given) else uuid.uuid4().hex
 
 
-def _ask_for_key(keys: list[bytes]) -> Response | None:
-    if not _needs_key(request.path) or request.method == "OPTIONS":  # a browser's preflight can't carry one
+def _check_key(keys: list[bytes]) -> Response | None:
+    if not _needs_key(request.path) or request.method == "OPTIONS":  # a browser sends its preflight without a key
         return None
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     sent = [request.headers.get("X-API-Key", ""), token if scheme.lower() == "bearer" else ""]
-    # All pairs are compared, and not only up to the first match, so that the time says nothing of the keys.
-    if sum(hmac.compare_digest(one.strip().encode("latin-1"), key) for one in sent for key in keys):
+    # All pairs are compared, also after a match, so that the duration reveals nothing about the keys.
+    if sum(hmac.compare_digest(each.strip().encode("latin-1"), key) for each in sent for key in keys):
         return None
-    detail = "This service answers those with an API key; send yours as Authorization: Bearer KEY or as X-API-Key: KEY."
-    response = problems.answer(Problem(401, "unauthorized", "An API key is needed", detail))
+    detail = "This service requires an API key; send it as Authorization: Bearer KEY or as X-API-Key: KEY."
+    response = problem_response(Problem(401, "unauthorized", "An API key is needed", detail))
     response.headers["WWW-Authenticate"] = "Bearer"
     return response
 

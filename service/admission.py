@@ -1,51 +1,52 @@
-"""What may be under way at a time: so many photos and so many bytes of bodies. The rest is refused unread."""
+"""Admission control: limits the photos and the body bytes in flight; requests over a limit are refused unread."""
 
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
 
 from service import metrics
-from service.errors import Full
+from service.errors import Overloaded
 
-BODIES = 100_000_000  # bytes of bodies that are held: twenty photos of 12 megapixels, say, and few of 50
+MAX_BODY_BYTES = 100_000_000  # of all request bodies in flight: about twenty photos of 12 megapixels
 
 
 class Admission:
-    """Counts what is under way in this process.
+    """Counts the photos and the body bytes in flight in this process.
 
     Attributes:
-        places: photos that may be under way.
+        max_in_flight: limit on the number of photos in flight.
     """
 
-    def __init__(self, places: int, most_bytes: int) -> None:
-        self.places = places
-        self._most_bytes = most_bytes
+    def __init__(self, max_in_flight: int, max_body_bytes: int) -> None:
+        self.max_in_flight = max_in_flight
+        self._max_body_bytes = max_body_bytes
         self._photos = self._bytes = 0
         self._lock = threading.Lock()
 
     @contextlib.contextmanager
-    def admitted(self, length: int) -> Iterator[Callable[[int], None]]:
-        """Take a place for one photo, and room for a body of so many bytes, until the block ends.
+    def admitted(self, body_bytes: int) -> Iterator[Callable[[int], None]]:
+        """Reserve one photo and the bytes of a request body until the block ends.
 
-        Gives what takes places for so many photos more. Both raise Full where there is no place or no room.
+        Yields a function that reserves further photos for the same block. Both raise Overloaded at a limit.
         """
-        taken = 0
+        reserved = 0
 
-        def take(photos: int) -> None:
-            nonlocal taken
-            self._take(photos, 0)
-            taken += photos
+        def reserve(photos: int) -> None:
+            nonlocal reserved
+            self._change(photos, 0)
+            reserved += photos
 
-        self._take(1, length)
+        self._change(1, body_bytes)
         try:
-            yield take
+            yield reserve
         finally:
-            self._take(-1 - taken, -length)
+            self._change(-1 - reserved, -body_bytes)
 
-    def _take(self, photos: int, length: int) -> None:
+    def _change(self, photos: int, body_bytes: int) -> None:
         with self._lock:
-            photos_then, bytes_then = self._photos + photos, self._bytes + length
-            if (photos > 0 and photos_then > self.places) or (length > 0 and bytes_then > self._most_bytes):
-                raise Full
-            self._photos, self._bytes = photos_then, bytes_then
-        metrics.under_way.inc(photos)
+            new_photos, new_bytes = self._photos + photos, self._bytes + body_bytes
+            too_many_photos = photos > 0 and new_photos > self.max_in_flight
+            if too_many_photos or (body_bytes > 0 and new_bytes > self._max_body_bytes):
+                raise Overloaded
+            self._photos, self._bytes = new_photos, new_bytes
+        metrics.in_flight.inc(photos)

@@ -1,78 +1,64 @@
-"""The application: settings, decoders, model, routes and error bodies, wired together."""
+"""The Flask application: creates every part of the service and connects it to the routes."""
 
 import sys
 
 import loky
-from flask import Flask, Response
+from flask import Flask
 
-from service import access, connections, logs, metrics, problems
-from service.admission import BODIES, Admission
-from service.api import api
+from service import access, api_docs, logs, metrics, ops, problems, request_body, v1, v2
+from service.admission import MAX_BODY_BYTES, Admission
 from service.decoders import Decoders
 from service.errors import SeeFoodError
 from service.model import Model
-from service.oip import oip
-from service.ops import ops
-from service.reference import reference
-from service.serving import Serving
+from service.model_manager import ModelManager
+from service.request_body import JSON_COPIES
 from service.settings import Settings
-from service.uploads import JSON_COPIES, StrictRequest
+from service.uploads import StrictRequest
 
-_CANT_LOAD = 4  # the exit status on which gunicorn stops the service instead of starting it again
+_EXIT_STATUS = 4  # gunicorn stops on this status, and does not start the worker again
 
 
 def create_app(settings: Settings | None = None, model: Model | None = None) -> Flask:
-    """Make the application, with its model opened and warmed up and its decoders started.
+    """Create the application, open and warm up its model, and start its decoder processes.
 
     Raises:
-        SeeFoodError: a setting can't be used, or the model or the folder for feedback can't be opened.
+        SeeFoodError: a setting is invalid, or the model or the feedback folder can't be opened.
     """
     settings = settings or Settings.from_env()
     app = Flask(__name__, static_folder="web", static_url_path="/web")
     app.request_class = StrictRequest
     # Base64 makes a photo a third larger, and multipart adds a few lines.
-    app.config["MAX_CONTENT_LENGTH"] = settings.max_bytes * 4 // 3 + 65536
+    max_body = app.config["MAX_CONTENT_LENGTH"] = settings.max_bytes * 4 // 3 + 65536
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.extensions |= {
         "settings": settings,
-        "serving": Serving(settings, model),
-        "admission": Admission(settings.queue, max(BODIES, JSON_COPIES * app.config["MAX_CONTENT_LENGTH"])),
-        "decoders": _decoders(settings),
+        "model_manager": ModelManager(settings, model),
+        "admission": Admission(settings.queue, max(MAX_BODY_BYTES, JSON_COPIES * max_body)),
+        "decoders": Decoders(
+            loky.cpu_count(), settings.decode_memory, settings.decode_seconds, settings.max_bytes, settings.max_pixels
+        ),
     }
     access.register(app, settings)
-    connections.register(app)
+    request_body.register(app)
     logs.register(app)
     metrics.register(app, settings.queue)
     problems.register(app)
-    app.register_blueprint(api)
-    app.register_blueprint(ops)
-    app.register_blueprint(oip)
-    app.register_blueprint(reference)
-    app.add_url_rule("/", "page", lambda: page(app))
+    for blueprint in (v1.v1, v2.v2, ops.ops, api_docs.api_docs):
+        app.register_blueprint(blueprint)
+    app.add_url_rule("/", "page", lambda: app.send_static_file("index.html"))
     return app
 
 
-def page(app: Flask) -> Response:
-    """Answer the page on which a phone takes a photo."""
-    return app.send_static_file("index.html")
-
-
 def serve() -> Flask:
-    """Make the application for gunicorn; what can't be served ends it with one sentence on stderr."""
+    """Create the application for gunicorn; on a SeeFoodError, print one sentence and exit."""
     try:
         app = create_app()
     except SeeFoodError as error:
         sys.stderr.write(f"seefood: {error}\n")
-        sys.exit(_CANT_LOAD)
-    # gunicorn sends the headers of an answer, then its body. A thread that waits 5 ms, as by default, for the
-    # interpreter in between is often there when the process is killed, and half an answer is lost for good.
+        sys.exit(_EXIT_STATUS)
+    # gunicorn sends the headers of a response, then its body. With the default switch interval of 5 ms, a thread often
+    # waits for the interpreter between the two, and a killed process then loses half a response.
     sys.setswitchinterval(0.0005)
     app.extensions["decoders"].warm_up()
-    app.extensions["serving"].watch()
+    app.extensions["model_manager"].watch()
     return app
-
-
-def _decoders(settings: Settings) -> Decoders:
-    return Decoders(
-        loky.cpu_count(), settings.decode_memory, settings.decode_seconds, settings.max_bytes, settings.max_pixels
-    )

@@ -1,4 +1,4 @@
-"""The command line `seefood`: serve, and the commands that other packages add."""
+"""The command `seefood`: `serve`, and the commands that other packages add by entry points."""
 
 import contextlib
 import os
@@ -12,102 +12,102 @@ from typing import Any, NoReturn
 
 import click
 
-from service.errors import SeeFoodError, in_words
+from service import __version__
+from service.errors import SeeFoodError, describe_os_error
 from service.feedback import open_feedback
 from service.model import open_model
+from service.model_manager import STARTUP_VERSION
 from service.photo import printable
-from service.serving import STARTED_WITH
 from service.settings import Settings
 
-_UNUSABLE = 2  # the exit status of every command that ends with a sentence
+_ENTRY_POINTS = "seefood.commands"
 
 
 class Commands(click.Group):
-    """A group whose further commands come from the entry points `seefood.commands`, and whose errors are sentences."""
+    """A group that adds commands from entry points, and prints an expected error as one sentence."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """List the commands of this module and those that other packages add."""
-        return sorted({*super().list_commands(ctx), *entry_points(group="seefood.commands").names})
+        """Return the names of all commands, sorted."""
+        return sorted({*super().list_commands(ctx), *entry_points(group=_ENTRY_POINTS).names})
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        """Find a command by name, here first."""
-        found = super().get_command(ctx, name)
-        if found is None:
-            for entry in entry_points(group="seefood.commands", name=name):
-                command: click.Command = entry.load()
-                return command
-        return found
+        """Return a command by name: one of this module, else an entry point."""
+        if found := super().get_command(ctx, name):
+            return found
+        for entry in entry_points(group=_ENTRY_POINTS, name=name):
+            command: click.Command = entry.load()
+            return command
+        return None
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; what a person can mend ends it with one sentence and exit status 2."""
+        """Run a command; an error that the user can correct ends it with one sentence and exit status 2."""
         try:
             return super().invoke(ctx)
         except SeeFoodError as error:
             fail(str(error), error.status)
+        except BrokenPipeError:  # click handles a closed pipe, as of `head`
+            raise
         except OSError as error:
-            if isinstance(error, BrokenPipeError):  # click knows that a reader like `head` may leave early
-                raise
-            fail(in_words(error))
+            fail(describe_os_error(error))
 
 
-def fail(sentence: str, status: int = _UNUSABLE) -> NoReturn:
-    """End the program with one sentence on stderr, on one line whatever files it names."""
+def fail(sentence: str, status: int = SeeFoodError.status) -> NoReturn:
+    """Exit with one sentence on stderr; it stays on one line whatever file names it contains."""
     click.echo(f"seefood: {printable(sentence)}", err=True)
     sys.exit(status)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="seefood")
+@click.version_option(__version__, prog_name="seefood")
 def main() -> None:
-    """Hotdog or not hotdog: train, serve and ask an image classifier."""
+    """Train, serve and run an image classifier for two labels, such as hotdog and not hotdog."""
 
 
 @main.command()
-@click.option("--host", help="Address to listen on; SEEFOOD_HOST, else 127.0.0.1.")
-@click.option("--port", type=int, help="Port to listen on; SEEFOOD_PORT, else 8000.")
-@click.option("--model", help="Version, phone or ONNX file to serve; SEEFOOD_MODEL, else the current version.")
+@click.option("--host", help="Address to listen on; default: SEEFOOD_HOST, or 127.0.0.1.")
+@click.option("--port", type=int, help="Port to listen on; default: SEEFOOD_PORT, or 8000.")
+@click.option("--model", help="Version, phone or ONNX file to serve; default: SEEFOOD_MODEL, or the current version.")
 def serve(**given: str | int | None) -> None:
-    """Answer photos over HTTP, under gunicorn."""
+    """Serve the model over HTTP with gunicorn."""
     os.environ.update({f"SEEFOOD_{name.upper()}": str(value) for name, value in given.items() if value is not None})
     settings = Settings.from_env()
     _check_address(settings)
     _check_temporary_folder()
     settings.keys(), settings.origins()
-    # Opened once before gunicorn is, so that what can't be served is one sentence.
+    # The model is opened here too, so that an error is one sentence and not a log of gunicorn.
     model = open_model(settings.models, settings.model, settings.device, settings.precision)
     open_feedback(settings, model)
-    os.environ["SEEFOOD_DEVICE"] = model.device  # so that the service takes the same
-    os.environ[STARTED_WITH] = "" if settings.model.endswith(".onnx") else model.metadata.version
+    os.environ["SEEFOOD_DEVICE"] = model.device  # the service uses the same device
+    os.environ[STARTUP_VERSION] = "" if settings.model.endswith(".onnx") else model.metadata.version
     _allow_open_files()
     _make_paths_absolute(settings)
     config = Path(__file__).parent / "gunicorn.conf.py"
     click.echo(
         f"seefood: serving on http://{settings.host}:{settings.port} with the {model.device} (Ctrl-C stops)", err=True
     )
-    # glibc makes an arena for nearly each of many threads, and each keeps what the largest photo in it took.
+    # glibc creates a memory arena for nearly every thread, and each arena keeps the memory of its largest photo.
     os.environ.setdefault("MALLOC_ARENA_MAX", "2")
-    os.chdir(config.parents[1])  # gunicorn imports modules from there, and another folder may have a `service` too
-    # gunicorn takes this process over, so that signals reach it with nothing in between.
+    os.chdir(config.parents[1])  # gunicorn imports from the current folder, which may have another `service`
+    # gunicorn replaces this process, so that it receives signals directly.
     os.execv(sys.executable, [sys.executable, "-P", "-m", "gunicorn", "--config", str(config)])  # noqa: S606
 
 
 def _make_paths_absolute(settings: Settings) -> None:
-    """Make the paths in the settings absolute, because gunicorn runs in another folder than the command."""
+    """Make the paths in the environment absolute, because gunicorn runs in another folder."""
     paths = {
         "MODELS": str(settings.models),
         "FEEDBACK_DIR": settings.feedback_dir,
         "API_KEYS_FILE": settings.api_keys_file,
+        "MODEL": settings.model if settings.model.endswith(".onnx") else "",
     }
-    if settings.model.endswith(".onnx"):
-        paths["MODEL"] = settings.model
     os.environ.update({f"SEEFOOD_{name}": str(Path(path).absolute()) for name, path in paths.items() if path})
 
 
 def _allow_open_files() -> None:
-    """Allow as many connections as the system does; many systems begin with 1,024."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    """Raise the limit on open files, and so on connections, to the maximum; the usual default is 1,024."""
+    _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))
 
 
 def _check_address(settings: Settings) -> None:
@@ -116,7 +116,7 @@ def _check_address(settings: Settings) -> None:
         socket.create_server((settings.host, settings.port), family=family).close()
     except (OSError, OverflowError) as error:
         raise SeeFoodError(
-            f"The address {settings.host}:{settings.port} can't be listened on ({error}); "
+            f"The address {settings.host}:{settings.port} can't be used ({error}); "
             "choose another with SEEFOOD_HOST and SEEFOOD_PORT."
         ) from error
 

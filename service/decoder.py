@@ -1,4 +1,4 @@
-"""What runs in a decoder process: untrusted bytes become pixels, within bounds that the system enforces."""
+"""Code that runs in a decoder process: decodes untrusted photos within limits that the operating system enforces."""
 
 import multiprocessing
 import os
@@ -12,19 +12,19 @@ import numpy as np
 
 from service.photo import PhotoTooCostly, Pixels, check_bytes, decode, read_photo, suffix
 
-MEMORY = 450_000_000  # bytes; a HEIC photo of 50 megapixels takes 434 million, one of any other format less
-SECONDS = 3
-Photo = bytes | str  # its bytes, or the path of a file that has them
+DECODE_MEMORY = 450_000_000  # bytes; a HEIC photo of 50 megapixels needs 434 million, other formats need less
+DECODE_SECONDS = 3
+Photo = bytes | str  # the bytes of a photo, or the path of a file that contains them
 
 
-def confine(memory: int) -> None:
-    """Bound this process for ever: so many bytes more of address space, no file written, no child process.
+def apply_limits(memory: int) -> None:
+    """Limit this process for its lifetime: `memory` bytes of additional address space, no files, no child processes.
 
-    What a photo needs beyond that is a MemoryError, or the end of this process, and costs no other photo anything. The
-    process ends with the one that it decodes for, however that ends.
+    A photo that needs more memory gets a MemoryError or ends this process; it does not affect other photos. The process
+    exits when its parent process ends.
     """
     if parent := multiprocessing.parent_process():
-        threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
+        threading.Thread(target=_exit_after, args=(parent,), daemon=True).start()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     if sys.platform == "linux":
@@ -33,20 +33,20 @@ def confine(memory: int) -> None:
         resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
 
 
-def _end_after(parent: multiprocessing.process.BaseProcess) -> None:
+def _exit_after(parent: multiprocessing.process.BaseProcess) -> None:
     parent.join()
     os._exit(0)
 
 
 def to_square(photo: Photo, size: int, max_bytes: int, max_pixels: int) -> tuple[Pixels, float]:
-    """Return a photo's square, as `read_photo` does, and the seconds that it took."""
+    """Return a photo as a square, as `read_photo` does, and the duration in seconds."""
     started = time.perf_counter()
     pixels = read_photo(_read(photo), size, max_bytes=max_bytes, max_pixels=max_pixels)
     return pixels, time.perf_counter() - started
 
 
 def to_grey(photo: Photo, at_least: int, max_bytes: int, max_pixels: int) -> tuple[Pixels, float]:
-    """Return a photo's grey levels, uint8 [height, width], and the seconds that it took; reduced as `decode` does."""
+    """Return a photo's grey levels, uint8 [height, width], reduced as `decode` does, and the duration in seconds."""
     started = time.perf_counter()
     data = _read(photo)
     check_bytes(len(data), max_bytes)
@@ -55,7 +55,7 @@ def to_grey(photo: Photo, at_least: int, max_bytes: int, max_pixels: int) -> tup
 
 
 def to_suffix(photo: Photo, size: int, max_bytes: int, max_pixels: int) -> tuple[str, float]:
-    """Return the suffix for the format of a photo that can be decoded, and the seconds that it took."""
+    """Check that a photo can be decoded; return the file suffix of its format, and the duration in seconds."""
     _, seconds = to_square(photo, size, max_bytes, max_pixels)
     return suffix(_read(photo)), seconds
 

@@ -1,4 +1,4 @@
-"""Processes that decode a photo at a time, each of which is ended and replaced where a photo takes too long."""
+"""A pool of decoder processes; one that takes too long for a photo is killed and replaced."""
 
 import multiprocessing
 import os
@@ -11,10 +11,10 @@ from typing import TypeVar
 from loky import ProcessPoolExecutor
 
 from service import decoder
-from service.errors import Late
+from service.errors import DeadlineExceeded
 from service.photo import PhotoTooCostly
 
-_STARTS = 5  # attempts
+_START_ATTEMPTS = 5
 T = TypeVar("T")
 Function = Callable[[decoder.Photo, int, int, int], tuple[T, float]]
 
@@ -22,31 +22,32 @@ _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["service.decoder"])
 
 
-class TooSlow(PhotoTooCostly):
-    """Decoding takes longer than it may, whatever memory it has."""
+class DecodeTimeout(PhotoTooCostly):
+    """Decoding takes longer than the limit; more memory would not help."""
 
 
 class DecoderPool:
-    """So many decoders, each with a thread; photos that wait are decoded in the order of their coming."""
+    """`count` decoder processes, each with a thread; waiting photos are decoded first in, first out."""
 
     def __init__(self, count: int, memory: int, seconds: float) -> None:
+        """Start the processes with limits for each photo: bytes of memory, and seconds."""
         self._idle = [_Decoder(memory, seconds) for _ in range(count)]
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="decoder")
 
-    def run(self, until: float, function: Function[T], *arguments: object) -> tuple[T, float]:
-        """Return what a function makes of a photo, before a moment of `time.monotonic`.
+    def run(self, deadline: float, function: Function[T], *arguments: object) -> tuple[T, float]:
+        """Run a function of `service.decoder` in a process, until `deadline`, a time of `time.monotonic`.
 
         Raises:
-            PhotoError: the function does, or it takes too long, and then its process has been replaced.
-            BrokenProcessPool: the process has ended meanwhile, and has been replaced.
-            Late: the moment has come; a process that had begun has been replaced.
+            PhotoError: the function raises it, or it takes too long; then its process was replaced.
+            BrokenProcessPool: the process ended while it ran the function, and was replaced.
+            DeadlineExceeded: the deadline passed; a process that had started was replaced.
         """
-        future = self._threads.submit(self._run, until, function, *arguments)
+        future = self._threads.submit(self._run, deadline, function, *arguments)
         try:
-            return future.result(max(0, until - time.monotonic()))
+            return future.result(max(0, deadline - time.monotonic()))
         except TimeoutError as error:
             future.cancel()
-            raise Late from error
+            raise DeadlineExceeded from error
 
     def warm_up(self) -> None:
         """Wait until every process has started."""
@@ -54,63 +55,64 @@ class DecoderPool:
             process.started.result()
 
     def close(self) -> None:
-        """End the processes, once those that decode have ended."""
+        """Wait for photos that are being decoded, then end the processes."""
         self._threads.shutdown(cancel_futures=True)
         for process in self._idle:
-            process.end()
+            process.kill()
 
-    def _run(self, until: float, function: Function[T], *arguments: object) -> tuple[T, float]:
-        process = self._idle.pop()  # there is one, as there are no more threads than processes
+    def _run(self, deadline: float, function: Function[T], *arguments: object) -> tuple[T, float]:
+        process = self._idle.pop()  # never empty: there are as many threads as processes
         try:
-            return process.run(until, function, *arguments)
+            return process.run(deadline, function, *arguments)
         finally:
             self._idle.append(process)
 
 
 class _Decoder:
-    """One process, and its successors; used by one thread at a time."""
+    """One process, or the process that replaced it; one thread uses it at a time."""
 
     def __init__(self, memory: int, seconds: float) -> None:
         self._memory, self._seconds = memory, seconds
         self._start()
 
-    def run(self, until: float, function: Function[T], *arguments: object) -> tuple[T, float]:
-        if (left := until - time.monotonic()) <= 0:
-            raise Late
+    def run(self, deadline: float, function: Function[T], *arguments: object) -> tuple[T, float]:
+        if (left := deadline - time.monotonic()) <= 0:
+            raise DeadlineExceeded
         try:
-            self.started.result(left)  # whose seconds are not the photo's
+            self.started.result(left)  # the start of the process does not count as decoding time
             future = self._executor.submit(function, *arguments)
         except TimeoutError as error:
-            raise Late from error
-        except BrokenProcessPool:  # somebody has ended it while it was idle
+            raise DeadlineExceeded from error
+        except BrokenProcessPool:  # the process was killed while it was idle
             self._start()
             future = self._executor.submit(function, *arguments)
         try:
             result: tuple[T, float] = future.result(min(left, self._seconds))
         except TimeoutError as error:
-            self.end()
+            self.kill()
             self._start()
             if left < self._seconds:
-                raise Late from error
+                raise DeadlineExceeded from error
             sentence = f"The photo takes more than {self._seconds} seconds to decode; send a smaller or simpler one."
-            raise TooSlow(sentence) from error
+            raise DecodeTimeout(sentence) from error
         except BrokenProcessPool:
             self._start()
             raise
         return result
 
-    def end(self) -> None:
+    def kill(self) -> None:
         self._executor.shutdown(kill_workers=True)
 
     def _start(self) -> None:
-        for left in range(_STARTS - 1, -1, -1):
+        for left in range(_START_ATTEMPTS - 1, -1, -1):
             self._executor = ProcessPoolExecutor(
-                1, context=_context, initializer=decoder.confine, initargs=(self._memory,)
+                1, context=_context, initializer=decoder.apply_limits, initargs=(self._memory,)
             )
             try:
-                self.started: Future[int] = self._executor.submit(os.getpid)  # or the first photo would start it
+                # Start the process now, and not with the first photo.
+                self.started: Future[int] = self._executor.submit(os.getpid)
                 return
-            except OSError:  # the process that starts decoders has been ended too, and is about to be replaced
+            except OSError:  # the fork server was killed too, and is about to be replaced
                 if not left:
                     raise
                 time.sleep(0.1)

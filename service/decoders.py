@@ -1,4 +1,4 @@
-"""Untrusted bytes become pixels in other processes, where they can harm nobody, within bounds of memory and time."""
+"""Decodes untrusted photos in separate processes with limits on memory and time."""
 
 import os
 import time
@@ -10,106 +10,110 @@ from threading import TIMEOUT_MAX
 from typing import Generic
 
 from service import decoder
-from service.decoder import MEMORY, SECONDS, Photo
-from service.decoder_pool import DecoderPool, Function, T, TooSlow
+from service.decoder import DECODE_MEMORY, DECODE_SECONDS, Photo
+from service.decoder_pool import DecoderPool, DecodeTimeout, Function, T
 from service.photo import MAX_BYTES, MAX_PIXELS, PhotoTooCostly, Pixels, UndecodablePhoto
 
-SMALL = 120_000_000  # bytes: of JPEG 39 megapixels if progressive and any number if not, of HEIC 13, of PNG 30
-_PIPE = 1 << 16  # bytes that a pipe holds; more of them go through it in turns
-_ENDED = 3  # decoders that a photo may end before it is to blame
+# Bytes of memory, enough for JPEG of any size (progressive: 39 megapixels), PNG of 30 megapixels and HEIC of 13.
+SMALL_MEMORY = 120_000_000
+_PIPE_SIZE = 1 << 16  # bytes; a larger photo would pass through a pipe in several pieces
+_MAX_CRASHES = 3  # decoder processes that end while they decode a photo, before the photo is refused
 
 
 @dataclass(frozen=True)
 class Decoded(Generic[T]):
-    """What was made of a photo; the seconds that it waited for a decoder, and that it took."""
+    """The result for one photo, the seconds that it waited for a decoder, and the seconds of decoding."""
 
     value: T
-    waited: float
-    took: float
+    queue_seconds: float
+    decode_seconds: float
 
 
 class Decoders:
-    """So many processes, each of which decodes a photo at a time, and one for large photos; one that ends is replaced.
+    """`count` decoder processes with little memory, and one for large photos. Every method is thread-safe.
 
-    Most photos take little memory. One that takes more than SMALL is decoded again where it may have all of `memory`,
-    one photo at a time, so that all processes together stay small. Any number of threads may ask.
+    Most photos need little memory. A photo that needs more than SMALL_MEMORY is decoded again in the process that has
+    all of `memory`, one photo at a time, so that the total memory of all processes stays small.
 
     Attributes:
-        count: photos that are decoded at a time.
+        count: number of photos that are decoded at a time.
     """
 
     def __init__(
         self,
         count: int,
-        memory: int = MEMORY,
-        seconds: float = SECONDS,
+        memory: int = DECODE_MEMORY,
+        seconds: float = DECODE_SECONDS,
         max_bytes: int = MAX_BYTES,
         max_pixels: int = MAX_PIXELS,
     ) -> None:
-        """Start them; memory is in bytes, beyond what an idle one has."""
+        """Start the processes; `memory` is in bytes, in addition to what an idle process uses."""
         self.count = count
         self._limits = max_bytes, max_pixels
-        self._usual, self._large = DecoderPool(count, min(memory, SMALL), seconds), DecoderPool(1, memory, seconds)
+        self._small = DecoderPool(count, min(memory, SMALL_MEMORY), seconds)
+        self._large = DecoderPool(1, memory, seconds)
 
-    def square(self, data: bytes, size: int, until: float = TIMEOUT_MAX) -> Decoded[Pixels]:
-        """Return a photo as a model's input, uint8 [size, size, 3], RGB, before a moment of `time.monotonic`.
+    def square(self, data: bytes, size: int, deadline: float = TIMEOUT_MAX) -> Decoded[Pixels]:
+        """Return a photo as a model's input, uint8 [size, size, 3], RGB.
 
         Raises:
             PhotoError: the photo can't be used.
-            Late: the moment has come.
+            DeadlineExceeded: the deadline, a time of `time.monotonic`, passed.
         """
-        return self._decode(until, decoder.to_square, data, size)
+        return self._decode(deadline, decoder.to_square, data, size)
 
-    def grey(self, data: bytes, at_least: int, until: float = TIMEOUT_MAX) -> Decoded[Pixels]:
-        """Return a photo's grey levels, uint8 [height, width], no side reduced below at_least; raises as `square`."""
-        return self._decode(until, decoder.to_grey, data, at_least)
+    def grey(self, data: bytes, at_least: int, deadline: float = TIMEOUT_MAX) -> Decoded[Pixels]:
+        """Return grey levels, uint8 [height, width], no side reduced below `at_least`; raises as `square` does."""
+        return self._decode(deadline, decoder.to_grey, data, at_least)
 
-    def suffix(self, data: bytes, size: int, until: float = TIMEOUT_MAX) -> Decoded[str]:
-        """Return the suffix for the format of a photo that can be decoded; raises as `square` does."""
-        return self._decode(until, decoder.to_suffix, data, size)
+    def suffix(self, data: bytes, size: int, deadline: float = TIMEOUT_MAX) -> Decoded[str]:
+        """Return the file suffix of the format of a photo that can be decoded; raises as `square` does."""
+        return self._decode(deadline, decoder.to_suffix, data, size)
 
     def warm_up(self) -> None:
         """Wait until every process has started."""
-        self._usual.warm_up()
+        self._small.warm_up()
         self._large.warm_up()
 
     def close(self) -> None:
-        """End the processes, once those that decode have ended."""
-        self._usual.close()
+        """Wait for photos that are being decoded, then end the processes."""
+        self._small.close()
         self._large.close()
 
-    def _decode(self, until: float, function: Function[T], data: bytes, size: int) -> Decoded[T]:
+    def _decode(self, deadline: float, function: Function[T], data: bytes, size: int) -> Decoded[T]:
         since = time.perf_counter()
-        with _shared(data) as photo:
+        with _in_shared_memory(data) as photo:
             try:
-                value, took = self._run(until, function, photo, size)
-            except OSError:  # the system lets nobody read the memory of another process
-                value, took = self._run(until, function, data, size)
-        return Decoded(value, time.perf_counter() - since - took, took)
+                value, seconds = self._run(deadline, function, photo, size)
+            except OSError:  # this system does not let a process read the memory of another
+                value, seconds = self._run(deadline, function, data, size)
+        return Decoded(value, time.perf_counter() - since - seconds, seconds)
 
-    def _run(self, until: float, function: Function[T], photo: Photo, size: int) -> tuple[T, float]:
-        pool, ended = self._usual, 0
+    def _run(self, deadline: float, function: Function[T], photo: Photo, size: int) -> tuple[T, float]:
+        pool, crashes = self._small, 0
         while True:
             try:
-                return pool.run(until, function, photo, size, *self._limits)
+                return pool.run(deadline, function, photo, size, *self._limits)
             except PhotoTooCostly as error:
-                if pool is self._large or isinstance(error, TooSlow):
+                if pool is self._large or isinstance(error, DecodeTimeout):
                     raise
-            except BrokenProcessPool as error:  # by the photo, the kernel or a person
-                ended += 1
-                if ended == _ENDED:
-                    sentence = f"The photo is damaged, or takes too much: it has ended {_ENDED} decoders."
+            except BrokenProcessPool as error:  # ended by the photo, by the kernel or by a user
+                crashes += 1
+                if crashes == _MAX_CRASHES:
+                    sentence = (
+                        f"The photo is damaged or takes too much memory: {crashes} decoder processes ended on it."
+                    )
                     raise UndecodablePhoto(sentence) from error
             pool = self._large
 
 
 @contextmanager
-def _shared(data: bytes) -> Iterator[Photo]:
-    """Put a photo where a decoder reads it at once, where the system can do that."""
+def _in_shared_memory(data: bytes) -> Iterator[Photo]:
+    """Write a large photo to a memory file that a decoder can read, where the system supports it."""
     with ExitStack() as stack:
         photo: Photo = data
-        if len(data) > _PIPE:
-            with suppress(OSError, AttributeError):  # no more open files, or no Linux
+        if len(data) > _PIPE_SIZE:
+            with suppress(OSError, AttributeError):  # the limit on open files is reached, or the system is not Linux
                 file = stack.enter_context(os.fdopen(os.memfd_create("photo"), "wb", buffering=0))
                 file.write(data)
                 photo = f"/proc/{os.getpid()}/fd/{file.fileno()}"

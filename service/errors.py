@@ -1,4 +1,4 @@
-"""The error that ends a command or a start-up with a sentence instead of a traceback, and the one that says: later."""
+"""Errors that the service and the commands share."""
 
 import errno
 import os
@@ -15,24 +15,27 @@ _REMEDIES = {
 
 
 class SeeFoodError(Exception):
-    """Something the person at the keyboard can mend; the message is one sentence: what is wrong and what to do."""
+    """An error that the user can correct; the message is one sentence: what is wrong and what to do."""
 
-    status = 2  # what the command that ends with it exits with
-
-
-class Late(Exception):
-    """The deadline passed before a photo was answered."""
+    status = 2  # exit status of the command
 
 
-class Full(Exception):
-    """As much is under way as may be."""
+class DeadlineExceeded(Exception):
+    """The deadline passed before the photo was classified."""
 
 
-def in_words(error: OSError, otherwise: str = "A file") -> str:
-    """Return the sentence for what the system refused, about a file that stands in for one the error does not name."""
-    # A copy names two files; it is the second, the one being written, that a full or read-only disk refuses.
+class Overloaded(Exception):
+    """The concurrency limit is reached (HTTP 429)."""
+
+
+def describe_os_error(error: OSError, default_name: str = "A file") -> str:
+    """Return one sentence: which file, the reason, and what to do about it.
+
+    `default_name` stands for the file where the error names none.
+    """
+    # Copying a file names two files. A full or read-only disk refuses the second one, which is being written.
     refused = error.filename2 if error.errno in _REMEDIES and error.filename2 else error.filename
-    name = otherwise if refused is None else os.fsdecode(refused)
+    name = default_name if refused is None else os.fsdecode(refused)
     reason = error.strerror or str(error).strip().rpartition("\n")[2]
     remedy = _REMEDIES.get(error.errno or 0)
     return f"{name} can't be used: {reason}{f'; {remedy}' if remedy else ''}."

@@ -1,4 +1,4 @@
-"""Photos whose right label people say, kept as they came in an image folder that `seefood train --extra` reads."""
+"""Stores photos with their correct label, unchanged, in an image folder that `seefood train --extra` reads."""
 
 import contextlib
 import errno
@@ -10,23 +10,23 @@ import time
 import uuid
 from pathlib import Path
 
-from service.errors import SeeFoodError, in_words
+from service.errors import SeeFoodError, describe_os_error
 from service.model import Model
 from service.settings import Settings
 
-_RECOUNT = 10  # seconds; in between, a process knows what it stores itself, and not what others do
-_ABANDONED = 3600  # seconds; an unfinished file this old is one of a process that was killed
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what a disk without room, or a limit, says
+_RECOUNT_SECONDS = 10  # how often a process counts what other processes have stored
+_ABANDONED_SECONDS = 3600  # age of an unfinished file whose process was killed
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # errors of a full disk, a quota or a limit on file size
 
 
 class Feedback:
-    """A folder with one subfolder a label, which several processes may write to: none of them needs a lock.
+    """A folder with one subfolder for each label. Several processes can write to it at a time without a lock.
 
-    A file's name is the digest of its bytes, and it appears, moves to the other label and vanishes as a whole.
+    A file's name is the SHA-256 of its bytes. A file is created, moved to the other label and deleted atomically.
     """
 
     def __init__(self, folder: Path, max_bytes: int, labels: tuple[str, str]) -> None:
-        """Make the folder where there is none; raises SeeFoodError where it can't be made or written to."""
+        """Create the folder if it does not exist; raises SeeFoodError if it can't be created or written to."""
         self.labels = labels
         self._folder, self._max_bytes, self._lock = folder, max_bytes, threading.Lock()
         try:
@@ -37,13 +37,16 @@ class Feedback:
                 tempfile.TemporaryFile(dir=folder / label).close()
             self._bytes, self._counted = _bytes_in(folder), time.monotonic()
         except OSError as error:
-            raise SeeFoodError(f"SEEFOOD_FEEDBACK_DIR: {in_words(error, str(folder))}") from error
+            raise SeeFoodError(f"SEEFOOD_FEEDBACK_DIR: {describe_os_error(error, str(folder))}") from error
 
     def store(self, data: bytes, label: str, suffix: str) -> bool:
-        """Store a photo that can be decoded under one of the labels, and no longer under the other.
+        """Store a valid photo under one of the labels, and remove it from the other.
 
-        Returns whether that changed anything, as the same bytes may have had this label already. Raises OSError, with
-        one of FULL where there is no room, and then nothing was stored.
+        Returns:
+            False if the same bytes are already stored under this label, else True.
+
+        Raises:
+            OSError: the photo was not stored; the error number is one of DISK_FULL if there is no room.
         """
         name = hashlib.sha256(data).hexdigest() + suffix
         path = self._folder / label / name
@@ -52,22 +55,22 @@ class Feedback:
             return True
         if path.exists():
             return False
-        self._make_room(len(data))
+        self._reserve(len(data))
         _write(path, data)
-        _moved(other, path)  # another process may have stored it there since: of two labels the last one wins
+        _moved(other, path)  # another process may have stored it there meanwhile: the last label wins
         return True
 
-    def _make_room(self, size: int) -> None:
+    def _reserve(self, size: int) -> None:
         with self._lock:
-            if time.monotonic() - self._counted > _RECOUNT:
+            if time.monotonic() - self._counted > _RECOUNT_SECONDS:
                 self._bytes, self._counted = _bytes_in(self._folder), time.monotonic()
             if self._bytes + size > self._max_bytes:
-                raise OSError(errno.ENOSPC, f"feedback may take {self._max_bytes:,} bytes in all")
+                raise OSError(errno.ENOSPC, f"the limit of {self._max_bytes:,} bytes for all feedback is reached")
             self._bytes += size
 
 
 def open_feedback(settings: Settings, model: Model) -> Feedback | None:
-    """Open the folder that the settings name for the labels of a model; None where feedback is off."""
+    """Open the folder in the settings for the labels of a model; None if feedback is off. Raises SeeFoodError."""
     labels = model.metadata.positive_label, model.metadata.negative_label
     folder = settings.feedback_dir
     return Feedback(Path(folder), settings.feedback_max_bytes, labels) if folder else None
@@ -75,7 +78,7 @@ def open_feedback(settings: Settings, model: Model) -> Feedback | None:
 
 def _moved(source: Path, target: Path) -> bool:
     with contextlib.suppress(FileNotFoundError):
-        source.replace(target)  # never a copy and a removal, between which two processes could lose both
+        source.replace(target)  # not a copy and a removal: two processes at a time could then delete both files
         return True
     return False
 
@@ -92,7 +95,7 @@ def _write(path: Path, data: bytes) -> None:
         part.unlink(missing_ok=True)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
-        os.fsync(folder)  # or the name could be lost with the power
+        os.fsync(folder)  # without it, a power failure could lose the file's name
     finally:
         os.close(folder)
 
@@ -103,6 +106,6 @@ def _bytes_in(folder: Path) -> int:
         with contextlib.suppress(FileNotFoundError):  # another process has moved or finished it
             found = path.lstat()
             total += found.st_size
-            if path.suffix == ".part" and time.time() - found.st_mtime > _ABANDONED:
+            if path.suffix == ".part" and time.time() - found.st_mtime > _ABANDONED_SECONDS:
                 path.unlink()
     return total

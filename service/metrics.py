@@ -1,4 +1,4 @@
-"""What Prometheus is told: requests, photos and the model; docs/operations.md lists it all."""
+"""Prometheus metrics of requests, photos and the served model; docs/operations.md lists them."""
 
 import time
 from functools import partial
@@ -7,11 +7,12 @@ from flask import Flask, Response, g, request
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.exposition import choose_encoder
 
-from service.batcher import Answer
-from service.model import Model, Verdict
+from service import __version__
+from service.batcher import Prediction
+from service.model import Model
 
-disable_created_metrics()  # type: ignore[no-untyped-call]  # as many series again, which nobody asks for
-registry = CollectorRegistry()  # of its own: what the default one says of a process is wrong for several
+disable_created_metrics()  # type: ignore[no-untyped-call]  # creation times double the number of series
+registry = CollectorRegistry()  # the default one describes the process, which is wrong with decoder processes
 _counter, _histogram = partial(Counter, registry=registry), partial(Histogram, registry=registry)
 _gauge = partial(Gauge, registry=registry)
 
@@ -19,60 +20,62 @@ _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 _TENTHS = [tenth / 10 for tenth in range(1, 11)]
 
 _requests = _counter("seefood_requests_total", "Requests answered.", ["method", "route", "status"])
-_refused = _counter("seefood_refused_requests_total", "Requests refused with 429, as too much was under way.")
+_refused = _counter("seefood_refused_requests_total", "Requests refused with 429 at a concurrency limit.")
 _duration = _histogram(
-    "seefood_request_duration_seconds", "From a request's headers to its answer, its body included.", ["route"]
+    "seefood_request_duration_seconds", "Time from a request's headers to its response, its body included.", ["route"]
 )
-_decode = _histogram("seefood_decode_seconds", "Decoding of one photo.")
-_queue = _histogram("seefood_queue_seconds", "Waiting of one photo, for a decoder and for the model.")
-_inference = _histogram("seefood_inference_seconds", "Inference of the batch that a photo was in.")
+_decode = _histogram("seefood_decode_seconds", "Time to decode one photo.")
+_queue = _histogram("seefood_queue_seconds", "Time that one photo waits for a decoder and for the model.")
+_inference = _histogram("seefood_inference_seconds", "Duration of the batch that a photo was in.")
 _batch = _histogram("seefood_batch_size", "Photos in the batch that a photo was in.", buckets=[1, 2, 4, 8, 16, 32])
-_predictions = _counter("seefood_predictions_total", "Photos answered.", ["label"])
+_predictions = _counter("seefood_predictions_total", "Photos classified.", ["label"])
 _probability = _histogram("seefood_probability", "Probability of the positive label of one photo.", buckets=_TENTHS)
 _model = ["name", "version", "file", "device", "provider"]
-_info = _gauge("seefood_model_info", "The served model; always 1.", _model)
-_places = _gauge("seefood_photo_places", "Photos that may be read or wait.")
-under_way = _gauge("seefood_photos_under_way", "Photos that are read or wait.")
-refused_models = _counter("seefood_model_refused_total", "Versions that the registry named and that can't be served.")
+_model_info = _gauge("seefood_model_info", "The served model; always 1.", _model)
+_build_info = _gauge("seefood_build_info", "The version of the service; always 1.", ["version"])
+_max_in_flight = _gauge("seefood_photo_places", "Limit on the photos in flight.")
+in_flight = _gauge("seefood_photos_under_way", "Photos in flight: being received, decoded or classified, or waiting.")
+rejected_models = _counter("seefood_model_refused_total", "Versions in the registry that can't be served.")
 
 
-def register(app: Flask, photos: int) -> None:
-    """Count the app's requests, and say how many photos may be under way."""
-    _places.set(photos)
+def register(app: Flask, max_in_flight: int) -> None:
+    """Count the requests of the application, and export its version and its limit on photos in flight."""
+    _build_info.labels(__version__).set(1)
+    _max_in_flight.set(max_in_flight)
     app.after_request(_count_request)
 
 
-def tell_model(now: Model) -> None:
-    """Say which model answers, in place of another."""
-    meta = now.metadata
-    _info.clear()
-    _info.labels(meta.name, meta.version, now.path.name, now.device, now.provider).set(1)
+def set_model(model: Model) -> None:
+    """Export which model is served."""
+    meta = model.metadata
+    _model_info.clear()
+    _model_info.labels(meta.name, meta.version, model.path.name, model.device, model.provider).set(1)
     for label in (meta.positive_label, meta.negative_label):
-        _predictions.labels(label)  # a rate needs the 0 before the first
+        _predictions.labels(label)  # a rate needs the 0 before the first photo
 
 
-def count_photo(verdict: Verdict, answer: Answer, *, waited: float, decoded: float) -> None:
-    """Count one photo that was answered; times in seconds."""
-    _predictions.labels(verdict.label).inc()
-    _probability.observe(answer.probability)
-    _decode.observe(decoded)
-    _queue.observe(waited)
-    _inference.observe(answer.inferred)
-    _batch.observe(answer.batch)
+def count_photo(model: Model, prediction: Prediction, queue_seconds: float, decode_seconds: float) -> None:
+    """Count one classified photo."""
+    _predictions.labels(model.verdict(prediction.probability, prediction.familiarity).label).inc()
+    _probability.observe(prediction.probability)
+    _decode.observe(decode_seconds)
+    _queue.observe(queue_seconds)
+    _inference.observe(prediction.inference_seconds)
+    _batch.observe(prediction.batch_size)
 
 
 def exposition(accept: str) -> tuple[bytes, str]:
-    """Return the metrics in the format that an Accept header asks for, and its content type."""
+    """Return the metrics in the format that an Accept header asks for, and the Content-Type."""
     try:
         encode, content_type = choose_encoder(accept)
-    except TypeError:  # what it raises of a version that is no number
+    except TypeError:  # the library raises it on an invalid version number
         encode, content_type = choose_encoder("")
     return encode(registry), content_type
 
 
 def _count_request(response: Response) -> Response:
     route = request.url_rule.rule if request.url_rule else "unknown"
-    method = request.method if request.method in _METHODS else "other"  # a client may make up as many as it likes
+    method = request.method if request.method in _METHODS else "other"  # bounds the number of series
     _requests.labels(method, route, response.status_code).inc()
     _duration.labels(route).observe(time.perf_counter() - g.started)
     if response.status_code == 429:

@@ -1,4 +1,4 @@
-"""One ONNX file: opens it on a CPU or CUDA, warms it up, and turns a batch of pixels into verdicts."""
+"""One ONNX model: opened on a CPU or CUDA, warmed up and self-tested; turns a batch of pixels into verdicts."""
 
 import logging
 from collections.abc import Iterator
@@ -21,12 +21,13 @@ Floats = npt.NDArray[np.float32]
 
 
 class Outputs(NamedTuple):
-    """What a model answers to a batch of N photos.
+    """The outputs of a model for a batch of N photos.
 
     Attributes:
-        probability: float32 [N], P(positive) in [0, 1].
-        heatmap: float32 [N, h, w], the evidence for the positive label at each place.
-        familiarity: float32 [N], higher the more a photo resembles those of training; None where the model can't tell.
+        probability: float32 [N], probability of the positive label, in [0, 1].
+        heatmap: float32 [N, h, w], the evidence for the positive label in each cell.
+        familiarity: float32 [N], similarity to the training photos, higher is more similar; None if the model has no
+            such output.
     """
 
     probability: Floats
@@ -34,7 +35,7 @@ class Outputs(NamedTuple):
     familiarity: Floats | None = None
 
     def each(self) -> Iterator[tuple[float, Floats, float | None]]:
-        """Return an iterator over the photos: the probability, the heatmap, float32 [h, w], and the familiarity."""
+        """Iterate over the photos: probability, heatmap, float32 [h, w], and familiarity."""
         probability = self.probability.tolist()
         familiarity = [None] * len(probability) if self.familiarity is None else self.familiarity.tolist()
         return zip(probability, self.heatmap, familiarity, strict=True)
@@ -42,14 +43,14 @@ class Outputs(NamedTuple):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a model says of one photo.
+    """The decision for one photo.
 
     Attributes:
         label: the positive or the negative label.
-        positive: whether it is the positive one.
-        probability: P(positive) in [0, 1].
-        uncertain: whether the verdict is in doubt.
-        unfamiliar: whether it does not resemble the photos of training; None where the model can't tell.
+        positive: whether it is the positive label.
+        probability: probability of the positive label, in [0, 1].
+        uncertain: whether the probability is within the uncertain band.
+        unfamiliar: whether the photo is unlike the training photos; None if the model can't tell.
     """
 
     label: str
@@ -59,7 +60,7 @@ class Verdict:
     unfamiliar: bool | None
 
     def as_dict(self, positive_label: str) -> dict[str, Any]:
-        """Return the verdict as an answer's fields, `positive` under the positive label's name."""
+        """Return the fields of a response; `positive` gets the name of the positive label."""
         fields = {
             "label": self.label,
             positive_label: self.positive,
@@ -70,22 +71,22 @@ class Verdict:
 
 
 class Model:
-    """An opened model.
+    """An open model.
 
     Attributes:
-        metadata: what the file says of itself.
+        metadata: the metadata in the file.
         size: side of the input square in pixels.
-        outputs: shape of each output that `run` returns, -1 for the number of photos.
-        provider: what ONNX Runtime calls the device that the session really runs on.
-        device: the same in short, `cpu` or `cuda`.
-        warm: whether an inference has succeeded.
+        outputs: shape of each output of `run`, -1 for the number of photos.
+        provider: ONNX Runtime's execution provider that the session uses.
+        device: `cpu` or `cuda`.
+        warm: whether the warm-up has succeeded.
     """
 
     def __init__(self, path: Path, device: str = "cpu", threads: int = 1) -> None:
-        """Open a file; threads are those that one inference may use.
+        """Open a file, with so many threads for one inference.
 
         Raises:
-            SeeFoodError: the file is missing or no seefood model, or the device can't be used.
+            SeeFoodError: the file is missing or not a seefood model, or the device can't be used.
         """
         self.path = path
         self._session = open_session(path, device, threads)
@@ -98,7 +99,10 @@ class Model:
         except ValueError as error:
             raise SeeFoodError(f"{path} is not a seefood model: {error}; export it with seefood train.") from error
         if self.metadata.resize != RESIZE_POLICY:
-            raise SeeFoodError(f"{path} wants photos resized by '{self.metadata.resize}', not by '{RESIZE_POLICY}'.")
+            raise SeeFoodError(
+                f"{path} needs photos resized by '{self.metadata.resize}', but the service resizes by "
+                f"'{RESIZE_POLICY}'; export it with seefood train."
+            )
         names = ["probability", "heatmap"]
         if self.metadata.familiarity_level is not None:  # older files have none
             names.append("familiarity")
@@ -107,45 +111,45 @@ class Model:
         self.warm = False
 
     def run(self, pixels: Pixels) -> Outputs:
-        """Answer a batch of squares, uint8 [N, S, S, 3], RGB."""
+        """Run a batch of squares, uint8 [N, S, S, 3], RGB."""
         return Outputs(*self._session.run(list(self.outputs), {"pixels": pixels}))
 
-    def warm_up(self, largest: int = 1) -> None:
-        """Run the reference square in every batch size, so that no photo pays for what ONNX Runtime sets up lazily.
+    def warm_up(self, max_batch_size: int = 1) -> None:
+        """Run the reference square in every batch size, because ONNX Runtime allocates on the first use of each.
 
         Raises:
-            SeeFoodError: the answers have another shape than the file says, are not numbers, or differ from the
+            SeeFoodError: an output has another shape than the file declares, is not finite, or differs from the
                 probability that the file stores.
         """
         square = reference_square(self.size)
-        reference = digest(square)
-        for count in range(1, largest + 1):
-            self._check(self.run(np.stack([square] * count)), count, reference)
+        square_digest = digest(square)
+        for count in range(1, max_batch_size + 1):
+            self._check(self.run(np.stack([square] * count)), count, square_digest)
         self.warm = True
 
-    def _check(self, answers: Outputs, count: int, reference: str) -> None:
+    def _check(self, outputs: Outputs, count: int, square_digest: str) -> None:
         for name, shape in self.outputs.items():
-            answer: Floats = getattr(answers, name)
-            if answer.shape != (count, *shape[1:]) or not np.isfinite(answer).all():
+            output: Floats = getattr(outputs, name)
+            if output.shape != (count, *shape[1:]) or not np.isfinite(output).all():
                 raise SeeFoodError(
-                    f"{self.path} answers {count} squares with {name} of shape {list(answer.shape)}, or with values "
-                    "that are not numbers; export it again with seefood train."
+                    f"{self.path} returns {name} of shape {list(output.shape)} for {count} squares, or values that are "
+                    "not finite; export it again with seefood train."
                 )
         stored = self.metadata.reference_probability
-        if stored is None or self.metadata.reference_digest != reference:
-            return  # an older file, or one that was checked on another square
-        if (difference := float(np.abs(answers.probability - stored).max())) > TOLERANCE:
+        if stored is None or self.metadata.reference_digest != square_digest:
+            return  # an older file, or one that was exported with another reference square
+        if (difference := float(np.abs(outputs.probability - stored).max())) > TOLERANCE:
             raise SeeFoodError(
-                f"{self.path} answers its reference square with a probability that is {difference:.3f} from the one it "
-                "stores; the file is damaged, or ONNX Runtime computes wrongly on this device."
+                f"{self.path} answers its reference square with a probability that is {difference:.3f} from the stored "
+                "one; the file is damaged, or ONNX Runtime computes wrongly on this device."
             )
 
     def describe(self) -> dict[str, Any]:
-        """Return the metadata, and what this session makes of the file."""
+        """Return the metadata, the file name, the input size and the device."""
         return {**asdict(self.metadata), "file": self.path.name, "input_size": self.size, "device": self.device}
 
     def verdict(self, probability: float, familiarity: float | None) -> Verdict:
-        """Decide, by the file's threshold, uncertain band and familiarity level, what `run` says of one photo."""
+        """Return the verdict for the outputs of one photo, by the thresholds in the metadata."""
         meta = self.metadata
         positive = probability >= meta.threshold
         level = meta.familiarity_level
@@ -159,11 +163,11 @@ class Model:
 
 
 def open_model(models: Path, model: str = "", device: str = "auto", precision: str = "auto", threads: int = 1) -> Model:
-    """Open a version of the registry, or a file, on the best device that is asked for; raises SeeFoodError."""
+    """Open a version of a registry, or an ONNX file; `auto` takes CUDA if it can be used. Raises SeeFoodError."""
     if device == "cpu" or (device == "auto" and CUDA not in ort.get_available_providers()):
         return Model(find_model(models, model, "int8" if precision == "auto" else precision), "cpu", threads)
     try:
-        check_cuda()
+        check_cuda()  # first, because an image for CPUs has no float32 file
         return Model(find_model(models, model, "float32" if precision == "auto" else precision), "cuda", threads)
     except SeeFoodError as error:
         if device == "cuda":

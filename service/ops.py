@@ -1,34 +1,33 @@
-"""What an operator asks: is the process alive, may it have traffic, and what did it do."""
+"""Routes for operators: liveness, readiness and metrics."""
 
 from typing import Any
 
-from flask import Blueprint, Response, current_app, request
+from flask import Blueprint, Response, request
 
 from service import metrics
+from service.model_manager import served_model
 from service.problems import Problem
-from service.serving import Serving
 
 ops = Blueprint("ops", __name__)
 
 
 @ops.get("/livez")
 def live() -> dict[str, str]:
-    """Answer that the process runs, whatever the model does."""
+    """Answer 200 while the process runs."""
     return {"status": "alive"}
 
 
 @ops.get("/readyz")
 def ready() -> dict[str, Any]:
-    """Answer 200 once an inference has succeeded, 503 before."""
-    serving: Serving = current_app.extensions["serving"]
-    model = serving.now.model
+    """Answer 200 after the warm-up inference, 503 before."""
+    model = served_model().model
     if not model.warm:
-        raise Problem(503, "not-ready", "Not ready", "The model has not answered its warm-up inference yet.")
+        raise Problem(503, "not-ready", "Not ready", "The model has not finished its warm-up inference yet.")
     return {"status": "ready", "model": model.metadata.version, "device": model.device}
 
 
 @ops.get("/metrics")
-def measure() -> Response:
-    """Answer what the service counted, for Prometheus."""
+def prometheus_metrics() -> Response:
+    """Return the metrics for Prometheus."""
     body, content_type = metrics.exposition(request.headers.get("Accept", ""))
     return Response(body, content_type=content_type)

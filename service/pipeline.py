@@ -1,4 +1,4 @@
-"""The way of a photo: bytes -> square, in a decoder process -> answer, by the model."""
+"""The steps for each photo of a request: decode in another process, run the model, count it in the metrics."""
 
 import time
 from collections.abc import Sequence
@@ -6,63 +6,59 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from service import metrics
-from service.batcher import Answer
+from service.batcher import Prediction
 from service.decoders import Decoders
+from service.model_manager import ServedModel
 from service.photo import PhotoError, Pixels
-from service.serving import Served
 
 
 @dataclass(frozen=True)
-class Done:
-    """One photo's square and answer, and where its time went, in seconds."""
+class ClassifiedPhoto:
+    """A decoded photo, uint8 [S, S, 3], and its prediction; queue_seconds is the wait for a decoder and the model."""
 
     pixels: Pixels
-    answer: Answer
-    waited: float
-    decoded: float
+    prediction: Prediction
+    queue_seconds: float
+    decode_seconds: float
 
 
-def answer_photos(
-    served: Served, decoders: Decoders, photos: Sequence[bytes], seconds: float
-) -> list[Done | PhotoError]:
-    """Decode and answer photos, in their order; a photo that can't be used is its error.
+def classify_photos(
+    served: ServedModel, decoders: Decoders, photos: Sequence[bytes], seconds: float
+) -> list[ClassifiedPhoto | PhotoError]:
+    """Decode and classify photos; the results are in the order of the photos, with a PhotoError for an unusable one.
 
     Raises:
-        Late: they were not all answered in so many seconds; what had not begun never will.
+        DeadlineExceeded: not all were classified within `seconds`; photos that had not started are skipped.
     """
-    until = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds
 
-    def answer_one(photo: bytes) -> Done | PhotoError:
+    def classify(photo: bytes) -> ClassifiedPhoto | PhotoError:
         try:
-            decoded = decoders.square(photo, served.model.size, until)
+            decoded = decoders.square(photo, served.model.size, deadline)
         except PhotoError as error:
             return error
-        answer = served.inference.answer(decoded.value, until)
-        return Done(decoded.value, answer, decoded.waited + answer.queued, decoded.took)
+        prediction = served.inference.predict(decoded.value, deadline)
+        queue_seconds = decoded.queue_seconds + prediction.queue_seconds
+        return ClassifiedPhoto(decoded.value, prediction, queue_seconds, decoded.decode_seconds)
 
     if len(photos) == 1:
-        done = [answer_one(photos[0])]
+        results = [classify(photos[0])]
     else:
         pool = ThreadPoolExecutor(min(len(photos), decoders.count))
         try:
-            done = list(pool.map(answer_one, photos))
+            results = list(pool.map(classify, photos))
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-    for one in done:
-        if isinstance(one, Done):
-            _count(served, one.answer, waited=one.waited, decoded=one.decoded)
-    return done
+    for each in results:
+        if isinstance(each, ClassifiedPhoto):
+            metrics.count_photo(served.model, each.prediction, each.queue_seconds, each.decode_seconds)
+    return results
 
 
-def answer_squares(served: Served, squares: Pixels, seconds: float) -> list[Answer]:
-    """Answer squares, uint8 [N, S, S, 3], in their order; raises Late."""
-    until = time.monotonic() + seconds
-    answers = [served.inference.answer(square, until) for square in squares]
-    for answer in answers:
-        _count(served, answer, waited=answer.queued, decoded=0)
-    return answers
-
-
-def _count(served: Served, answer: Answer, *, waited: float, decoded: float) -> None:
-    verdict = served.model.verdict(answer.probability, answer.familiarity)
-    metrics.count_photo(verdict, answer, waited=waited, decoded=decoded)
+def classify_squares(served: ServedModel, squares: Pixels, seconds: float) -> list[Prediction]:
+    """Classify squares, uint8 [N, S, S, 3], in their order; raises DeadlineExceeded after `seconds`."""
+    deadline = time.monotonic() + seconds
+    predictions = [served.inference.predict(square, deadline) for square in squares]
+    for each in predictions:
+        metrics.count_photo(served.model, each, each.queue_seconds, decode_seconds=0)
+    return predictions

@@ -1,19 +1,27 @@
-"""Where a model file is: a folder with one folder a version, and small text files, pointers, that each name one."""
+"""Finds model files in a registry: a folder with one subfolder for each version, and pointers.
+
+A pointer is a small text file that contains the name of a version.
+"""
 
 from pathlib import Path
 
 from service.errors import SeeFoodError
 
-FILES = {"float32": "model.onnx", "int8": "model.int8.onnx"}  # of a version's folder, by precision
+FILES = {"float32": "model.onnx", "int8": "model.int8.onnx"}  # in the folder of a version, by precision
 CURRENT = "current"
-POINTERS = {  # and what to do where one names no version
+POINTERS = {  # each with what to do if it does not exist
     CURRENT: "make one with seefood train, or set SEEFOOD_MODELS or SEEFOOD_MODEL",
     "phone": "name one with seefood models promote VERSION --as phone",
 }
 
 
 def find_model(models: Path, model: str, precision: str) -> Path:
-    """Return the ONNX file of a version or pointer (empty: current) in a registry folder, or of a path to a file.
+    """Return the path of an ONNX file.
+
+    Args:
+        models: the registry's folder.
+        model: a version, a pointer (empty: current) or the path of an ONNX file.
+        precision: key of FILES; ignored for a path.
 
     Raises:
         SeeFoodError: there is no such file.
@@ -27,12 +35,12 @@ def find_model(models: Path, model: str, precision: str) -> Path:
 
 
 def current_version(models: Path) -> str:
-    """Return the version that a registry folder names as current; raises SeeFoodError where it names none."""
+    """Return the current version of a registry; raises SeeFoodError if there is none."""
     return version_of(models, CURRENT)
 
 
 def version_of(models: Path, name: str) -> str:
-    """Return the version that a pointer names, or any other name as it is; raises SeeFoodError where there is none."""
+    """Return the version that a pointer names, and any other name unchanged; raises SeeFoodError if there is none."""
     if name not in POINTERS:
         return name
     try:

@@ -1,4 +1,4 @@
-"""What several tests share."""
+"""Fixtures that several test files use."""
 
 import os
 import subprocess
@@ -16,6 +16,7 @@ from service.model import Model
 from service.settings import Settings
 from tests.fixtures.drawing import draw_folder
 from tests.fixtures.server import Server, serving
+from tests.fixtures.shared import make_once
 from tests.fixtures.tiny_model import write_tiny_registry
 
 ROOT = Path(__file__).parent.parent
@@ -24,13 +25,13 @@ MakeApp = Callable[..., Flask]
 
 @pytest.fixture(scope="session")
 def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a registry with a hand-made model that knows red from blue."""
+    """Return a registry with a hand-made model: red is positive, blue is negative."""
     return write_tiny_registry(tmp_path_factory.mktemp("registry") / "models")
 
 
 @pytest.fixture(scope="session")
 def client(tiny_models: Path) -> Iterator[FlaskClient]:
-    """Return a client of the application itself, with small limits."""
+    """Return a test client of the Flask application, with small limits."""
     app = create_app(Settings(models=tiny_models, max_bytes=200_000, max_pixels=1_000_000, max_images=3))
     yield app.test_client()
     app.extensions["decoders"].close()
@@ -38,7 +39,7 @@ def client(tiny_models: Path) -> Iterator[FlaskClient]:
 
 @pytest.fixture
 def make_app() -> Iterator[MakeApp]:
-    """Return what makes applications; their decoders end with the test."""
+    """Return a function that creates applications; their decoders end with the test."""
     with ExitStack() as stack:
 
         def make(settings: Settings, model: Model | None = None) -> Flask:
@@ -51,19 +52,20 @@ def make_app() -> Iterator[MakeApp]:
 
 @pytest.fixture(scope="session")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a training folder of drawn pictures."""
-    return draw_folder(tmp_path_factory.mktemp("drawn") / "photos", each=120)
+    """Return a training folder with 64 drawn pictures per class."""
+    return make_once(tmp_path_factory, "drawn", lambda folder: draw_folder(folder / "photos", each=64)) / "photos"
 
 
 @pytest.fixture(scope="session")
 def trained_models(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a registry with one version, trained from nothing for one epoch by the command a person types."""
-    folder = tmp_path_factory.mktemp("trained")
-    models = folder / "models"
-    test = draw_folder(folder / "data" / "test", each=20, first=1000)
-    command = [sys.executable, "-m", "service.cli", "train", str(drawn), "--weights", "none", "--epochs", "1"]
-    subprocess.run([*command, "--test", str(test), "--models", str(models)], check=True, cwd=ROOT)
-    return models
+    """Return a registry with one version, trained for one epoch without pretrained weights by the command line."""
+
+    def train(folder: Path) -> None:
+        test = draw_folder(folder / "data" / "test", each=20, first=1000)
+        command = [sys.executable, "-m", "service.cli", "train", str(drawn), "--weights", "none", "--epochs", "1"]
+        subprocess.run([*command, "--test", str(test), "--models", str(folder / "models")], check=True, cwd=ROOT)
+
+    return make_once(tmp_path_factory, "trained", train) / "models"
 
 
 @pytest.fixture(scope="session")
@@ -75,8 +77,8 @@ def server(trained_models: Path) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def photos() -> Path:
-    """Return the folder of real photos, or skip."""
+    """Return the folder of real photos; skip if there is none."""
     folder = Path(os.environ.get("SEEFOOD_TEST_DATA", ROOT.parent / "shared" / "data"))
     if not folder.is_dir():
-        pytest.skip(f"no real photos at {folder}; name a folder with SEEFOOD_TEST_DATA")
+        pytest.skip(f"no real photos at {folder}; set SEEFOOD_TEST_DATA to a folder")
     return folder

@@ -1,4 +1,4 @@
-"""The tables of the models in the box are those of the last run, of these very files, and agree with their cards."""
+"""The tables of the models in the box agree with shipped.json, the model files and the cards."""
 
 import json
 import re
@@ -18,7 +18,8 @@ from tests.conftest import ROOT
 from tests.fixtures.tiny_model import write_tiny_model
 
 MODELS = ROOT / "models"
-RED, BLUE = (255, 0, 0), (0, 0, 255)  # what the tiny model calls a hotdog, and what not
+MODELS_PAGE = ROOT / "docs" / "models.md"
+RED, BLUE = (255, 0, 0), (0, 0, 255)  # the tiny model predicts hotdog for red, and not for blue
 measured = pytest.mark.skipif(not RESULTS.exists(), reason="benchmarks/shipped.json is absent: nothing was measured")
 
 
@@ -32,7 +33,7 @@ def _share(value: float, photos: int) -> dict[str, float]:
 
 
 def _figures(value: float) -> dict[str, Any]:
-    """Return made-up figures of a file."""
+    """Return invented figures of one model file."""
     plain = {"value": value, "low": value - 0.01, "high": value + 0.01}
     names = ("accuracy", "roc_auc", "recall", "false_positive_rate", "calibration_error")
     folder = {"photos": {"positive": 1200, "negative": 30}, **dict.fromkeys(names, plain)}
@@ -58,7 +59,7 @@ def made_up() -> dict[str, Any]:
 @measured
 def test_the_tables_are_those_of_the_json() -> None:
     start, end = MARKS
-    assert f"\n{start}\n{figures(results())}\n{end}\n" in (ROOT / "README.md").read_text()
+    assert f"\n{start}\n{figures(results())}\n{end}\n" in MODELS_PAGE.read_text()
     assert f"\n{start}\n{files(results())}\n{end}\n" in (MODELS / "README.md").read_text()
 
 
@@ -75,7 +76,7 @@ def test_the_json_is_of_the_files_that_are_there() -> None:
 @measured
 @pytest.mark.parametrize("name", POINTERS)
 def test_the_figures_are_the_cards(name: str) -> None:
-    """Within one photo, as another CPU's int8 arithmetic may flip a verdict."""
+    """They agree within one photo, because int8 arithmetic of another CPU can change a prediction."""
     if name not in results()["models"]:
         pytest.skip(f"there was no {name} model when the figures were measured")
     model = results()["models"][name]
@@ -102,7 +103,7 @@ def _agree(found: dict[str, Any], claimed: dict[str, Any]) -> None:
 def test_the_text_around_the_tables_has_no_figures() -> None:
     start, end = MARKS
     for text in (
-        (ROOT / "README.md").read_text().split("\n## The model in the box\n")[1].split("\n## ")[0],
+        MODELS_PAGE.read_text(),
         (MODELS / "README.md").read_text().split("\n## Which one to take\n")[1],
     ):
         before, rest = text.split(f"\n{start}\n")
@@ -113,8 +114,8 @@ def test_the_table_of_figures() -> None:
     made = figures(made_up()).splitlines()
     assert made[0] == "int8, with 95% intervals; 2 CPUs of A, 2026-01-02, commit abc:"
     assert made[2] == (
-        "| photos never learnt from | `current`: ResNet-18, [2](models/2/card.md) "
-        "| `phone`: EfficientNet-Lite0, [3](models/3/card.md) | before: another, 1 |"
+        "| photos not used for training "
+        "| `current`: ResNet-18, 2 | `phone`: EfficientNet-Lite0, 3 | before: another, 1 |"
     )
     rows = {cells[1]: cells[2:-1] for cells in (re.split(r" ?\| ?", line) for line in made[4:])}
     assert rows["20 burgers called hotdogs"] == 3 * ["3.0% (2.8 - 3.2)"]
@@ -128,14 +129,14 @@ def test_the_table_of_figures() -> None:
 def test_the_table_of_files() -> None:
     made = files(made_up()).splitlines()
     assert made[0] == "ms: one photo on one thread, the median of 50 runs; 2 CPUs of A, 2026-01-02, commit abc:"
-    assert len(made[4:]) == 4, "the older version is in the registry no more"
+    assert len(made[4:]) == 4, "the older version has no file in the registry"
     assert made[6].startswith(
         "| [3](3/card.md) | `phone` | EfficientNet-Lite0 | int8 | 3.8 | 8.2 | 90.0% (89.0 - 91.0) |"
     )
 
 
 def test_each_figure_is_in_a_table() -> None:
-    """Another value of any figure that README.md is made from makes another table."""
+    """A change of any figure changes the table of docs/models.md."""
     found = made_up()
     int8 = ("models", "phone", "files", "int8")
     for keys in (
@@ -147,7 +148,7 @@ def test_each_figure_is_in_a_table() -> None:
         ),
         *((*int8, "folders", folder, "false_positive_rate") for folder in ("test/foods", "test/objects")),
     ):
-        changed = json.loads(json.dumps(found))  # so that no two figures are one object
+        changed = json.loads(json.dumps(found))  # a deep copy: the invented figures share objects
         metric = changed
         for key in keys:
             metric = metric[key]
@@ -161,8 +162,8 @@ def _photo(path: Path, colour: tuple[int, int, int]) -> None:
 
 
 @pytest.mark.slow
-def test_small_folders_are_measured_as_they_are_seen(tmp_path: Path) -> None:
-    """One face of two is red, and so is one object of four; all else is as its label says."""
+def test_small_folders_are_measured(tmp_path: Path) -> None:
+    """One face of two and one object of four are red; all other photos have the colour of their label."""
     models, data = tmp_path / "models", tmp_path / "data"
     for name in ("model.onnx", "model.int8.onnx"):
         write_tiny_model(models / "tiny" / name)
@@ -200,9 +201,9 @@ def test_small_folders_are_measured_as_they_are_seen(tmp_path: Path) -> None:
 
 def _tables_are_written(found: dict[str, Any], folder: Path) -> None:
     start, end = MARKS
-    for tables, readme in ((figures, ROOT / "README.md"), (files, MODELS / "README.md")):
-        copied = Path(shutil.copy(readme, folder / "README.md"))
+    for tables, page in ((figures, MODELS_PAGE), (files, MODELS / "README.md")):
+        copied = Path(shutil.copy(page, folder / "README.md"))
         report.write(found, copied, tables, MARKS)
         report.write(found, copied, tables, MARKS)
         assert copied.read_text().count(f"\n{start}\n{tables(found)}\n{end}\n") == 1
-        assert copied.read_text().split(start)[0] == readme.read_text().split(start)[0]
+        assert copied.read_text().split(start)[0] == page.read_text().split(start)[0]

@@ -1,4 +1,4 @@
-"""The manifests are what Kubernetes takes, and what they say of the service is so; no cluster is asked."""
+"""The manifests are valid for Kubernetes, and agree with the service; the tests need no cluster."""
 
 import re
 import shutil
@@ -13,9 +13,9 @@ import yaml
 from gunicorn.config import GracefulTimeout
 from kubernetes_validate.utils import all_versions
 
-from service.admission import BODIES
-from service.decoder import MEMORY
-from service.decoders import SMALL
+from service.admission import MAX_BODY_BYTES
+from service.decoder import DECODE_MEMORY
+from service.decoders import SMALL_MEMORY
 from service.settings import Settings
 from tests.conftest import ROOT, MakeApp
 
@@ -24,7 +24,7 @@ PAGE = (ROOT / "docs" / "kubernetes.md").read_text()
 BASE = {path.name: yaml.safe_load(path.read_text()) for path in FOLDER.glob("*.yaml")}
 KEYS = yaml.safe_load((FOLDER / "api-keys" / "deployment.yaml").read_text())
 VERSIONS = list(dict.fromkeys(all_versions()))
-VERSIONS = VERSIONS[VERSIONS.index("1.27.0") :]  # the first to heed all that the manifests ask for
+VERSIONS = VERSIONS[VERSIONS.index("1.27.0") :]  # the first version that supports every field of the manifests
 
 
 KUSTOMIZATION = BASE.pop("kustomization.yaml")
@@ -35,7 +35,7 @@ PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
 
 
 def _patched(whole: Any, patch: Any) -> Any:
-    """Return what kustomize makes of a manifest and a patch: lists whose parts have names are joined by them."""
+    """Apply a patch to a manifest as kustomize does: items of lists are merged by their names."""
     if isinstance(whole, dict) and isinstance(patch, dict):
         return whole | {key: _patched(whole.get(key), value) for key, value in patch.items()}
     if isinstance(whole, list) and isinstance(patch, list):
@@ -49,20 +49,20 @@ def _validate(manifest: dict[str, Any], version: str) -> None:
 
 
 def _uncommented(path: Path) -> dict[str, Any]:
-    """Return the manifest with what it shows as a comment: lines whose `# ` stands where their indent ends."""
+    """Return the manifest with its optional lines: those that have `# ` after their indent."""
     shown = re.sub(r"^( +)# (?=- type:| +\w+:)", r"\1", path.read_text(), flags=re.MULTILINE)
     manifest: dict[str, Any] = yaml.safe_load(shown)
     return manifest
 
 
-def test_kubernetes_takes_every_manifest() -> None:
+def test_every_manifest_is_valid() -> None:
     for manifest in (*BASE.values(), _patched(DEPLOYMENT, KEYS)):
         _validate(manifest, VERSIONS[-1])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("version", VERSIONS)
-def test_every_version_of_kubernetes_takes_every_manifest(version: str) -> None:
+def test_every_manifest_is_valid_in_every_version(version: str) -> None:
     for manifest in (*BASE.values(), _patched(DEPLOYMENT, KEYS)):
         _validate(manifest, version)
 
@@ -72,14 +72,14 @@ def test_the_documentation_names_the_versions() -> None:
     assert f"schemas, {oldest} to {newest}, in strict mode" in PAGE
 
 
-def test_a_misspelt_field_would_be_found() -> None:
+def test_a_misspelt_field_is_found() -> None:
     with pytest.raises(kubernetes_validate.ValidationError, match="readOnlyRootFileSystem"):
         _validate(
             _patched(DEPLOYMENT, {"spec": {"template": {"spec": {"readOnlyRootFileSystem": True}}}}), VERSIONS[-1]
         )
 
 
-def test_scaling_on_waiting_photos_is_taken_where_it_is_uncommented() -> None:
+def test_scaling_by_photos_in_flight_is_valid_when_uncommented() -> None:
     scaler = _uncommented(FOLDER / "horizontal-pod-autoscaler.yaml")
     _validate(scaler, VERSIONS[-1])
     (more,) = scaler["spec"]["metrics"][1:]
@@ -96,7 +96,7 @@ def test_kustomize_has_every_file() -> None:
 
 
 @pytest.mark.slow
-def test_kustomize_makes_of_it_what_was_validated(tmp_path: Path) -> None:
+def test_kustomize_renders_the_validated_manifests(tmp_path: Path) -> None:
     if shutil.which("kubectl") is None:
         pytest.skip("no kubectl is installed")
     shutil.copytree(FOLDER, tmp_path / "base")
@@ -112,7 +112,7 @@ def test_kustomize_makes_of_it_what_was_validated(tmp_path: Path) -> None:
 
 
 def _ordered(value: Any) -> Any:
-    """Return a value whose named parts are in one order, as joining them keeps none."""
+    """Return a value with its named items sorted, because merging does not keep their order."""
     if isinstance(value, dict):
         return {key: _ordered(part) for key, part in value.items()}
     if isinstance(value, list):
@@ -123,7 +123,7 @@ def _ordered(value: Any) -> Any:
     return value
 
 
-def test_the_probes_ask_what_the_service_answers(make_app: MakeApp, tiny_models: Path) -> None:
+def test_the_probes_use_existing_routes(make_app: MakeApp, tiny_models: Path) -> None:
     client = make_app(Settings(models=tiny_models, api_keys="secret")).test_client()
     paths = [CONTAINER[probe]["httpGet"]["path"] for probe in PROBES]
     assert paths == ["/readyz", "/readyz", "/livez"]
@@ -139,13 +139,13 @@ def test_every_port_is_that_of_the_service() -> None:
     assert (entry["targetPort"], [allowed["port"] for allowed in rule["ports"]]) == (port["name"], [port["name"]])
 
 
-def test_the_environment_is_of_settings_alone() -> None:
-    """Kubernetes adds variables named after each Service of the namespace, and SEEFOOD_PORT would be one of them."""
+def test_the_environment_has_only_settings() -> None:
+    """Kubernetes adds variables for each Service of the namespace; SEEFOOD_PORT could be one of them."""
     (patched,) = _patched(DEPLOYMENT, KEYS)["spec"]["template"]["spec"]["containers"]
     known = {f"SEEFOOD_{setting.name.upper()}" for setting in fields(Settings)}
     assert known > {variable["name"] for variable in patched["env"]} == {"SEEFOOD_API_KEYS_FILE"}
     assert POD["enableServiceLinks"] is False
-    assert f"{BASE['service.yaml']['metadata']['name'].upper()}_PORT" in known, "else the line above would be in vain"
+    assert f"{BASE['service.yaml']['metadata']['name'].upper()}_PORT" in known, "a conflict is possible"
 
 
 def test_the_keys_are_in_the_file_that_the_setting_names() -> None:
@@ -160,7 +160,7 @@ def test_the_keys_are_in_the_file_that_the_setting_names() -> None:
     assert command is not None
     assert volume["secret"]["secretName"] == command[1]
     assert variable["value"] == f"{mount['mountPath']}/{command[2]}"
-    assert volume["secret"]["defaultMode"] & 0o044 == 0o040, "the group may read it, and others may not"
+    assert volume["secret"]["defaultMode"] & 0o044 == 0o040, "only the owner and the group can read it"
 
 
 def test_every_selector_finds_the_pods() -> None:
@@ -177,7 +177,7 @@ def test_every_selector_finds_the_pods() -> None:
     assert target == {key: DEPLOYMENT[key] for key in ("apiVersion", "kind")} | {"name": DEPLOYMENT["metadata"]["name"]}
 
 
-def test_the_pod_may_do_nothing_but_serve() -> None:
+def test_the_pod_has_minimal_permissions() -> None:
     pod, container = POD["securityContext"], CONTAINER["securityContext"]
     assert POD["automountServiceAccountToken"] is False
     assert pod["runAsNonRoot"] is True
@@ -205,9 +205,9 @@ def test_a_pod_has_time_to_finish() -> None:
     assert rolling == {"maxUnavailable": 0, "maxSurge": 1}
 
 
-def test_the_memory_has_room_for_what_counts_as_memory() -> None:
+def test_the_memory_limit_covers_processes_and_tmpfs() -> None:
     files = sum(_mebibytes(volume["emptyDir"]["sizeLimit"]) for volume in POD["volumes"])
-    processes = (170_000_000 + BODIES + int(_quota()) * SMALL + MEMORY) / 2**20
+    processes = (170_000_000 + MAX_BODY_BYTES + int(_quota()) * SMALL_MEMORY + DECODE_MEMORY) / 2**20
     assert files + processes < _mebibytes(CONTAINER["resources"]["limits"]["memory"])
     assert CONTAINER["resources"]["requests"] == CONTAINER["resources"]["limits"]
     mounted = {mount["mountPath"]: mount["name"] for mount in CONTAINER["volumeMounts"]}
@@ -228,7 +228,7 @@ def _mebibytes(quantity: str) -> int:
 
 
 def test_the_monitor_scrapes_the_service(make_app: MakeApp, tiny_models: Path) -> None:
-    """Its kind is of the Prometheus operator, whose schema the package of Kubernetes' own does not have."""
+    """ServiceMonitor is a kind of the Prometheus operator, for which kubernetes-validate has no schema."""
     monitor = yaml.safe_load((FOLDER / "monitoring" / "service-monitor.yaml").read_text())
     service = BASE["service.yaml"]
     assert (monitor["apiVersion"], monitor["kind"]) == ("monitoring.coreos.com/v1", "ServiceMonitor")
@@ -241,7 +241,7 @@ def test_the_monitor_scrapes_the_service(make_app: MakeApp, tiny_models: Path) -
     assert f'job="{service["metadata"]["name"]}"' in (ROOT / "deploy/monitoring/alerts.yml").read_text()
 
 
-def test_the_rules_become_a_prometheus_rule_by_the_documented_command() -> None:
+def test_the_documented_command_creates_a_prometheus_rule() -> None:
     (command,) = re.findall(r"^(\{\n.*?\n\}) \| kubectl apply -f -$", PAGE, re.MULTILINE | re.DOTALL)
     made = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, check=True).stdout  # noqa: S607
     rule = yaml.safe_load(made)

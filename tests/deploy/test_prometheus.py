@@ -1,4 +1,4 @@
-"""A real Prometheus scrapes the real service: every query has an answer, every rule can be evaluated."""
+"""Prometheus scrapes a running service: every query has a result, and every rule can be evaluated."""
 
 import math
 import re
@@ -19,7 +19,7 @@ BLUE = encode(Image.new("RGB", (60, 40), (0, 0, 255)), "PNG")
 
 
 def _now(query: Query) -> str:
-    """Return the expression as Grafana would send it, but that weeks are seconds, as Prometheus has just started."""
+    """Return the expression as Grafana sends it, with days and weeks as seconds: Prometheus has just started."""
     variables = {"$__rate_interval": "10s", "$instance": ".*", "offset 1d": "offset 3s", "offset 1w": "offset 6s"}
     expression = query.expression
     for name, value in variables.items():
@@ -41,7 +41,7 @@ def _until(true: Callable[[], bool], server: Server | None = None, seconds: floa
 
 
 @pytest.mark.slow
-def test_prometheus_answers_the_dashboard_and_evaluates_the_rules(tiny_models: Path, tmp_path: Path) -> None:
+def test_prometheus_runs_the_queries_and_the_rules(tiny_models: Path, tmp_path: Path) -> None:
     with serving(tiny_models) as server, prometheus(tmp_path, server.port) as running:
         unanswered = {query: _now(query) for query in queries()}
         assert len(unanswered) > 30
@@ -81,7 +81,7 @@ def _check_legends(running: Prometheus) -> None:
 
 
 def _check_values(running: Prometheus) -> None:
-    """Compare with what was posted: as many red photos as blue ones, and one body in two that is no photo."""
+    """Compare with the requests: as many red as blue photos, and every second request without a photo."""
     answers = {f"{query.title}: {query.legend}": running.query(_now(query)) for query in queries()}
     shares = {labels["label"]: value for labels, value in answers["Verdicts by label: {{label}}"]}
     assert shares == pytest.approx({"hotdog": 0.5, "not_hotdog": 0.5})

@@ -1,4 +1,4 @@
-"""What is in the image and what is not, who runs in it, and how a wrong setting ends a container."""
+"""The content of the image, its user, and the error sentences of wrong settings."""
 
 import json
 import subprocess
@@ -14,7 +14,7 @@ from tests.docker.conftest import Note, default_of, docker, inspect
 from tests.fixtures.load import until
 from tests.fixtures.server import free_port
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(1200)]
 
 HARDENED = ("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--tmpfs", "/tmp")  # noqa: S108
 
@@ -67,7 +67,7 @@ def test_it_serves_hardened_and_stops_at_once(image: str, note: Note) -> None:
         note(f"docker run to /readyz: {time.monotonic() - started:.1f} s")
         until(lambda: inspect(name)["State"]["Health"]["Status"] == "healthy")
         first = docker("exec", name, "python", "-c", "print(open('/proc/1/cmdline').read().split(chr(0))[3])")
-        assert first == "gunicorn", "signals reach it with nothing between"
+        assert first == "gunicorn", "gunicorn is process 1 and gets the signals"
         started = time.monotonic()
         docker("stop", "--time", "30", name)
         note(f"docker stop: {time.monotonic() - started:.1f} s")
@@ -107,7 +107,7 @@ def test_without_a_folder_for_temporary_files_it_ends_with_a_sentence(image: str
 
 
 def test_a_container_that_is_not_ready_is_not_healthy(image: str) -> None:
-    checked = docker("run", "--rm", "--entrypoint", "python", image, "-m", "service.healthy", check=False)
+    checked = docker("run", "--rm", "--entrypoint", "python", image, "-m", "service.healthcheck", check=False)
     assert checked == "seefood: not ready on port 8000: [Errno 111] Connection refused"
 
 

@@ -1,4 +1,4 @@
-"""The compose file as a stack on a real swarm of one node: rolled, rolled back and scaled while clients ask."""
+"""The compose file as a stack on a swarm of one node: updated, rolled back and scaled under load."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from tests.fixtures.load import asking, until
 from tests.fixtures.server import free_port
 from tests.fixtures.tiny_model import METADATA, write_tiny_model
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(1200)]
 
 STACK = "seefoodtest"
 SERVICE = f"{STACK}_seefood"
@@ -27,7 +27,7 @@ SERVICE = f"{STACK}_seefood"
 
 @pytest.fixture(scope="module")
 def swarm(engine: None) -> Iterator[None]:  # noqa: ARG001
-    """Make the engine a swarm of its own where it is none, and leave it as it was."""
+    """Make the engine a swarm if it is not one, and restore it afterwards."""
     before = docker("info", "--format", "{{.Swarm.LocalNodeState}}")
     if before == "inactive":
         docker("swarm", "init", "--advertise-addr", "127.0.0.1")
@@ -38,7 +38,7 @@ def swarm(engine: None) -> Iterator[None]:  # noqa: ARG001
 
 @pytest.fixture(scope="module")
 def images(image: str, registry_of_the_new: Path) -> dict[str, str]:
-    """Return the images that a roll is to: a good one with another model, one that ends, and one that never answers."""
+    """Return the images of the updates: one with another model, one that ends at once, and one that never answers."""
     docker("build", "--tag", "seefood:test-new", str(registry_of_the_new))
     docker("build", "--tag", "seefood:test-ending", "-", stdin=f"FROM {image}\nENV SEEFOOD_MODELS=/lost\n")
     docker("build", "--tag", "seefood:test-silent", "-", stdin=f'FROM {image}\nENTRYPOINT ["sleep", "600"]\n')
@@ -47,7 +47,7 @@ def images(image: str, registry_of_the_new: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def registry_of_the_new(image: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return what an image with another current model is built from."""
+    """Return the build context of an image with another current model."""
     folder = tmp_path_factory.mktemp("new")
     write_tiny_model(folder / "models" / "new" / FILES["int8"], METADATA.to_properties() | {"version": "new"})
     (folder / "models" / "current").write_text("new\n")
@@ -64,7 +64,7 @@ def stack(
     front_image: str,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[int]:
-    """Deploy the compose file, wait until all is healthy, and return the front door's port."""
+    """Deploy the compose file, wait until everything is healthy, and return the port of the front door."""
     file = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
     file["networks"] = {"default": {"driver": "overlay", "attachable": True}}
     path = tmp_path_factory.mktemp("stack") / "docker-compose.yml"
@@ -86,7 +86,7 @@ def stack(
 
 @dataclass
 class Seen:
-    """What clients in the stack's network saw."""
+    """What clients in the network of the stack observed."""
 
     requests: int = 0
     statuses: dict[str, int] = field(default_factory=dict)
@@ -99,7 +99,7 @@ class Seen:
 
 @contextmanager
 def _asking(image: str, photo: Path) -> Iterator[Seen]:
-    """Let four clients in the stack's network ask until the block ends."""
+    """Run four clients in the network of the stack until the block ends."""
     mounts = [f"{ROOT / 'tests' / 'fixtures' / 'load.py'}:/load.py:ro", f"{photo}:/photo.jpg:ro"]
     volumes = [word for mount in mounts for word in ("--volume", mount)]
     name = docker(
@@ -110,9 +110,8 @@ def _asking(image: str, photo: Path) -> Iterator[Seen]:
     try:
         until(lambda: docker("logs", name))
         yield seen
-        time.sleep(1.5)  # what it says is up to a second old
-        last = json.loads(docker("logs", "--tail", "1", name))
-        seen.__init__(**last)  # type: ignore[misc]
+        time.sleep(1.5)  # the last line of its log is up to a second old
+        vars(seen).update(json.loads(docker("logs", "--tail", "1", name)))
     finally:
         docker("rm", "--force", name)
 
@@ -135,7 +134,7 @@ with asking(8000, open("/photo.jpg", "rb").read(), host="seefood") as load:
 
 @pytest.fixture(scope="module")
 def photo(photos_to_send: list[bytes], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the file of the photo that clients send."""
+    """Return the path of the photo that clients send."""
     path = tmp_path_factory.mktemp("photo") / "photo.jpg"
     path.write_bytes(photos_to_send[0])
     path.chmod(0o644)
@@ -179,7 +178,7 @@ def test_a_roll_to_a_broken_version_rolls_back(
 @pytest.mark.usefixtures("stack")
 def test_it_scales_while_clients_ask(image: str, photo: Path, note: Note) -> None:
     with _asking(image, photo) as seen:
-        for replicas in (3, 1, 2):  # a node of two CPUs has room for no more beside the front door
+        for replicas in (3, 1, 2):  # a node with two CPUs has capacity for three and the front door
             docker("service", "scale", "--detach", f"{SERVICE}={replicas}")
             until(lambda: _running() == replicas, 120)  # noqa: B023 - called at once
             time.sleep(2)
@@ -188,7 +187,7 @@ def test_it_scales_while_clients_ask(image: str, photo: Path, note: Note) -> Non
 
 
 def _update(*change: str) -> None:
-    """Change the service, and wait until the swarm is done, one way or the other."""
+    """Update the service, and wait until the update or its roll-back is complete."""
     before = _status().get("StartedAt")
     docker("service", "update", "--detach", "--no-resolve-image", *change, SERVICE)
     until(lambda: _status().get("StartedAt") != before, 20)
@@ -204,5 +203,5 @@ def _status() -> dict[str, str]:
 
 
 def _running(service: str = SERVICE) -> int:
-    """Return how many tasks are healthy, those on their way out included."""
+    """Return the number of healthy tasks, including tasks that are shutting down."""
     return len(docker("ps", "--quiet", "--filter", f"name={service}", "--filter", "health=healthy").split())

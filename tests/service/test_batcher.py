@@ -1,4 +1,4 @@
-"""Whoever waits gets their own answer, in whatever batch it was made."""
+"""Each caller gets the prediction of its own photo, whatever the batch."""
 
 import threading
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from tests.fixtures.tiny_model import SIZE, write_tiny_model
 
 
 class Held(Model):
-    """A model that remembers its batches, and can be held in the middle of one."""
+    """A model that records its batch sizes, and can be paused during a batch."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -51,7 +51,7 @@ def _batching(model: Model, largest: int = 4) -> Iterator[Batcher]:
 
 
 def _grey_red(level: int) -> Pixels:
-    """Return a square whose probability tells its level, from 0 to 60."""
+    """Return a square whose probability depends on its level, from 0 to 60."""
     photo = np.full((SIZE, SIZE, 3), 100, np.uint8)
     photo[..., 0] += level
     return photo
@@ -61,18 +61,18 @@ def _expected(level: int) -> float:
     return float(1 / (1 + np.exp(-level / 16)))
 
 
-def test_an_idle_model_answers_one_photo_at_once(model: Held) -> None:
+def test_an_idle_model_runs_a_photo_immediately(model: Held) -> None:
     with _batching(model) as batcher:
         for level in (0, 20, 40):
             answer = batcher.submit(_grey_red(level)).result(5)
             assert answer.probability == pytest.approx(_expected(level), abs=1e-5)
             assert answer.heatmap.shape == (2, 2)
             assert answer.familiarity == -100
-            assert (answer.batch, answer.queued >= 0, answer.inferred > 0) == (1, True, True)
+            assert (answer.batch_size, answer.queue_seconds >= 0, answer.inference_seconds > 0) == (1, True, True)
     assert model.batches == [1, 1, 1]
 
 
-def test_what_waits_while_the_model_is_busy_leaves_together(model: Held) -> None:
+def test_photos_that_wait_form_a_batch(model: Held) -> None:
     model.go.clear()
     with _batching(model) as batcher:
         futures = [batcher.submit(_grey_red(0))]
@@ -82,10 +82,10 @@ def test_what_waits_while_the_model_is_busy_leaves_together(model: Held) -> None
         answers = [future.result(5) for future in futures]
     assert model.batches == [1, 4, 2]
     assert [answer.probability for answer in answers] == pytest.approx([_expected(n) for n in range(7)], abs=1e-5)
-    assert [answer.batch for answer in answers] == [1, 4, 4, 4, 4, 2, 2]
+    assert [answer.batch_size for answer in answers] == [1, 4, 4, 4, 4, 2, 2]
 
 
-def test_what_is_given_up_in_time_costs_no_inference(model: Held) -> None:
+def test_a_cancelled_photo_costs_no_inference(model: Held) -> None:
     model.go.clear()
     with _batching(model) as batcher:
         first = batcher.submit(_grey_red(0))
@@ -94,13 +94,13 @@ def test_what_is_given_up_in_time_costs_no_inference(model: Held) -> None:
         assert given_up.cancel()
         assert not first.cancel()
         model.go.set()
-        assert kept.result(5).batch == 1
+        assert kept.result(5).batch_size == 1
         with pytest.raises(CancelledError):
             given_up.result(5)
     assert model.batches == [1, 1]
 
 
-def test_a_failure_reaches_those_of_its_batch_and_no_other(model: Held) -> None:
+def test_an_error_reaches_only_its_batch(model: Held) -> None:
     with _batching(model) as batcher:
         model.fails = True
         failed = batcher.submit(_grey_red(1))
@@ -111,7 +111,7 @@ def test_a_failure_reaches_those_of_its_batch_and_no_other(model: Held) -> None:
         assert well.result(5).probability == pytest.approx(_expected(1), abs=1e-5)
 
 
-def test_closing_answers_what_waits(model: Held) -> None:
+def test_close_runs_the_waiting_photos(model: Held) -> None:
     model.go.clear()
     batcher = Batcher(model, 4)
     futures = [batcher.submit(_grey_red(level)) for level in range(6)]
@@ -121,8 +121,8 @@ def test_closing_answers_what_waits(model: Held) -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_nothing_is_lost_or_mixed_up_whoever_asks_whenever(model: Held, seed: int) -> None:
-    """Threads submit, give up and wait in random order; each answer is that of its own photo, and every wait ends."""
+def test_concurrent_callers_get_their_own_predictions(model: Held, seed: int) -> None:
+    """Threads submit, cancel and wait in random order; each gets its own prediction, and no wait blocks forever."""
     random = np.random.default_rng(seed)
     plans = [[(int(random.integers(61)), bool(random.random() < 0.2)) for _ in range(40)] for _ in range(8)]
 

@@ -1,4 +1,4 @@
-"""Untrusted bytes are decoded where they can harm nobody: in processes that are bounded, and may be killed."""
+"""Untrusted photos are decoded in processes that have limits and can be killed."""
 
 import multiprocessing
 import os
@@ -20,8 +20,8 @@ import pytest
 from PIL import Image
 
 from service import decoder
-from service.decoders import SMALL, Decoded, Decoders
-from service.errors import Late
+from service.decoders import SMALL_MEMORY, Decoded, Decoders
+from service.errors import DeadlineExceeded
 from service.photo import PhotoTooCostly, Pixels, UndecodablePhoto, UnsupportedPhoto, read_photo
 from tests.conftest import ROOT
 from tests.fixtures.bombs import BOMBS
@@ -30,13 +30,13 @@ from tests.fixtures.load import until
 
 SIZE = 32
 RED = encode(Image.new("RGB", (60, 40), (255, 0, 0)), "PNG")
-SLOW = encode(draw("hotdog", 1, (5000, 5000)), "PNG")  # takes a second or so, and 75 MB
-LARGE = encode(draw("hotdog", 1, (7000, 7000)), "PNG")  # takes two, and 150 MB, which is more than SMALL
+SLOW = encode(draw("hotdog", 1, (5000, 5000)), "PNG")  # takes about one second and 75 MB
+LARGE = encode(draw("hotdog", 1, (7000, 7000)), "PNG")  # takes about two seconds and 150 MB, more than SMALL_MEMORY
 linux = pytest.mark.skipif(sys.platform != "linux", reason="what bounds the memory is Linux's")
 
 
 @contextmanager
-def _running(count: int = 1, memory: int = decoder.MEMORY, seconds: float = 60) -> Iterator[Decoders]:
+def _running(count: int = 1, memory: int = decoder.DECODE_MEMORY, seconds: float = 60) -> Iterator[Decoders]:
     decoders = Decoders(count, memory, seconds)
     try:
         decoders.warm_up()
@@ -47,7 +47,7 @@ def _running(count: int = 1, memory: int = decoder.MEMORY, seconds: float = 60) 
 
 @pytest.fixture
 def pids() -> Callable[[], set[int]]:
-    """Return what gives the process ids of the decoders that were started within the test, of both sizes."""
+    """Return a function for the process ids of all decoders that the test has started."""
 
     def running() -> set[int]:
         children = psutil.Process().children()
@@ -66,7 +66,7 @@ def _is_red(decoded: Decoded[Pixels]) -> bool:
 
 
 def _busy(pids: set[int]) -> set[int]:
-    """Return those that have a good part of the slow photo's pixels in their memory."""
+    """Return the processes that have a large part of the slow photo's pixels in memory."""
     return {pid for pid in pids if _memory(pid) > 80_000_000}
 
 
@@ -79,25 +79,25 @@ def _memory(pid: int) -> int:
 
 
 def _end_busy(pids: Callable[[], set[int]], how: signal.Signals) -> None:
-    """Send a signal to the decoder that decodes the slow photo, once there is one, and wait until it is gone."""
+    """Wait for the decoder of the slow photo, send it a signal, and wait until it has ended."""
     until(lambda: _busy(pids()))
     for pid in _busy(pids()):
         os.kill(pid, how)
         until(lambda: not psutil.pid_exists(pid))  # noqa: B023 - called at once
 
 
-def test_photos_are_squares_each_for_who_has_asked() -> None:
+def test_each_caller_gets_its_own_square() -> None:
     with _running(2) as decoders, ThreadPoolExecutor(8) as pool:
         colours = [(level, 0, 255 - level) for level in range(0, 250, 10)]
         photos = [encode(Image.new("RGB", (60, 40), colour), "PNG") for colour in colours]
         decoded = list(pool.map(partial(_square, decoders), photos))
     assert [tuple(one.value[0, 0].tolist()) for one in decoded] == colours
     assert {(one.value.shape, one.value.dtype) for one in decoded} == {((SIZE, SIZE, 3), np.dtype(np.uint8))}
-    assert all(one.waited >= 0 < one.took for one in decoded)
+    assert all(one.queue_seconds >= 0 < one.decode_seconds for one in decoded)
 
 
 @pytest.mark.parametrize("how", ["memory", "a pipe, where there is no such memory", "a pipe, where it can't be read"])
-def test_many_bytes_come_to_a_decoder(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_file_reaches_a_decoder(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     photo = encode(Image.effect_noise((400, 400), 60).convert("RGB"), "PNG")
     assert len(photo) > 65_536
     with _running() as decoders:
@@ -112,7 +112,7 @@ def test_many_bytes_come_to_a_decoder(how: str, monkeypatch: pytest.MonkeyPatch)
     assert np.array_equal(decoded.value, read_photo(photo, SIZE))
 
 
-def test_a_bad_photo_is_its_error_and_the_next_one_is_fine() -> None:
+def test_a_bad_photo_does_not_affect_the_next() -> None:
     with _running() as decoders:
         for photo, error in ((b"no photo", UndecodablePhoto), (b"%PDF-1.7\n" + b" " * 50, UnsupportedPhoto)):
             with pytest.raises(error):
@@ -121,18 +121,18 @@ def test_a_bad_photo_is_its_error_and_the_next_one_is_fine() -> None:
 
 
 @linux
-def test_a_large_photo_is_decoded_where_there_is_memory_for_it() -> None:
-    assert decoder.MEMORY > SMALL
+def test_a_large_photo_is_decoded_in_the_large_decoder() -> None:
+    assert decoder.DECODE_MEMORY > SMALL_MEMORY
     with _running() as decoders, ThreadPoolExecutor(1) as pool:
         large = pool.submit(_square, decoders, LARGE)
         assert _is_red(_square(decoders, RED))
         assert large.result().value.std() > 10
-    with _running(memory=SMALL) as decoders, pytest.raises(PhotoTooCostly):
+    with _running(memory=SMALL_MEMORY) as decoders, pytest.raises(PhotoTooCostly):
         _square(decoders, LARGE)
 
 
 @linux
-def test_a_photo_over_its_memory_is_too_costly_and_the_next_one_is_fine() -> None:
+def test_a_photo_over_the_memory_limit_is_too_costly() -> None:
     with _running(memory=30_000_000) as decoders:
         for _ in range(3):
             with pytest.raises(PhotoTooCostly, match="memory"):
@@ -140,7 +140,8 @@ def test_a_photo_over_its_memory_is_too_costly_and_the_next_one_is_fine() -> Non
             assert _is_red(_square(decoders, RED))
 
 
-def test_a_photo_over_its_seconds_is_too_costly_and_the_next_one_is_fine(pids: Callable[[], set[int]]) -> None:
+@pytest.mark.alone
+def test_a_photo_over_the_time_limit_is_too_costly(pids: Callable[[], set[int]]) -> None:
     with _running(seconds=0.5) as decoders:
         before = pids()
         with pytest.raises(PhotoTooCostly, match=r"^The photo takes more than 0\.5 seconds to decode; send a"):
@@ -149,11 +150,11 @@ def test_a_photo_over_its_seconds_is_too_costly_and_the_next_one_is_fine(pids: C
         until(lambda: _is_red(_square(decoders, RED)))
 
 
-CRASHES = [signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS]  # what a fault in native code ends a process with
+CRASHES = [signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS]  # signals of faults in native code
 
 
 @pytest.mark.parametrize("crash", CRASHES)
-def test_a_photo_that_crashes_its_decoders_is_damaged_and_costs_no_other(
+def test_a_photo_that_crashes_decoders_does_not_affect_others(
     pids: Callable[[], set[int]], crash: signal.Signals
 ) -> None:
     with _running() as decoders:
@@ -163,7 +164,7 @@ def test_a_photo_that_crashes_its_decoders_is_damaged_and_costs_no_other(
             others = [pool.submit(_square, decoders, photo) for photo in (RED, b"no photo", RED)]
             for _ in range(3):
                 _end_busy(pids, crash)
-            with pytest.raises(UndecodablePhoto, match="it has ended 3 decoders"):
+            with pytest.raises(UndecodablePhoto, match="3 decoder processes ended on it"):
                 crashed.result(60)
         assert _is_red(others[0].result())
         with pytest.raises(UndecodablePhoto, match="not a photo"):
@@ -171,18 +172,18 @@ def test_a_photo_that_crashes_its_decoders_is_damaged_and_costs_no_other(
         assert _is_red(others[2].result())
 
 
-def test_a_photo_that_ends_a_decoder_by_itself_is_damaged_and_the_next_one_is_fine() -> None:
-    """The decoder of HEIC ends its process where the type of an item is no UTF-8."""
+def test_a_photo_that_ends_its_decoder_is_refused() -> None:
+    """The HEIC library ends its process when the type of an item is not UTF-8."""
     photo = encode(Image.new("RGB", (40, 30), "red"), "HEIF", exif=Image.Exif().tobytes())
     with _running() as decoders:
-        with pytest.raises(UndecodablePhoto, match="it has ended 3 decoders"):
+        with pytest.raises(UndecodablePhoto, match="3 decoder processes ended on it"):
             _square(decoders, photo.replace(b"Exif", b"Exi\x80", 1))
         assert _is_red(_square(decoders, RED))
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, *CRASHES])
-def test_a_decoder_that_ends_loses_no_photo(pids: Callable[[], set[int]], how: signal.Signals) -> None:
-    """The kernel kills one where memory is short: the photo that it has is decoded once more."""
+def test_a_killed_decoder_loses_no_photo(pids: Callable[[], set[int]], how: signal.Signals) -> None:
+    """When the kernel kills a decoder for lack of memory, its photo is decoded again."""
     with _running() as decoders, ThreadPoolExecutor(2) as pool:
         for pid in pids():
             os.kill(pid, how)
@@ -195,17 +196,17 @@ def test_a_decoder_that_ends_loses_no_photo(pids: Callable[[], set[int]], how: s
         assert _is_red(red.result())
 
 
-def test_a_photo_whose_decoders_are_always_killed_is_given_up(pids: Callable[[], set[int]]) -> None:
+def test_a_photo_whose_decoders_are_always_killed_is_refused(pids: Callable[[], set[int]]) -> None:
     with _running() as decoders, ThreadPoolExecutor(1) as pool:
         killed = pool.submit(_square, decoders, SLOW)
         for _ in range(3):
             _end_busy(pids, signal.SIGKILL)
-        with pytest.raises(UndecodablePhoto, match="it has ended 3 decoders"):
+        with pytest.raises(UndecodablePhoto, match="3 decoder processes ended on it"):
             killed.result(60)
         assert _is_red(_square(decoders, RED))
 
 
-def test_decoders_that_are_killed_while_many_ask_lose_no_photo(pids: Callable[[], set[int]]) -> None:
+def test_killed_decoders_lose_no_photo_under_load(pids: Callable[[], set[int]]) -> None:
     with _running(2) as decoders, ThreadPoolExecutor(4) as pool:
         asked = [pool.submit(_square, decoders, RED) for _ in range(400)]
         for number in range(10):
@@ -214,7 +215,7 @@ def test_decoders_that_are_killed_while_many_ask_lose_no_photo(pids: Callable[[]
         assert all(_is_red(each.result(60)) for each in asked)
 
 
-def test_decoders_whose_parent_is_killed_with_them_come_back(pids: Callable[[], set[int]]) -> None:
+def test_decoders_restart_after_the_fork_server_is_killed(pids: Callable[[], set[int]]) -> None:
     with _running(2) as decoders:
         killed = pids()
         parents = {psutil.Process(pid).ppid() for pid in killed}
@@ -224,20 +225,20 @@ def test_decoders_whose_parent_is_killed_with_them_come_back(pids: Callable[[], 
             assert _is_red(_square(decoders, RED))
 
 
-def test_what_has_not_begun_in_time_never_does(pids: Callable[[], set[int]]) -> None:
+def test_waiting_photos_are_cancelled_at_the_deadline(pids: Callable[[], set[int]]) -> None:
     with _running() as decoders, ThreadPoolExecutor(20) as pool:
         asked = [pool.submit(_square, decoders, SLOW, 0.5) for _ in range(20)]
         for each in asked:
-            with pytest.raises(Late):
+            with pytest.raises(DeadlineExceeded):
                 each.result()
         assert _is_red(_square(decoders, RED, 5))
         until(lambda: not _busy(pids()))
 
 
-def test_who_waits_too_long_is_told_and_the_decoder_is_replaced(pids: Callable[[], set[int]]) -> None:
+def test_a_decoder_is_replaced_at_the_deadline(pids: Callable[[], set[int]]) -> None:
     with _running() as decoders:
         before = pids()
-        with pytest.raises(Late):
+        with pytest.raises(DeadlineExceeded):
             _square(decoders, SLOW, 0.2)
         until(lambda: len(before - pids()) == 1)
         assert _is_red(_square(decoders, RED))
@@ -250,7 +251,7 @@ def test_closing_ends_decoders(pids: Callable[[], set[int]]) -> None:
     Decoders(2).close()  # before its first photo
 
 
-def test_a_decoder_imports_what_decodes_and_nothing_else() -> None:
+def test_a_decoder_imports_only_decoding_code() -> None:
     check = "import sys, service.decoder; print(*sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", check], cwd=ROOT, capture_output=True, text=True, check=True)
     modules = set(done.stdout.split())
@@ -262,7 +263,7 @@ def test_a_decoder_imports_what_decodes_and_nothing_else() -> None:
 
 @linux
 def test_a_decoder_has_no_library_of_the_service_in_its_memory(pids: Callable[[], set[int]]) -> None:
-    """Those of this process are there to be found; a decoder is no copy of it."""
+    """The libraries are in the memory of the test process, of which a decoder is not a fork."""
     with _running() as decoders:
         assert _is_red(_square(decoders, RED))
         files = {Path(mapped.path).name for pid in pids() for mapped in psutil.Process(pid).memory_maps()}
@@ -271,8 +272,8 @@ def test_a_decoder_has_no_library_of_the_service_in_its_memory(pids: Callable[[]
 
 
 @linux
-def test_a_decoder_writes_no_file_starts_no_process_and_lifts_no_bound(tmp_path: Path) -> None:
-    """Bounds that the process itself may raise would be none; but root may, which the service is not."""
+def test_a_decoder_can_not_write_files_start_processes_or_raise_limits(tmp_path: Path) -> None:
+    """The process can't raise its own limits; root could, but the service does not run as root."""
     ours, theirs = multiprocessing.Pipe()
     with ours, theirs:
         process = multiprocessing.get_context("forkserver").Process(target=_misbehave, args=(theirs, tmp_path))
@@ -289,13 +290,13 @@ def test_a_decoder_writes_no_file_starts_no_process_and_lifts_no_bound(tmp_path:
 
 def _misbehave(told: Connection, folder: Path) -> None:
     file = (folder / "file").open("wb", buffering=0)
-    decoder.confine(decoder.MEMORY)
+    decoder.apply_limits(decoder.DECODE_MEMORY)
     if os.geteuid() == 0:
         os.setresuid(65534, 65534, 65534)
     acts: list[Callable[[], object]] = [
         lambda: file.write(b"x"),
         os.fork,
-        lambda: bytes(2 * decoder.MEMORY),
+        lambda: bytes(2 * decoder.DECODE_MEMORY),
     ]
     limits = (resource.RLIMIT_AS, resource.RLIMIT_FSIZE, resource.RLIMIT_NPROC, resource.RLIMIT_CORE)
     acts += [partial(resource.setrlimit, limit, (2**50, 2**50)) for limit in limits]

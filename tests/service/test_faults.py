@@ -1,4 +1,4 @@
-"""Clients that are slow, gone or too many, killed processes, models that can't be served: the others are served."""
+"""Slow, disconnected or too many clients, killed processes, unusable models: other requests are still answered."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from PIL import Image
 
 from tests.fixtures.drawing import encode
 from tests.fixtures.load import asking, until
-from tests.fixtures.server import Answer, Server, serving
+from tests.fixtures.server import Response, Server, serving
 from tests.fixtures.tiny_model import write_tiny_registry, write_tiny_version
 
 pytestmark = pytest.mark.slow
@@ -29,13 +29,13 @@ HEAD = (
 
 @pytest.fixture
 def models(tmp_path: Path) -> Path:
-    """Return a registry whose current version is `tiny`, and whose version `new` waits to be promoted."""
+    """Return a registry with the versions `tiny`, which is current, and `new`."""
     models = write_tiny_registry(tmp_path / "models")
     write_tiny_version(models, "new")
     return models
 
 
-def _post(server: Server) -> Answer:
+def _post(server: Server) -> Response:
     return server.request("POST", "/v1/predict", RED, "image/jpeg")
 
 
@@ -49,13 +49,13 @@ def _version(server: Server) -> str:
 
 
 def _errors(server: Server) -> list[str]:
-    """Return what the log says at the level ERROR."""
+    """Return the messages in the log at level ERROR."""
     lines = [json.loads(line) for line in server.log().splitlines() if line.startswith("{")]
     return [line["message"] for line in lines if line["level"] == "ERROR"]
 
 
-def test_many_idle_connections_hold_up_nobody(models: Path) -> None:
-    """A new one has a thread until it has said nothing for some seconds; one that has had an answer has none."""
+def test_many_idle_connections_do_not_block_others(models: Path) -> None:
+    """A new connection has a thread for some seconds; an idle one that has had a response has none."""
     with serving(models) as server, ExitStack() as stack:
         for _ in range(50):
             stack.enter_context(_connect(server))
@@ -68,8 +68,8 @@ def test_many_idle_connections_hold_up_nobody(models: Path) -> None:
         assert server.stop() == 0
 
 
-def test_clients_that_send_a_byte_a_second_hold_up_nobody_while_threads_are_left(models: Path) -> None:
-    """Each has a thread while it sends; a proxy in front receives the rest of them."""
+def test_slow_clients_do_not_block_others(models: Path) -> None:
+    """Each has a thread while it sends; a proxy in front would buffer their requests."""
     with serving(models) as server, ExitStack() as stack:
         slow = [stack.enter_context(_connect(server)) for _ in range(14)]
         for index, one in enumerate(slow):
@@ -81,17 +81,17 @@ def test_clients_that_send_a_byte_a_second_hold_up_nobody_while_threads_are_left
                 assert _post(server).status == 200
             time.sleep(1)
         slow[0].sendall(RED[103:])
-        assert slow[0].recv(12) == b"HTTP/1.1 200", "slow is not wrong"
+        assert slow[0].recv(12) == b"HTTP/1.1 200", "a slow request is still valid"
 
 
-def test_a_client_that_is_done_sending_still_gets_its_answer(models: Path) -> None:
+def test_a_client_that_shuts_down_sending_gets_its_response(models: Path) -> None:
     with serving(models) as server, _connect(server) as half:
         half.sendall(HEAD + RED)
         half.shutdown(socket.SHUT_WR)
         assert half.recv(12) == b"HTTP/1.1 200"
 
 
-def test_a_photo_that_stops_coming_is_told_so(models: Path) -> None:
+def test_an_incomplete_body_gets_400_or_408(models: Path) -> None:
     with serving(models) as server, _connect(server) as half, _connect(server) as silent:
         silent.sendall(HEAD + RED[:-1])
         half.sendall(HEAD + RED[:-1])
@@ -100,7 +100,7 @@ def test_a_photo_that_stops_coming_is_told_so(models: Path) -> None:
         assert silent.recv(12) == b"HTTP/1.1 408"
 
 
-def test_a_stop_waits_for_photos_and_not_for_idle_connections(models: Path) -> None:
+def test_stopping_waits_for_photos_and_not_for_idle_connections(models: Path) -> None:
     with serving(models) as server, _connect(server), _connect(server) as sending:
         sending.sendall(HEAD + RED[:100])
         time.sleep(0.3)
@@ -108,11 +108,11 @@ def test_a_stop_waits_for_photos_and_not_for_idle_connections(models: Path) -> N
         time.sleep(0.5)
         sending.sendall(RED[100:])
         assert sending.recv(12) == b"HTTP/1.1 200"
-        assert server.process.wait(20) == 0, "long before the idle one would have been closed"
+        assert server.process.wait(20) == 0, "it did not wait for the idle connection"
 
 
 @pytest.mark.parametrize("pointer", ["current", "phone"])
-def test_a_promoted_model_takes_over_by_itself_and_no_request_fails(models: Path, pointer: str) -> None:
+def test_a_promotion_fails_no_request(models: Path, pointer: str) -> None:
     (models / pointer).write_text("tiny\n")
     with serving(models, SEEFOOD_MODEL="" if pointer == "current" else pointer) as server:
         workers = server.workers()
@@ -129,7 +129,7 @@ def test_a_promoted_model_takes_over_by_itself_and_no_request_fails(models: Path
 
 
 def test_a_restart_on_hup_fails_no_request(models: Path) -> None:
-    """Whoever asks while one process takes over from the other is answered by one of them."""
+    """During the restart, the old or the new process answers each request."""
     with serving(models) as server:
         with asking(server.port, RED) as load:
             for version in ("new", "tiny"):
@@ -146,7 +146,7 @@ def test_a_restart_on_hup_fails_no_request(models: Path) -> None:
 
 @pytest.mark.parametrize("wrong", ["corrupt", "absent", "no current"])
 @pytest.mark.parametrize("hup", [False, True])
-def test_a_model_that_cant_be_served_leaves_the_old_one(models: Path, wrong: str, hup: bool) -> None:
+def test_an_unusable_model_leaves_the_old_one(models: Path, wrong: str, hup: bool) -> None:
     if wrong == "corrupt":
         (models / "new" / "model.int8.onnx").write_bytes(b"not an ONNX file")
     if wrong == "absent":
@@ -172,7 +172,7 @@ def test_a_model_that_cant_be_served_leaves_the_old_one(models: Path, wrong: str
         assert "Traceback" not in server.log()
 
 
-def test_a_killed_process_comes_back_with_what_is_named_then(models: Path) -> None:
+def test_a_killed_process_restarts_with_the_promoted_version(models: Path) -> None:
     with serving(models) as server:
         (worker,) = server.workers()
         decoders = server.decoders()
@@ -181,7 +181,7 @@ def test_a_killed_process_comes_back_with_what_is_named_then(models: Path) -> No
             os.kill(worker, signal.SIGKILL)
             until(lambda: len(server.workers()) == 1 and server.workers() != [worker])
             time.sleep(2)
-        assert len(load.failures) <= 4, "no more than each client had in flight"
+        assert len(load.failures) <= 4, "at most the requests that were in flight"
         assert set(load.statuses) == {200}
         until(lambda: not any(psutil.pid_exists(decoder) for decoder in decoders))
         (models / "current").write_text("new\n")
@@ -189,17 +189,17 @@ def test_a_killed_process_comes_back_with_what_is_named_then(models: Path) -> No
         until(lambda: _version(server) == "new")
 
 
-def test_a_killed_process_comes_back_though_what_is_named_cant_be_served(models: Path) -> None:
+def test_a_killed_process_restarts_with_the_old_version_if_the_new_is_unusable(models: Path) -> None:
     with serving(models) as server:
         (worker,) = server.workers()
         (models / "current").unlink()
         os.kill(worker, signal.SIGKILL)
         until(lambda: len(server.workers()) == 1 and server.workers() != [worker])
-        assert _version(server) == "tiny", "which the command had opened"
+        assert _version(server) == "tiny", "the version that the command had opened"
 
 
-def test_more_than_can_be_answered_is_refused_and_health_still_known(models: Path) -> None:
-    """Nothing but 200 and 429 is seen, and every 429 says when to come back."""
+def test_overload_is_refused_and_health_checks_still_work(models: Path) -> None:
+    """All responses are 200 or 429, and each 429 has Retry-After."""
     with serving(models, SEEFOOD_QUEUE="2", SEEFOOD_MAX_IMAGES="1") as server:
         with asking(server.port, RED, clients=24) as load:
             for _ in range(20):
@@ -209,8 +209,8 @@ def test_more_than_can_be_answered_is_refused_and_health_still_known(models: Pat
         assert set(load.statuses) == {200, 429}
 
 
-def test_a_refusal_keeps_its_connection(models: Path) -> None:
-    """Whoever asks again need not connect again, though most of the refused body was never looked at."""
+def test_a_refused_request_keeps_its_connection(models: Path) -> None:
+    """A client can send the next request on the same connection, although most of the refused body was not read."""
     large = RED + b"\0" * 1_000_000
     with serving(models, SEEFOOD_QUEUE="1", SEEFOOD_MAX_IMAGES="1") as server:
         client = HTTPConnection("127.0.0.1", server.port, timeout=20)
@@ -228,8 +228,8 @@ def test_a_refusal_keeps_its_connection(models: Path) -> None:
         client.close()
 
 
-def test_bodies_are_held_up_to_a_bound(models: Path) -> None:
-    """Many large photos at once are refused before they fill the memory, however slowly those before them end."""
+def test_bodies_in_memory_are_limited(models: Path) -> None:
+    """Many large photos at a time are refused before they fill the memory, even if earlier requests are slow."""
     large = HEAD.replace(str(len(RED)).encode(), b"15000000")
     with serving(models) as server:
         with ExitStack() as stack:
@@ -240,7 +240,7 @@ def test_bodies_are_held_up_to_a_bound(models: Path) -> None:
             assert server.request("POST", "/v1/predict", b"\0" * 15_000_000, "image/jpeg").status == 429
             chunks = (b"\0" * 1_000_000 for _ in range(15))
             assert server.request("POST", "/v1/predict", chunks, "image/jpeg").status == 429
-            assert _post(server).status == 200, "for a small one there is room"
+            assert _post(server).status == 200, "a small body is still admitted"
             unfinished[0].sendall(b"\0")
             assert unfinished[0].recv(12) == b"HTTP/1.1 400"
             assert server.request("POST", "/v1/predict", b"\0" * 15_000_000, "image/jpeg").status == 400

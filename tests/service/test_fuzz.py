@@ -1,4 +1,4 @@
-"""Damaged files of every format: pixels or a typed error, soon, in little memory, and never the end of the process."""
+"""Damaged files of every format give pixels or a typed error, quickly, in little memory and without a crash."""
 
 import os
 import subprocess
@@ -20,16 +20,16 @@ from tests.fixtures.server import serving
 FILES = 40_000
 ASKED = 2_000
 SIZE = 32
-MAX_PIXELS = 10_000_000  # what a header may claim is what reading may cost: a WebP takes 16 bytes a pixel
+MAX_PIXELS = 10_000_000  # limits the memory that a damaged header can cause: WebP takes 16 bytes for each pixel
 MEGABYTES = 1000
 
 
 def read_them(progress: str) -> None:
-    """Read every file, noting the number of each first: whoever ends this process then knows which one it was."""
+    """Read every file, and write its number to a file first, so that a crash can be traced to it."""
     note = os.open(progress, os.O_WRONLY | os.O_CREAT)
     originals()
     read = 0
-    with closing(Decoders(2, max_pixels=MAX_PIXELS)) as decoders, peak_memory(os.getpid()) as peak:
+    with closing(Decoders(2, max_pixels=MAX_PIXELS)) as decoders, peak_memory(os.getpid(), 0.2) as peak:
         for number in range(FILES):
             _, data = mutated(number)
             os.pwrite(note, b"%8d" % number, 0)
@@ -39,7 +39,7 @@ def read_them(progress: str) -> None:
                 assert pixels.shape == (SIZE, SIZE, 3)
                 assert pixels.dtype == np.uint8
     assert peak.megabytes < MEGABYTES
-    assert FILES / 10 < read < FILES * 9 / 10, "both ends are reached"
+    assert FILES / 10 < read < FILES * 9 / 10, "some files are readable, some are not"
 
 
 @pytest.mark.parametrize("name", originals())
@@ -48,7 +48,8 @@ def test_the_originals_are_read(name: str) -> None:
 
 
 @pytest.mark.slow
-def test_damaged_files_are_pixels_or_typed_errors(tmp_path: Path) -> None:
+@pytest.mark.timeout(900)
+def test_damaged_files_give_pixels_or_typed_errors(tmp_path: Path) -> None:
     progress = tmp_path / "progress"
     program = f"from tests.service.test_fuzz import read_them; read_them({str(progress)!r})"
     command = [sys.executable, "-W", "ignore", "-X", "faulthandler", "-c", program]
@@ -60,7 +61,7 @@ def test_damaged_files_are_pixels_or_typed_errors(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_service_that_is_sent_damaged_files_answers_each_and_goes_on(tiny_models: Path) -> None:
+def test_the_service_survives_damaged_files(tiny_models: Path) -> None:
     with serving(tiny_models, SEEFOOD_MAX_PIXELS=str(MAX_PIXELS)) as server:
         (worker,) = server.workers()
         before = _resident(worker)
@@ -75,13 +76,13 @@ def test_a_service_that_is_sent_damaged_files_answers_each_and_goes_on(tiny_mode
         connection.close()
         assert {200, 400, 413} <= statuses
         assert server.request("GET", "/readyz").status == 200
-        assert server.workers() == [worker], "no worker had to be replaced"
+        assert server.workers() == [worker], "the worker did not crash"
         if before is not None:
             assert (_resident(worker) or 0) - before < MEGABYTES
 
 
 def _resident(process: int) -> int | None:
-    """Return the megabytes that a process holds, where the system says so."""
+    """Return the resident memory of a process in megabytes, if the system has /proc."""
     status = Path(f"/proc/{process}/status")
     if not status.exists():
         return None

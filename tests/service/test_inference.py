@@ -1,4 +1,4 @@
-"""A CPU answers one photo more at a time than there are CPUs, CUDA answers batches; nobody waits past the deadline."""
+"""A CPU runs one more photo at a time than there are CPUs, CUDA runs batches, and no wait exceeds the deadline."""
 
 import threading
 import time
@@ -9,11 +9,11 @@ import loky
 import numpy as np
 import pytest
 
-from service.errors import Late
-from service.inference import LARGEST_BATCH, Inference
+from service.errors import DeadlineExceeded
+from service.inference import MAX_BATCH_SIZE, Inference
 from service.model import Model, Outputs
+from service.model_manager import ServedModel
 from service.photo import Pixels
-from service.serving import Served
 from service.settings import Settings
 from tests.fixtures.load import until
 from tests.fixtures.tiny_model import SIZE, write_tiny_model
@@ -22,7 +22,7 @@ RED = np.full((SIZE, SIZE, 3), (255, 0, 0), np.uint8)
 
 
 class Held(Model):
-    """A model that knows how many ask it at a time, and can be held."""
+    """A model that records its batch sizes, and can be paused."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -44,53 +44,53 @@ def _soon() -> float:
     return time.monotonic() + 20
 
 
-def test_a_cpu_answers_single_photos_one_more_at_a_time_than_cpus(model: Held) -> None:
+def test_a_cpu_runs_one_more_photo_at_a_time_than_cpus(model: Held) -> None:
     turns = loky.cpu_count() + 1
     inference = Inference(model)
     with ThreadPoolExecutor(turns + 2) as pool:
-        asked = [pool.submit(inference.answer, RED, _soon()) for _ in range(turns + 2)]
+        asked = [pool.submit(inference.predict, RED, _soon()) for _ in range(turns + 2)]
         until(lambda: len(model.batches) == turns)
-        with pytest.raises(Late):
-            inference.answer(RED, time.monotonic() + 0.2)
+        with pytest.raises(DeadlineExceeded):
+            inference.predict(RED, time.monotonic() + 0.2)
         assert model.batches == [1] * turns, "the others wait"
         model.go.set()
         answers = [one.result(20) for one in asked]
     assert model.batches == [1] * (turns + 2)
     assert {round(answer.probability) for answer in answers} == {1}
-    assert {(answer.batch, answer.heatmap.shape, answer.familiarity) for answer in answers} == {(1, (2, 2), 0)}
-    assert all(answer.queued >= 0 < answer.inferred for answer in answers)
+    assert {(answer.batch_size, answer.heatmap.shape, answer.familiarity) for answer in answers} == {(1, (2, 2), 0)}
+    assert all(answer.queue_seconds >= 0 < answer.inference_seconds for answer in answers)
 
 
-def test_a_failure_gives_the_turn_back(model: Held, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_releases_its_slot(model: Held, monkeypatch: pytest.MonkeyPatch) -> None:
     inference = Inference(model)
     monkeypatch.setattr(model, "run", lambda _: 1 // 0)
     for _ in range(loky.cpu_count() + 2):
         with pytest.raises(ZeroDivisionError):
-            inference.answer(RED, _soon())
+            inference.predict(RED, _soon())
     monkeypatch.undo()
     model.go.set()
-    assert inference.answer(RED, _soon()).probability > 0.9
+    assert inference.predict(RED, _soon()).probability > 0.9
 
 
-def test_cuda_answers_what_waits_in_one_batch(model: Held) -> None:
-    """The device is only said to be one: what it decides here is who puts photos together."""
+def test_cuda_runs_waiting_photos_as_one_batch(model: Held) -> None:
+    """The model runs on a CPU; only its attribute `device` is changed, which selects batching."""
     model.device = "cuda"
     inference = Inference(model)
     with ThreadPoolExecutor(5) as pool:
-        first = pool.submit(inference.answer, RED, _soon())
+        first = pool.submit(inference.predict, RED, _soon())
         until(lambda: model.batches)
-        with pytest.raises(Late):
-            inference.answer(RED, time.monotonic() + 0.2)
-        rest = [pool.submit(inference.answer, RED, _soon()) for _ in range(4)]
+        with pytest.raises(DeadlineExceeded):
+            inference.predict(RED, time.monotonic() + 0.2)
+        rest = [pool.submit(inference.predict, RED, _soon()) for _ in range(4)]
         time.sleep(0.5)
         model.go.set()
-        assert [one.result(20).batch for one in (first, *rest)] == [1, 4, 4, 4, 4], "and not with who gave up"
+        assert [one.result(20).batch_size for one in (first, *rest)] == [1, 4, 4, 4, 4], "without the cancelled request"
     assert model.batches == [1, 4]
 
 
-@pytest.mark.parametrize(("device", "largest"), [("cpu", 1), ("cuda", LARGEST_BATCH)])
-def test_every_batch_size_is_warmed(model: Held, device: str, largest: int) -> None:
+@pytest.mark.parametrize(("device", "largest"), [("cpu", 1), ("cuda", MAX_BATCH_SIZE)])
+def test_every_batch_size_is_warmed_up(model: Held, device: str, largest: int) -> None:
     model.device = device
     model.go.set()
-    assert Served.of(model, Settings()).model.warm
+    assert ServedModel.prepare(model, Settings()).model.warm
     assert model.batches == list(range(1, largest + 1))

@@ -1,4 +1,4 @@
-"""stderr has one JSON object a line: of requests, of what goes wrong, and of gunicorn itself."""
+"""stderr has one JSON object on each line: requests, errors and messages of gunicorn."""
 
 import io
 import json
@@ -15,7 +15,7 @@ import pytest
 from flask.testing import FlaskClient
 from PIL import Image
 
-from service.logs import JsonLines
+from service.logs import add_request_id, json_formatter
 from tests.fixtures.drawing import encode
 from tests.fixtures.server import multipart, serving
 
@@ -24,10 +24,11 @@ RED = encode(Image.new("RGB", (60, 40), (255, 0, 0)), "PNG")
 
 @pytest.fixture
 def written() -> Iterator[io.StringIO]:
-    """Return what the service's loggers write, as lines of JSON."""
+    """Return the output of the service's loggers, as lines of JSON."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(JsonLines())
+    handler.setFormatter(json_formatter())
+    handler.addFilter(add_request_id)
     logger = logging.getLogger("service")
     level = logger.level
     logger.addHandler(handler)
@@ -70,19 +71,19 @@ def test_no_file_name_is_written(client: FlaskClient, written: io.StringIO) -> N
     assert len(_lines(written.getvalue())) == 1
 
 
-def test_a_path_can_forge_no_line(client: FlaskClient, written: io.StringIO) -> None:
+def test_a_path_can_not_forge_a_line(client: FlaskClient, written: io.StringIO) -> None:
     client.get('/nothing%0A{"status": 200}')
     (line,) = _lines(written.getvalue())
     assert (line["status"], line["route"], line["path"]) == (404, None, '/nothing\n{"status": 200}')
 
 
-def test_an_unexpected_error_is_found_by_its_request(
+def test_an_unexpected_error_is_logged_with_its_request_id(
     client: FlaskClient, written: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
         raise ZeroDivisionError("reason")
 
-    monkeypatch.setattr(client.application.extensions["serving"].now.model, "run", fail)
+    monkeypatch.setattr(client.application.extensions["model_manager"].current.model, "run", fail)
     answer = client.post("/v1/predict", data=RED, content_type="image/png")
     failure, request = _lines(written.getvalue())
     assert (failure["level"], failure["logger"]) == ("ERROR", "service.problems")
@@ -94,14 +95,14 @@ def test_an_unexpected_error_is_found_by_its_request(
     assert b"reason" not in answer.data.replace(b"has the reason", b"")
 
 
-def test_a_line_outside_of_a_request_has_no_request(written: io.StringIO) -> None:
+def test_a_line_outside_of_a_request_has_no_request_id(written: io.StringIO) -> None:
     logging.getLogger("service.model").warning("Serving on the CPU.")
     (line,) = _lines(written.getvalue())
     assert (line["message"], "request_id" in line) == ("Serving on the CPU.", False)
 
 
 @pytest.mark.slow
-def test_a_server_writes_json_and_its_own_sentences(tiny_models: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_server_logs_json_and_startup_sentences(tiny_models: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with serving(tiny_models) as server:
         assert server.post_photos(RED).status == 200
         broken = server.request("POST", "/v1/predict", multipart(b"no photo"), "multipart/form-data; boundary=none")
@@ -111,7 +112,7 @@ def test_a_server_writes_json_and_its_own_sentences(tiny_models: Path, capfd: py
         time.sleep(2)
         assert server.stop() == 0
         log = server.log()
-    # What the killed process leaves is named by Python's own tracker, in a warning of two lines.
+    # Python's resource tracker warns of a killed process in two lines of plain text.
     lines = _lines("\n".join(line for line in log.splitlines() if "resource_tracker" not in line))
     assert all({"time", "level", "logger", "message"} <= set(line) for line in lines)
     asked = [line for line in lines if line.get("path") == "/v1/predict"]
@@ -120,4 +121,4 @@ def test_a_server_writes_json_and_its_own_sentences(tiny_models: Path, capfd: py
     assert {"gunicorn.error", "service.logs"} == {line["logger"] for line in lines}
     assert "photo.jpg" not in log
     assert log.startswith("seefood: serving on http://127.0.0.1:")
-    assert capfd.readouterr().out == "", "requests are written once"
+    assert capfd.readouterr().out == "", "each request is logged once"

@@ -1,6 +1,7 @@
-"""A model file is found, opened and asked; what is wrong with it is a sentence."""
+"""A model file is found, opened and run; an unusable one gives one sentence."""
 
 import ctypes
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from service.metadata import Metadata
 from service.model import Model, open_model
 from service.registry import find_model
 from service.self_test import digest, reference_square
-from service.session import HARMFUL_OPTIMIZERS
+from service.session import DISABLED_OPTIMIZERS
 from tests.conftest import ROOT
 from tests.fixtures.tiny_model import METADATA, SIZE, write_old_model, write_tiny_model, write_tiny_registry
 
@@ -24,7 +25,7 @@ def _photos(*colours: tuple[int, int, int]) -> np.ndarray:
     return np.stack([np.full((SIZE, SIZE, 3), colour, np.uint8) for colour in colours])
 
 
-def test_a_batch_is_answered_in_order(tiny_models: Path) -> None:
+def test_a_batch_keeps_its_order(tiny_models: Path) -> None:
     model = open_model(tiny_models)
     outputs = model.run(_photos((255, 0, 0), (90, 90, 90), (0, 0, 255), (255, 255, 0)))
     probability, heatmap, familiarity = outputs
@@ -42,14 +43,14 @@ def test_a_batch_is_answered_in_order(tiny_models: Path) -> None:
 
 
 @pytest.mark.parametrize("metadata", [METADATA, replace(METADATA, familiarity_level=None)], ids=["level", "no level"])
-def test_a_photo_on_the_level_is_familiar(tmp_path: Path, metadata: Metadata) -> None:
+def test_the_familiarity_level_is_inclusive(tmp_path: Path, metadata: Metadata) -> None:
     model = Model(write_tiny_model(tmp_path / "model.onnx", metadata.to_properties()))
     level = -128.0
     told = [model.verdict(0.9, familiarity).unfamiliar for familiarity in (level - 1e-3, level, level + 1e-3, None)]
     assert told == ([True, False, False, None] if metadata.familiarity_level else [None] * 4)
 
 
-def test_an_old_file_is_served_and_can_not_tell_what_is_familiar(tmp_path: Path, tiny_models: Path) -> None:
+def test_an_old_file_without_familiarity_is_served(tmp_path: Path, tiny_models: Path) -> None:
     pixels = _photos((255, 0, 0), (0, 255, 0))
     without_level = write_tiny_model(
         tmp_path / "without_level.onnx", replace(METADATA, familiarity_level=None).to_properties()
@@ -64,7 +65,7 @@ def test_an_old_file_is_served_and_can_not_tell_what_is_familiar(tmp_path: Path,
         assert model.describe()["familiarity_level"] is None
 
 
-def test_the_boolean_is_called_what_the_positive_label_is(tmp_path: Path) -> None:
+def test_the_boolean_is_named_after_the_positive_label(tmp_path: Path) -> None:
     named = replace(METADATA, positive_label="cat", negative_label="dog")
     model = Model(write_tiny_model(tmp_path / "model.onnx", named.to_properties()))
     cat = {"label": "cat", "cat": True, "probability": 0.9, "uncertain": False}
@@ -73,20 +74,20 @@ def test_the_boolean_is_called_what_the_positive_label_is(tmp_path: Path) -> Non
     assert model.verdict(0.3, -200).as_dict("cat") == dog
 
 
-def test_it_is_warm_only_after_an_inference(tiny_models: Path) -> None:
+def test_a_model_is_warm_after_the_warm_up(tiny_models: Path) -> None:
     model = open_model(tiny_models)
     assert not model.warm
     model.warm_up()
     assert model.warm
 
 
-def test_a_file_that_does_not_answer_its_reference_square_as_it_says_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_fails_its_self_test_is_refused(tmp_path: Path) -> None:
     square = reference_square(SIZE)
     (right,) = Model(write_tiny_model(tmp_path / "tiny.onnx")).run(square[None]).probability.tolist()
     for stored, of in ((right, square), (right + 0.5 if right < 0.5 else right - 0.5, square[::-1])):
         about = replace(METADATA, reference_digest=digest(of), reference_probability=stored)
         model = Model(write_tiny_model(tmp_path / "tiny.onnx", about.to_properties()))
-        model.warm_up(2)  # what was stored of another square can't be compared
+        model.warm_up(2)  # the probability of another square can't be compared
         assert model.warm
     about = replace(about, reference_digest=digest(square))
     model = Model(write_tiny_model(tmp_path / "tiny.onnx", about.to_properties()))
@@ -97,28 +98,28 @@ def test_a_file_that_does_not_answer_its_reference_square_as_it_says_is_refused(
     assert not model.warm
 
 
-def test_answers_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+def test_outputs_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     path = write_tiny_model(tmp_path / "tiny.onnx")
     model = onnx.load(path)
     (weights,) = [each for each in model.graph.initializer if each.name == "weights"]
     weights.CopyFrom(onnx.numpy_helper.from_array(np.full((1, 3, 1, 1), np.nan, np.float32), "weights"))
     onnx.save(model, path)
-    with pytest.raises(SeeFoodError, match="or with values that are not numbers"):
+    with pytest.raises(SeeFoodError, match="or values that are not finite"):
         Model(path).warm_up()
 
 
-def test_a_cpu_gets_int8_unless_told_otherwise(tiny_models: Path) -> None:
+def test_a_cpu_uses_int8_by_default(tiny_models: Path) -> None:
     assert open_model(tiny_models).path.name == "model.int8.onnx"
     assert open_model(tiny_models, precision="float32").path.name == "model.onnx"
 
 
 def test_an_int8_model_pools_in_float32(tmp_path: Path) -> None:
-    """Where ONNX Runtime would round to uint8 before the pool, the pool alone takes a third of an inference."""
+    """If ONNX Runtime rounds to uint8 before the pool, the pool takes a third of the inference time."""
     path = find_model(ROOT / "models", "", "int8")
     options = ort.SessionOptions()
     options.log_severity_level = 3
     options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
-    kept = ort.InferenceSession(path, options, ["CPUExecutionProvider"], disabled_optimizers=HARMFUL_OPTIMIZERS)
+    kept = ort.InferenceSession(path, options, ["CPUExecutionProvider"], disabled_optimizers=DISABLED_OPTIMIZERS)
     graph = onnx.load(options.optimized_model_filepath).graph
     (pool,) = [node for node in graph.node if node.op_type == "MaxPool"]
     (before,) = [node for node in graph.node if pool.input[0] in node.output]
@@ -133,12 +134,20 @@ def test_a_file_can_be_opened_by_its_path(tiny_models: Path) -> None:
     assert open_model(Path("nowhere"), str(tiny_models / "tiny" / "model.onnx")).metadata.version == "tiny"
 
 
-def test_cuda_that_is_not_there_is_no_silent_fall_back(tiny_models: Path) -> None:
+def test_missing_cuda_is_an_error_if_requested(tiny_models: Path) -> None:
     with pytest.raises(SeeFoodError, match="The device cuda can't be used: install onnxruntime-gpu"):
         open_model(tiny_models, device="cuda")
 
 
-def test_a_cuda_session_that_falls_back_is_refused_when_asked_for(
+def test_missing_cuda_is_named_where_there_is_no_float32_file(tiny_models: Path, tmp_path: Path) -> None:
+    """The image for CPUs has int8 files alone."""
+    models = shutil.copytree(tiny_models, tmp_path / "models", ignore=shutil.ignore_patterns("model.onnx"))
+    assert len(list(models.rglob("*.onnx"))) >= 1
+    with pytest.raises(SeeFoodError, match="The device cuda can't be used"):
+        open_model(models, device="cuda")
+
+
+def test_a_cuda_session_that_falls_back_is_an_error_if_requested(
     tiny_models: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     real = ort.InferenceSession
@@ -204,23 +213,23 @@ def _with_a_probability_for_each_of_two_classes(path: Path) -> None:
         (lambda path: write_tiny_model(path, {}), "is not a seefood model: schema_version is None"),
         (
             lambda path: write_tiny_model(path, replace(METADATA, resize="pad").to_properties()),
-            "wants photos resized by 'pad', not by 'squash'",
+            "needs photos resized by 'pad', but the service resizes by 'squash'",
         ),
         (_without(1), "has no output heatmap; export it with seefood train"),
         (_without(2), "has no output familiarity; export it with seefood train"),
-        (_with_another_input_name, r"must take uint8 `pixels` \[N, S, S, 3\] alone"),
-        (_with_oblong_input, r"must take uint8 `pixels` \[N, S, S, 3\] alone"),
+        (_with_another_input_name, r"must have one input, uint8 `pixels` \[N, S, S, 3\]"),
+        (_with_oblong_input, r"must have one input, uint8 `pixels` \[N, S, S, 3\]"),
         (
             _with_a_probability_for_each_of_two_classes,
             r"has the output probability as tensor\(float\) of shape \['N', 2\]",
         ),
         (
             lambda path: write_tiny_model(path, METADATA.to_properties() | {"threshold": "2"}),
-            "the property 'threshold' is no number from 0 to 1: 2",
+            "the property 'threshold' is not between 0 and 1: 2",
         ),
     ],
 )
-def test_a_wrong_file_is_named(tmp_path: Path, break_it: object, sentence: str) -> None:
+def test_an_unusable_file_is_named(tmp_path: Path, break_it: object, sentence: str) -> None:
     path = write_tiny_registry(tmp_path) / "tiny" / "model.int8.onnx"
     assert callable(break_it)
     break_it(path)

@@ -1,4 +1,4 @@
-"""The page in a real browser, as wide as a phone and as a laptop."""
+"""The web page in a browser, as wide as a phone and as a laptop."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,7 +30,7 @@ def tiny_server(tiny_models: Path) -> Iterator[Server]:
 
 @pytest.fixture(params=[PHONE, LAPTOP], ids=["phone", "laptop"])
 def page(request: pytest.FixtureRequest, browser: Browser, tiny_server: Server) -> Iterator[Page]:
-    """Return the page, opened; anything that it complains of or fetches from elsewhere fails the test."""
+    """Return the open page; an error in its console or a request to another host fails the test."""
     context = browser.new_context(viewport=request.param)
     page = context.new_page()
     complaints: list[str] = []
@@ -65,7 +65,7 @@ def test_a_chosen_photo_gets_its_verdict_in_large_letters(page: Page, tmp_path: 
     viewport = page.viewport_size
     assert box is not None
     assert viewport is not None
-    assert box["y"] + box["height"] <= viewport["height"], "the verdict is seen without scrolling"
+    assert box["y"] + box["height"] <= viewport["height"], "the verdict is visible without scrolling"
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing is wider than the screen"
 
 
@@ -75,13 +75,13 @@ def test_a_taken_photo_is_answered(page: Page, tmp_path: Path) -> None:
     expect(page.locator("#verdict")).to_have_text("Hotdog")
 
 
-def test_doubt_is_said(page: Page, tmp_path: Path) -> None:
+def test_an_uncertain_verdict_is_marked(page: Page, tmp_path: Path) -> None:
     page.set_input_files("#photo", _photo("grey", tmp_path))
     expect(page.locator("#sure")).to_have_text("but only 50% sure")
 
 
-def test_a_photo_unlike_those_of_training_is_called_so(page: Page, tmp_path: Path) -> None:
-    """Beside the verdict, in sight, and only of that photo."""
+def test_an_unfamiliar_photo_is_marked(page: Page, tmp_path: Path) -> None:
+    """The sentence is visible beside the verdict, for that photo only."""
     said = page.get_by_text("I have never seen such a thing.", exact=True)
     for colour, unseen in (("yellow", True), ("red", False), ("yellow", True)):
         page.set_input_files("#photo", _photo(colour, tmp_path))
@@ -95,7 +95,7 @@ def test_a_photo_unlike_those_of_training_is_called_so(page: Page, tmp_path: Pat
     expect(said).to_be_hidden()
 
 
-def test_what_is_no_photo_is_said_in_words(page: Page, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_photo_gets_a_sentence(page: Page, tmp_path: Path) -> None:
     (tmp_path / "text.jpg").write_text("I am not a photo.")
     page.set_input_files("#photo", tmp_path / "text.jpg")
     expect(page.locator("#verdict")).to_have_text("The photo can't be decoded")
@@ -104,17 +104,17 @@ def test_what_is_no_photo_is_said_in_words(page: Page, tmp_path: Path) -> None:
     expect(page.locator("#verdict")).to_have_text("Not hotdog")
 
 
-def test_a_service_that_is_gone_is_said_in_words(page: Page, tmp_path: Path) -> None:
+def test_an_unreachable_service_gets_a_sentence(page: Page, tmp_path: Path) -> None:
     page.route("**/v1/predict", lambda route: route.abort())
     page.set_input_files("#photo", _photo("red", tmp_path))
     expect(page.locator("#verdict")).to_have_text("No answer")
 
 
-def test_the_page_is_used_with_the_keyboard_alone(page: Page) -> None:
+def test_the_page_works_with_the_keyboard_only(page: Page) -> None:
     page.keyboard.press("Tab")
     focused = page.evaluate("document.activeElement.id")
     assert focused in ("photo", "camera")
 
 
-def test_the_page_says_which_model_answers(page: Page) -> None:
+def test_the_page_shows_the_model_version(page: Page) -> None:
     expect(page.locator("#model")).to_have_text("Model tiny.")

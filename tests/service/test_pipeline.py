@@ -1,4 +1,4 @@
-"""Photos are answered in their order, each in time or given up, and a bad one costs the others nothing."""
+"""Results are in the order of the photos, within the deadline, and a bad photo does not affect the others."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,20 +8,20 @@ import pytest
 from PIL import Image
 
 from service.decoders import Decoders
-from service.errors import Late
+from service.errors import DeadlineExceeded
 from service.inference import Inference
 from service.metrics import registry
 from service.model import open_model
+from service.model_manager import ServedModel
 from service.photo import PhotoError
-from service.pipeline import Done, answer_photos, answer_squares
-from service.serving import Served
+from service.pipeline import ClassifiedPhoto, classify_photos, classify_squares
 from service.settings import Settings
 from tests.fixtures.drawing import draw, encode
 from tests.fixtures.tiny_model import SIZE
 
 RED = encode(Image.new("RGB", (60, 40), (255, 0, 0)), "PNG")
 BLUE = encode(Image.new("RGB", (60, 40), (0, 0, 255)), "PNG")
-SLOW = encode(draw("hotdog", 1, (5000, 5000)), "PNG")  # takes a second or so
+SLOW = encode(draw("hotdog", 1, (5000, 5000)), "PNG")  # takes about one second
 
 
 @pytest.fixture(scope="module")
@@ -32,48 +32,53 @@ def decoders() -> Iterator[Decoders]:
 
 
 @pytest.fixture(scope="module")
-def served(tiny_models: Path) -> Served:
-    return Served.of(open_model(tiny_models), Settings())
+def served(tiny_models: Path) -> ServedModel:
+    return ServedModel.prepare(open_model(tiny_models), Settings())
 
 
 def _counted() -> float:
     return registry.get_sample_value("seefood_decode_seconds_count") or 0
 
 
-def test_photos_are_answered_in_their_order_and_bad_ones_in_their_place(served: Served, decoders: Decoders) -> None:
+def test_results_are_in_the_order_of_the_photos(served: ServedModel, decoders: Decoders) -> None:
     before = _counted()
     photos = [RED, b"broken", BLUE, RED, BLUE, BLUE]
-    done = answer_photos(served, decoders, photos, 60)
-    assert [round(one.answer.probability) if isinstance(one, Done) else None for one in done] == [1, None, 0, 1, 0, 0]
+    done = classify_photos(served, decoders, photos, 60)
+    assert [round(one.prediction.probability) if isinstance(one, ClassifiedPhoto) else None for one in done] == [
+        1,
+        None,
+        0,
+        1,
+        0,
+        0,
+    ]
     assert isinstance(done[1], PhotoError)
-    answered = [one for one in done if isinstance(one, Done)]
-    assert min(min(one.waited, one.decoded, one.answer.inferred) for one in answered) >= 0
+    answered = [one for one in done if isinstance(one, ClassifiedPhoto)]
+    assert min(min(one.queue_seconds, one.decode_seconds, one.prediction.inference_seconds) for one in answered) >= 0
     assert {one.pixels.shape for one in answered} == {(SIZE, SIZE, 3)}
     assert _counted() - before == 5, "bad ones are not counted"
 
 
-def test_who_waits_longer_than_the_deadline_is_told_and_the_rest_is_given_up(
-    served: Served, decoders: Decoders
-) -> None:
+def test_the_deadline_cancels_the_remaining_photos(served: ServedModel, decoders: Decoders) -> None:
     before = _counted()
-    with pytest.raises(Late):
-        answer_photos(served, decoders, [SLOW] * 20, 0.3)
-    (done,) = answer_photos(served, decoders, [RED], 10)
-    assert isinstance(done, Done), "the large ones are not decoded first"
+    with pytest.raises(DeadlineExceeded):
+        classify_photos(served, decoders, [SLOW] * 20, 0.3)
+    (done,) = classify_photos(served, decoders, [RED], 10)
+    assert isinstance(done, ClassifiedPhoto), "the skipped photos are not decoded first"
     assert _counted() - before == 1
 
 
-def test_a_failure_of_the_model_gives_the_rest_up(
-    served: Served, decoders: Decoders, monkeypatch: pytest.MonkeyPatch
+def test_a_model_error_cancels_the_remaining_photos(
+    served: ServedModel, decoders: Decoders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Inference, "answer", lambda *_: 1 // 0)
+    monkeypatch.setattr(Inference, "predict", lambda *_: 1 // 0)
     with pytest.raises(ZeroDivisionError):
-        answer_photos(served, decoders, [RED, *[SLOW] * 20], 60)
+        classify_photos(served, decoders, [RED, *[SLOW] * 20], 60)
     monkeypatch.undo()
-    assert isinstance(answer_photos(served, decoders, [RED], 10)[0], Done)
+    assert isinstance(classify_photos(served, decoders, [RED], 10)[0], ClassifiedPhoto)
 
 
-def test_squares_are_answered_in_their_order(served: Served) -> None:
+def test_squares_are_classified_in_their_order(served: ServedModel) -> None:
     squares = np.zeros((3, SIZE, SIZE, 3), np.uint8)
     squares[1, ..., 0] = squares[0, ..., 2] = squares[2, ..., 2] = 255
-    assert [round(one.probability) for one in answer_squares(served, squares, 60)] == [0, 1, 0]
+    assert [round(one.probability) for one in classify_squares(served, squares, 60)] == [0, 1, 0]

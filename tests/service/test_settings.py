@@ -1,4 +1,4 @@
-"""Settings come from SEEFOOD_* variables, and a wrong one is named in a sentence."""
+"""Settings are read from SEEFOOD_* variables; an invalid one is named in one sentence."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -33,8 +33,8 @@ def test_every_setting_has_a_variable() -> None:
         ("SEEFOOD_PORT", "٨", "SEEFOOD_PORT is '٨'; it must be a whole number."),
         ("SEEFOOD_PORT", "0", "SEEFOOD_PORT is '0'; it must be at least 1."),
         ("SEEFOOD_PORT", "70000", "SEEFOOD_PORT is '70000'; it must be at most 65535."),
-        ("SEEFOOD_HOST", "", "SEEFOOD_HOST is empty; name an address, as 127.0.0.1, or unset it."),
-        ("SEEFOOD_HOST", " ", "SEEFOOD_HOST is empty; name an address, as 127.0.0.1, or unset it."),
+        ("SEEFOOD_HOST", "", "SEEFOOD_HOST is empty; set an address, as 127.0.0.1, or unset it."),
+        ("SEEFOOD_HOST", " ", "SEEFOOD_HOST is empty; set an address, as 127.0.0.1, or unset it."),
         ("SEEFOOD_DEADLINE", "99999999999", "SEEFOOD_DEADLINE is '99999999999'; it must be at most 3600."),
         ("SEEFOOD_DEADLINE", "9" * 5000, f"SEEFOOD_DEADLINE is '{'9' * 40}'; it must be a whole number."),
         ("SEEFOOD_MAX_BYTES", "-1", "SEEFOOD_MAX_BYTES is '-1'; it must be at least 1."),
@@ -43,8 +43,8 @@ def test_every_setting_has_a_variable() -> None:
         (
             "SEEFOOD_QUEUE",
             "15",
-            "SEEFOOD_QUEUE is 15; it must be at least SEEFOOD_MAX_IMAGES, 16, or a request of so many photos could "
-            "never be answered.",
+            "SEEFOOD_QUEUE is 15; it must be at least SEEFOOD_MAX_IMAGES, 16, or the service would refuse "
+            "every request with that many photos.",
         ),
     ],
 )

@@ -1,111 +1,90 @@
-"""The table of layers is what a textbook says of ResNet-18."""
+"""The packages of training import each other in one direction only."""
 
-from dataclasses import replace
+import ast
 from pathlib import Path
 
-import numpy as np
-import onnx
 import pytest
-import torch
-from click.testing import CliRunner
-from onnx import TensorProto, helper, numpy_helper
 
-from service.cli import main
-from service.errors import SeeFoodError
-from tests.fixtures.tiny_model import write_tiny_model
-from training import export
-from training.layers import HEADING, Layer, layers
-from training.network import build
+from tests.conftest import ROOT
 
-
-@pytest.fixture(scope="module")
-def resnet(tmp_path_factory: pytest.TempPathFactory) -> list[Layer]:
-    path = tmp_path_factory.mktemp("layers") / "model.onnx"
-    network, _ = build("none")
-    for name, bias in network.named_parameters():
-        if name.endswith("bias"):
-            torch.nn.init.ones_(bias)  # the exporter leaves out those that are zero
-    export.export_float32(network, path)
-    return layers(path)
+# From the lowest layer to the highest; each may import those before it.
+LAYERS = (
+    "config",
+    "disk",
+    "text_table",
+    "registry",
+    "data",
+    "model",
+    "export",
+    "evaluation",
+    "records",
+    "report",
+    "train",
+    "cli",
+)
+SOURCES = sorted((ROOT / "training").rglob("*.py"))
 
 
-def test_the_first_layers_of_resnet18(resnet: list[Layer]) -> None:
-    pixels, outputs = 224 * 224 * 3, 64 * 112 * 112
-    weights = 7 * 7 * 3 * 64 + 64
-    assert resnet[0] == Layer(
-        "conv1", "convolution", (7, 7), (2, 2), (3, 3), (1, 1), (64, 112, 112), 7, weights, (pixels + 1) * outputs
-    )
-    assert resnet[1] == Layer("maxpool", "max pooling", (3, 3), (2, 2), (1, 1), (1, 1), (64, 56, 56), 11, 0, 0)
+def _layer(module: str) -> str:
+    """Return the layer of a module such as `training.data.folders`; empty for the package itself."""
+    return (*module.split("."), "")[1]
 
 
-def test_the_whole_of_resnet18(resnet: list[Layer]) -> None:
-    assert sum(layer.kind == "convolution" for layer in resnet) == 20 + 1  # and the head
-    convolutions = [module for module in build("none")[0].modules() if isinstance(module, torch.nn.Conv2d)]
-    assert sum(layer.parameters for layer in resnet) == sum(c.weight.numel() + c.out_channels for c in convolutions)
-    by_name = {layer.name: layer for layer in resnet}
-    assert by_name["layer4.1.conv2"].receptive_field == 435  # of ResNet-18, Araujo et al. 2019
-    assert by_name["layer4.1.conv2"].output == (512, 7, 7)
-    assert by_name["layer3.0.downsample.0"].kernel == (1, 1)
-    assert resnet[-1].kind == "average"
-    assert resnet[-1].output == (1, 1, 1)
+def _imports(path: Path) -> set[str]:
+    """Return the modules that a file imports, inside functions too; `from a import b` counts as a and a.b."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} has a relative import"
+            found |= {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
 
 
-def test_a_layer_as_text() -> None:
-    flat = Layer("mixed", "convolution", (1, 7), (1, 1), (0, 3), (1, 1), (192, 17, 17), 351, 1234, 5678)
-    assert flat.cells() == (
-        "mixed",
-        "convolution",
-        "1 x 7",
-        "1",
-        "0 x 3",
-        "1",
-        "192 x 17 x 17",
-        "351",
-        "1,234",
-        "5,678",
-    )
-    assert len(flat.cells()) == len(HEADING)
-    assert replace(flat, fully_connected=0).cells()[-1] == "-"
+def _imported_layers(path: Path) -> set[str]:
+    layers = {_layer(module) for module in _imports(path) if module.split(".")[0] == "training"}
+    return (layers & set(LAYERS)) - {_own_layer(path)}
 
 
-def test_kernels_that_are_not_square_and_norms_that_stay(tmp_path: Path) -> None:
-    """As in Inception: 1 x 7 sees further across, 7 x 1 further down; as in DenseNet: pooled before it is normed."""
-    nodes = [
-        helper.make_node("Conv", ["x", "features.a.weight"], ["a"], kernel_shape=[1, 7], pads=[0, 3, 0, 3]),
-        helper.make_node("Conv", ["a", "features.b.weight"], ["b"], kernel_shape=[3, 1], strides=[2, 1]),
-        helper.make_node("MaxPool", ["b"], ["c"], kernel_shape=[2, 2]),
-        helper.make_node("BatchNormalization", ["c", "norm.weight", "norm.bias", "mean", "variance"], ["y"]),
-    ]
-    shapes: dict[str, tuple[int, ...]] = {"features.a.weight": (4, 3, 1, 7), "features.b.weight": (5, 4, 3, 1)}
-    shapes |= dict.fromkeys(("norm.weight", "norm.bias", "mean", "variance"), (5,))
-    graph = helper.make_graph(
-        nodes,
-        "flat",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3, 21, 20])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
-        [numpy_helper.from_array(np.ones(shape, np.float32), name) for name, shape in shapes.items()],
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), tmp_path / "a.onnx")
-    a, b, pool, norm = layers(tmp_path / "a.onnx")
-    assert (a.name, a.kernel, a.padding, a.output, a.receptive_field) == ("a", (1, 7), (0, 3), (4, 21, 20), 7)
-    assert (b.kernel, b.stride, b.output, b.receptive_field) == ((3, 1), (2, 1), (5, 10, 20), 7)
-    assert (pool.output, pool.receptive_field, pool.parameters) == ((5, 9, 19), 8, 0), "down it is 3 + 1 x 2"
-    assert (norm.name, norm.kind, norm.kernel, norm.receptive_field) == ("norm", "batch norm", (1, 1), 8)
-    assert (norm.parameters, norm.fully_connected) == (10, 0)
+def _own_layer(path: Path) -> str:
+    return path.relative_to(ROOT / "training").with_suffix("").parts[0]
 
 
-def test_the_command_prints_a_table(tiny_models: Path) -> None:
-    result = CliRunner().invoke(main, ["inspect"], env={"SEEFOOD_MODELS": str(tiny_models)})
-    assert result.exit_code == 0, result.stderr
-    lines = result.stdout.splitlines()
-    assert lines[2].split()[:2] == ["LAYER", "KIND"]
-    assert "average pooling" in lines[4]
-    assert max(map(len, lines)) <= 120
+def test_every_module_belongs_to_a_layer() -> None:
+    assert {_own_layer(path) for path in SOURCES} == {*LAYERS, "__init__"}
 
 
-def test_a_file_of_something_else_is_a_sentence(tmp_path: Path) -> None:
-    for content in (b"", b"no ONNX file"):
-        (tmp_path / "model.onnx").write_bytes(content)
-        with pytest.raises(SeeFoodError, match=r"model\.onnx can't be read as an ONNX file"):
-            layers(tmp_path / "model.onnx")
-    assert layers(write_tiny_model(tmp_path / "tiny.onnx"))[0].parameters == 3
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_layer_imports_lower_layers_only(layer: str) -> None:
+    files = [path for path in SOURCES if _own_layer(path) == layer]
+    assert files
+    allowed = set(LAYERS[: LAYERS.index(layer)])
+    upward = {str(path.relative_to(ROOT)): found for path in files if (found := _imported_layers(path) - allowed)}
+    assert upward == {}
+
+
+def test_imports_are_found() -> None:
+    found = {layer: set().union(*(_imported_layers(p) for p in SOURCES if _own_layer(p) == layer)) for layer in LAYERS}
+    assert found["train"] >= {"config", "registry", "data", "model", "export", "evaluation", "records", "report"}
+    assert found["cli"] >= {"train", "config"}
+    assert all(found[package] for package in ("registry", "data", "model", "export", "evaluation", "report"))
+
+
+def test_the_service_and_the_scorer_import_nothing_of_training() -> None:
+    files = [*(ROOT / "service").rglob("*.py"), *(ROOT / "scoring").rglob("*.py")]
+    assert len(files) > 20
+    assert [path for path in files if any(module.split(".")[0] == "training" for module in _imports(path))] == []
+
+
+def test_modules_of_one_package_import_each_other_in_one_direction() -> None:
+    graph = {_module(path): {name for name in _imports(path) if name.startswith("training.")} for path in SOURCES}
+    graph = {module: imported & graph.keys() for module, imported in graph.items()}
+    assert sum(map(len, graph.values())) > 50
+    while leaves := {module for module, imported in graph.items() if not imported}:
+        graph = {module: imported - leaves for module, imported in graph.items() if module not in leaves}
+    assert graph == {}, "these modules are in a cycle of imports, or import one that is"
+
+
+def _module(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")

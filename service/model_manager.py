@@ -1,0 +1,145 @@
+"""Holds the served model, and replaces it when the registry's pointer names another version."""
+
+import json
+import logging
+import os
+import threading
+import time
+from dataclasses import dataclass
+
+from flask import current_app
+
+from service import metrics
+from service.errors import SeeFoodError
+from service.feedback import Feedback, open_feedback
+from service.inference import MAX_BATCH_SIZE, Inference
+from service.model import Model, open_model
+from service.registry import CURRENT, POINTERS, version_of
+from service.settings import Settings
+
+POLL_SECONDS = 0.5
+STARTUP_VERSION = "SEEFOOD_STARTED_WITH"  # variable: the version that the command opened before it became gunicorn
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A model and what depends on it. A request reads it once, so that one model answers the whole request."""
+
+    model: Model
+    inference: Inference
+    feedback: Feedback | None
+
+    @classmethod
+    def prepare(cls, model: Model, settings: Settings) -> "ServedModel":
+        """Warm up a model and check its self-test; raises SeeFoodError."""
+        model.warm_up(MAX_BATCH_SIZE if model.device == "cuda" else 1)
+        return cls(model, Inference(model), open_feedback(settings, model))
+
+
+class ModelManager:
+    """Opens the served model and swaps it.
+
+    Attributes:
+        current: the served model; a swap replaces it by one assignment.
+    """
+
+    def __init__(self, settings: Settings, model: Model | None = None) -> None:
+        """Open the model that the settings name; if a pointer's version can't be served, open an earlier one.
+
+        Raises:
+            SeeFoodError: no model can be opened.
+        """
+        self._settings = settings
+        self._pointer = settings.model or CURRENT
+        self._rejected = ""  # version, or error of the pointer, that was already logged
+        self.current = ServedModel.prepare(model, settings) if model else self._open_first()
+        metrics.set_model(self.current.model)
+
+    def watch(self) -> None:
+        """Start a thread that polls the pointer; a fixed version or file needs none."""
+        if self._pointer in POINTERS:
+            threading.Thread(target=self._poll, name="registry", daemon=True).start()
+
+    def _poll(self) -> None:
+        while True:
+            time.sleep(POLL_SECONDS)
+            try:
+                self.refresh()
+            except Exception:  # noqa: BLE001 - other programs write to the folder; the next poll may succeed
+                _log.exception("the registry can't be read")
+
+    def refresh(self) -> None:
+        """Serve the version that the pointer names, if it is another one and can be served."""
+        try:
+            version = version_of(self._settings.models, self._pointer)
+        except SeeFoodError as error:
+            self._reject("", error)
+            return
+        before = self.current.model.metadata.version
+        if version == before:
+            self._rejected = ""
+            return
+        if version == self._rejected:
+            return
+        try:
+            served = self._open(version)
+        except SeeFoodError as error:
+            self._reject(version, error)
+            return
+        self.current, self._rejected = served, ""
+        metrics.set_model(served.model)
+        _log.info("serving %s instead of %s", version, before)
+
+    def _reject(self, version: str, error: SeeFoodError) -> None:
+        if self._rejected != (version or str(error)):
+            self._rejected = version or str(error)
+            metrics.rejected_models.inc()
+            _log.error("still serving %s: %s", self.current.model.metadata.version, error)
+
+    def _open_first(self) -> ServedModel:
+        names = [self._settings.model]
+        if self._pointer in POINTERS:
+            fallbacks = [_previous_version(self._settings, self._pointer), os.environ.get(STARTUP_VERSION, "")]
+            names += [name for name in fallbacks if name]
+        failures: list[SeeFoodError] = []
+        for name in dict.fromkeys(names):
+            try:
+                served = self._open(name)
+            except SeeFoodError as error:
+                failures.append(error)
+                continue
+            for failure in failures:
+                metrics.rejected_models.inc()
+                _log.error("serving %s: %s", served.model.metadata.version, failure)
+            if failures:
+                self._rejected = self._pointer_version_or_error()  # which is logged already
+            return served
+        raise failures[0]
+
+    def _pointer_version_or_error(self) -> str:
+        try:
+            return version_of(self._settings.models, self._pointer)
+        except SeeFoodError as error:
+            return str(error)
+
+    def _open(self, name: str) -> ServedModel:
+        settings = self._settings
+        return ServedModel.prepare(open_model(settings.models, name, settings.device, settings.precision), settings)
+
+
+def served_model() -> ServedModel:
+    """Return the served model of the Flask application that handles the current request."""
+    manager: ModelManager = current_app.extensions["model_manager"]
+    return manager.current
+
+
+def _previous_version(settings: Settings, pointer: str) -> str:
+    """Return the version that the last promotion of a pointer replaced; empty if the history does not tell."""
+    try:
+        lines = (settings.models / "history.jsonl").read_text(encoding="utf-8").splitlines()
+        entries = [json.loads(line) for line in lines]
+        of_pointer = (entry for entry in reversed(entries) if entry.get("pointer", CURRENT) == pointer)
+        return str(next(of_pointer).get("before") or "")
+    except (OSError, ValueError, AttributeError, StopIteration):
+        return ""

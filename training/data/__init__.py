@@ -1,0 +1,1 @@
+"""Photos: find, correct, check and split them, and load them as tensors."""

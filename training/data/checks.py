@@ -1,0 +1,138 @@
+"""Checks of the photos before training: unreadable, duplicate, contradictory, leaking, small and blank photos."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from service.photo import printable, utf8
+from training.data.cache import Cache
+from training.data.near_duplicates import group_near, merge
+from training.data.photo_info import PhotoInfo, read_photo_info
+from training.data.photos import Photos
+
+NEAR_BITS = 6  # of 64: perceptual hashes that differ in at most so many bits are of the same picture
+SMALL = 64  # px: photos with a shorter side below this have little detail
+BLANK = 3.0  # grey levels of 256: photos with a lower contrast show nothing
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Result of the checks.
+
+    Attributes:
+        photos: number of photos of each class.
+        unreadable: files that can't be decoded, with the reason.
+        duplicates: groups of the same picture under one label; the first of each group is kept.
+        contradictions: groups of the same picture under both labels.
+        leaks: groups of the same picture in the training photos and in the held-out photos; a held-out one is first.
+        small, blank: photos with little or no information; they are only reported.
+        left_out: photos that training leaves out, with the reason.
+        digests: SHA-256 of each file, hex.
+    """
+
+    photos: dict[str, int]
+    unreadable: dict[Path, str]
+    duplicates: list[list[Path]]
+    contradictions: list[list[Path]]
+    leaks: list[list[Path]]
+    small: list[Path]
+    blank: list[Path]
+    left_out: dict[Path, str]
+    digests: dict[Path, str]
+
+    def by_kind(self) -> dict[str, list[Path]]:
+        """Return the photos with a problem, by the kind of problem."""
+        return {
+            "can't be read": list(self.unreadable),
+            "show the same picture as another of their class": [
+                path for group in self.duplicates for path in group[1:]
+            ],
+            "show the same picture as one of the other class": [path for g in self.contradictions for path in g],
+            "show the same picture as one held out": [path for group in self.leaks for path in group[1:]],
+            "are small": self.small,
+            "are blank": self.blank,
+        }
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the findings in the format of findings.json."""
+        return {
+            "photos": self.photos,
+            "unreadable": {utf8(path): reason for path, reason in self.unreadable.items()},
+            "doubles": [[utf8(path) for path in group] for group in self.duplicates],
+            "contradictions": [[utf8(path) for path in group] for group in self.contradictions],
+            "leaks": [[utf8(path) for path in group] for group in self.leaks],
+            "small": [utf8(path) for path in self.small],
+            "blank": [utf8(path) for path in self.blank],
+            "left_out": {utf8(path): reason for path, reason in self.left_out.items()},
+        }
+
+
+def check_photos(photos: Photos, held_out: Sequence[Sequence[Path]], cache: Cache) -> Findings:
+    """Check every photo, with a progress bar on a terminal.
+
+    If the same picture is in several sets, the copy in the last set is kept.
+
+    Args:
+        photos: the training photos.
+        held_out: sets of photos that must not be trained on: validation, then test.
+        cache: for the facts about each photo.
+
+    Raises:
+        SeeFoodError: the cache can't be used.
+    """
+    paths = [*photos.paths, *(path for part in held_out for path in part)]
+    sets = np.repeat(range(len(held_out) + 1), [len(photos), *map(len, held_out)])  # 0: training
+    reading = read_photo_info(paths, cache)
+    infos = list(tqdm(reading, "Checking", len(paths), unit=" photos", leave=False, disable=None))
+    usable = [i for i, info in enumerate(infos) if info.error is None]
+    blank = {i for i in usable if infos[i].contrast < BLANK}
+    unreadable = {path: info.error for path, info in zip(paths, infos, strict=True) if info.error is not None}
+    duplicates, contradictions, leaks, left_out = [], [], [], dict(unreadable)
+    for group in _same_pictures(infos, usable, blank):
+        kept = max(group, key=lambda i: sets[i])
+        by_class = [[paths[i] for i in group if i < len(photos) and photos.targets[i] == target] for target in (1, 0)]
+        if sets[kept] > 0:
+            leaking = [paths[i] for i in group if sets[i] < sets[kept]]
+            leaks.extend([[paths[kept], *leaking]] if leaking else [])
+            left_out |= dict.fromkeys(leaking, _same_as(paths[kept], ", which is held out"))
+        elif all(by_class):
+            contradictions.append([paths[i] for i in group])
+            for one, other in (by_class, by_class[::-1]):
+                left_out |= dict.fromkeys(one, _same_as(other[0], ", of the other class"))
+        else:
+            duplicates.append([paths[i] for i in group])
+            left_out |= dict.fromkeys(duplicates[-1][1:], _same_as(duplicates[-1][0]))
+    return Findings(
+        photos=dict(zip((photos.positive, photos.negative), photos.counts(), strict=True)),
+        unreadable=unreadable,
+        duplicates=duplicates,
+        contradictions=contradictions,
+        leaks=leaks,
+        small=[paths[i] for i in usable if infos[i].short_side < SMALL],
+        blank=[paths[i] for i in sorted(blank)],
+        left_out=left_out,
+        digests={path: info.digest for path, info in zip(paths, infos, strict=True)},
+    )
+
+
+def _same_as(path: Path, remark: str = "") -> str:
+    return f"It shows the same picture as {printable(path)}{remark}."
+
+
+def _same_pictures(infos: Sequence[PhotoInfo], usable: Sequence[int], blank: set[int]) -> list[list[int]]:
+    """Group photos that show the same picture: equal bytes, or near perceptual hashes unless they are blank."""
+    if not usable:
+        return []
+    _, same_bytes = np.unique([infos[i].digest for i in usable], return_inverse=True)
+    hashed = np.array([place for place, i in enumerate(usable) if i not in blank], np.intp)
+    hashes = np.array([int(infos[usable[place]].phash, 16) for place in hashed], np.uint64)
+    near = group_near(hashes, NEAR_BITS)
+    _, first = np.unique(near, return_index=True)
+    labels = merge(same_bytes, hashed[first[near]], hashed)
+    order = np.argsort(labels, kind="stable")
+    parts = np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
+    return sorted([usable[i] for i in part] for part in parts if len(part) > 1)

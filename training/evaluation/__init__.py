@@ -1,0 +1,1 @@
+"""Evaluation of ONNX files: metrics with intervals, slices, comparison of two models, synthetic pictures."""

@@ -1,0 +1,1 @@
+"""ONNX files: export, quantisation, parity gates, and the table of layers."""

@@ -1,0 +1,1 @@
+"""The classifier: backbone, fit, linear probe, distillation, calibration and familiarity."""

@@ -1,0 +1,1 @@
+"""The model registry: versions, pointers, history and runs."""

@@ -1,0 +1,183 @@
+"""The model registry: a folder for each version, pointer files that name a version, and the history of promotions."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from service.errors import SeeFoodError, describe_os_error
+from service.registry import CURRENT, POINTERS, version_of
+from training.disk import writing_to
+
+METRICS = "metrics.json"
+HISTORY = "history.jsonl"
+LOCK = ".lock"  # an empty file
+_LOCK_TIMEOUT = 30  # seconds
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version: its name, the pointers that name it, and the content of its metrics.json."""
+
+    name: str
+    pointers: tuple[str, ...]
+    metrics: dict[str, Any]
+
+
+def check_writable(models: Path) -> None:
+    """Create the registry folder if needed; raises SeeFoodError if it can't be written to."""
+    try:
+        models.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=models) as file:
+            file.write(b"\0")  # a full disk allows an empty file
+    except OSError as error:
+        raise SeeFoodError(f"The output folder {describe_os_error(error, str(models))}") from error
+
+
+@contextmanager
+def new_version(models: Path, name: str) -> Iterator[Path]:
+    """Yield a hidden folder to fill; it becomes the version at the end of the block, or is removed after an error.
+
+    The first version of a registry becomes the current one; later ones need `promote`.
+
+    Raises:
+        SeeFoodError: the folder can't be written to.
+    """
+    with writing_to(models):
+        draft = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=models))
+        try:
+            yield draft
+            draft.chmod(0o755)
+            for path in (*draft.rglob("*"), draft):
+                _sync(path)
+            draft.rename(models / name)
+            _sync(models)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+    if not (models / CURRENT).exists():
+        promote(models, name, "the first version")
+
+
+def promote(models: Path, name: str, why: str, pointer: str = CURRENT) -> None:
+    """Set a pointer to a version, and record the reason; raises SeeFoodError if there is no such version."""
+    if name not in _names(models):
+        raise SeeFoodError(f"There is no version {name} in {models}; `seefood models` lists them.")
+    with _locked(models):
+        _switch(models, pointer, name, {"action": "promote", "why": why})
+
+
+def rollback(models: Path, pointer: str = CURRENT) -> str:
+    """Set a pointer to its previous version, and return that version; raises SeeFoodError."""
+    with _locked(models):
+        now = version_of(models, pointer)
+        stack: list[str] = []
+        for entry in _completed(_history(models), pointer, now):
+            stack = [*stack, entry["version"]] if entry["action"] == "promote" else stack[:-1]
+        if stack[-1:] != [now] or len(stack) < 2 or stack[-2] not in _names(models):
+            raise SeeFoodError(
+                f"{models / HISTORY} has no version that was {pointer} before {now}; promote one by name."
+            )
+        _switch(models, pointer, stack[-2], {"action": "rollback", "why": f"back from {now}"})
+        return stack[-2]
+
+
+def _completed(history: list[dict[str, str]], pointer: str, now: str) -> list[dict[str, str]]:
+    """Return the entries of a pointer without those whose switch a crash prevented."""
+    entries = [entry for entry in history if entry.get("pointer", CURRENT) == pointer]
+    actual = [*(entry.get("before") for entry in entries[1:]), now]  # the version after each entry
+    return [entry for entry, version in zip(entries, actual, strict=False) if version in (None, entry["version"])]
+
+
+def versions(models: Path) -> list[Version]:
+    """List the versions of a registry, oldest first; raises SeeFoodError if one can't be read."""
+    named = {pointer: _pointed_to(models, pointer) for pointer in POINTERS}
+    return [
+        Version(name, tuple(each for each in POINTERS if named[each] == name), _metrics(models / name / METRICS))
+        for name in _names(models)
+    ]
+
+
+def _pointed_to(models: Path, pointer: str) -> str:
+    try:
+        return version_of(models, pointer)
+    except SeeFoodError:
+        return ""
+
+
+def _names(models: Path) -> list[str]:
+    return sorted(path.parent.name for path in models.glob("[!.]*/" + METRICS))
+
+
+def _metrics(path: Path) -> dict[str, Any]:
+    try:
+        metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        for name in ("accuracy", "roc_auc"):
+            float(metrics["validation"][name]["value"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SeeFoodError(
+            f"The metrics {path} can't be read: {error!r}; restore that file, or remove the version's folder."
+        ) from error
+    return metrics
+
+
+@contextmanager
+def _locked(models: Path) -> Iterator[None]:
+    """Lock pointers and history, because two processes that write the history would lose an entry."""
+    try:
+        with writing_to(models), FileLock(models / LOCK, timeout=_LOCK_TIMEOUT):
+            yield
+    except Timeout as error:
+        raise SeeFoodError(f"Another command has locked {models} for {_LOCK_TIMEOUT} seconds; try again.") from error
+
+
+def _switch(models: Path, pointer: str, name: str, entry: dict[str, str]) -> None:
+    """Write the history, then the pointer; an error before the last step does not change what is served."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    fields = {"time": now, "version": name, "pointer": pointer, "before": _pointed_to(models, pointer)}
+    entries = [*_history(models), {**fields, **entry}]
+    with writing_to(models):
+        _replace(models / HISTORY, "".join(json.dumps(entry) + "\n" for entry in entries))
+        _replace(models / pointer, f"{name}\n")
+
+
+def _replace(path: Path, text: str) -> None:
+    """Replace a file atomically: after a crash, it is the old file or the new one."""
+    draft = path.with_name(f".{path.name}-{os.getpid()}")
+    try:
+        draft.write_text(text, encoding="utf-8")
+        _sync(draft)
+        draft.replace(path)
+        _sync(path.parent)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """Flush a file or folder to the disk, so that a later rename can't be saved without it."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _history(models: Path) -> list[dict[str, str]]:
+    """Read the entries, oldest first; raises SeeFoodError."""
+    path = models / HISTORY
+    try:
+        entries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        if not all({"version", "action"} <= entry.keys() for entry in entries):
+            raise ValueError("an entry has no version or action")
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, AttributeError) as error:
+        raise SeeFoodError(f"The history {path} can't be read: {error}; repair it, or remove it.") from error
+    return entries
