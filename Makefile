@@ -5,6 +5,7 @@ PORT ?= 8000
 WORKERS ?= 2
 BIN := .venv/bin
 LOCK := $(BIN)/uv pip compile --quiet --python-version 3.11 --no-annotate --no-header
+PARALLEL := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS)
 LOWEST := tests/service/test_v1.py tests/service/test_hostile.py tests/service/test_faults.py tests/service/test_photo.py
 HASHES := --universal --generate-hashes --constraint constraints.txt
 
@@ -24,11 +25,11 @@ train: .venv/.train ## retrain with DATA=folder, for example: make train DATA=ph
 dev: .venv/.dev ## install everything that tests and checks need (torch included)
 
 test: .venv/.dev ## run every test except those of the image, in WORKERS processes (default 2)
-	$(BIN)/pytest -m "not docker and not alone" -n $(WORKERS)
+	$(PARALLEL) -m "not docker and not alone"
 	$(BIN)/pytest -m "alone"
 
 test-fast: .venv/.dev ## run the tests that take seconds
-	$(BIN)/pytest -m "not slow and not docker" -n $(WORKERS)
+	$(PARALLEL) -m "not slow and not docker"
 
 test-docker: .venv/.dev ## build the images and test them (needs a Docker engine)
 	$(BIN)/pytest -m docker
@@ -43,8 +44,8 @@ test-lowest: .venv/.dev ## test HTTP with the lowest versions that pyproject.tom
 	.venv/lowest/bin/pytest -q -m "alone" $(LOWEST)
 
 coverage: .venv/.dev ## run make test and print the branch coverage; aims: 95% of service/, 90% of the rest
-	$(BIN)/pytest -m "not docker and not alone" -n $(WORKERS) --cov --cov-report=
-	$(BIN)/pytest -m "alone" --cov --cov-append --cov-report=
+	-$(PARALLEL) -m "not docker and not alone" --cov --cov-report=
+	-$(BIN)/pytest -m "alone" --cov --cov-append --cov-report=
 	$(BIN)/coverage report --include='service/*'
 	$(BIN)/coverage report --omit='service/*'
 
@@ -72,9 +73,7 @@ locks: .venv/.dev ## write deploy/locks/ (what each image installs) and benchmar
 	echo hatchling | $(LOCK) $(HASHES) - --output-file deploy/locks/build.txt
 	$(LOCK) --universal --constraint constraints.txt --extra train --extra bulk pyproject.toml benchmarks/requirements.in \
 		--output-file benchmarks/requirements.txt
-	for peer in torchserve triton; do \
-		$(LOCK) --universal benchmarks/requirements-$$peer.in --output-file benchmarks/requirements-$$peer.txt; \
-	done
+	$(LOCK) --universal benchmarks/requirements-triton.in --output-file benchmarks/requirements-triton.txt
 
 clean: ## remove environments and caches; models and checkpoints stay
 	rm -rf .venv benchmarks/.venv site .pytest_cache .mypy_cache .ruff_cache .coverage
@@ -98,9 +97,7 @@ benchmarks/.venv/.ready: pyproject.toml $(wildcard benchmarks/requirements*.txt)
 		|| { echo "SeeFood needs Python 3.11 or newer. Name one, for example: make bench PYTHON=python3.12" >&2; exit 2; }
 	$(PYTHON) -P -m venv benchmarks/.venv
 	benchmarks/.venv/bin/pip install --quiet --disable-pip-version-check --requirement benchmarks/requirements.txt --editable .
-	for peer in torchserve triton; do \
-		$(PYTHON) -P -m venv benchmarks/.venv/$$peer && benchmarks/.venv/$$peer/bin/pip install --quiet \
-			--disable-pip-version-check --requirement benchmarks/requirements-$$peer.txt \
-			|| echo "$$peer cannot be installed here; the tables will show it as not measured" >&2; \
-	done
+	$(PYTHON) -P -m venv benchmarks/.venv/triton && benchmarks/.venv/triton/bin/pip install --quiet \
+		--disable-pip-version-check --requirement benchmarks/requirements-triton.txt \
+		|| echo "triton cannot be installed here; the tables will show it as not measured" >&2
 	@touch $@

@@ -1,12 +1,11 @@
-"""How fast, against whom, and how far from the limit: `make bench`, or python -m benchmarks.
+"""Measure SeeFood and its peers: `make bench`, or python -m benchmarks.
 
-Each part is written to results.json when it is done, so that one can be measured again alone with --only; tables and
-plots are made from that file.
+Each part is written to results.json when it is complete, so that --only can measure one part again. Tables and plots
+are generated from this file.
 """
 
 import json
 import signal
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,36 +13,54 @@ from typing import Any
 
 import click
 
-from benchmarks import bulk, curves, hotspots, plots, report, serving, strain, summary, training
+from benchmarks import plots, report, summary
 from benchmarks.machine import here
+from benchmarks.scoring import comparison as scoring
+from benchmarks.serving import comparison as serving
+from benchmarks.serving import curves, hotspots, strain
+from benchmarks.serving.contenders import PEERS, checkout
+from benchmarks.training import comparison as training
 
 FOLDER = Path(__file__).parent
 PARTS = ("serving", "hotspots", "strain", "curves", "training", "bulk")
-AGAIN = "again"  # serving once more, to see how far two runs differ
+_CHECKOUT = click.Path(exists=True, file_okay=False, path_type=Path)
+AGAIN = "again"  # serving once more, which shows how much two runs differ
 
 
 @click.command()
 @click.option("--only", "parts", multiple=True, type=click.Choice((*PARTS, AGAIN)), help="Part to measure; repeatable.")
-@click.option("--tables", is_flag=True, help="Measure nothing: write tables and plots of what was measured.")
+@click.option("--tables", is_flag=True, help="Write the tables and plots of results.json, and measure nothing.")
 @click.option("--models", default=Path("models"), type=click.Path(path_type=Path), help="Registry to serve from.")
-@click.option("--seconds", default=4.0, help="Each load lasts, after its warm-up.")
-@click.option("--rounds", default=3, help="Times that each contender has its turn.")
-@click.option("--requests", default=50_000, help="How many to watch the memory over.")
+@click.option("--seconds", default=4.0, help="Duration of each load, after its warm-up.")
+@click.option("--rounds", default=3, help="Number of turns of each contender.")
+@click.option("--requests", default=50_000, help="Number of requests while memory is measured.")
+@click.option("--before", type=_CHECKOUT, help="Older checkout to compare with in place of the peers; requires --out.")
 @click.option("--out", default=FOLDER, type=click.Path(path_type=Path), help="Folder of results.json and the plots.")
 def main(
-    parts: tuple[str, ...], tables: bool, models: Path, seconds: float, rounds: int, requests: int, out: Path
+    parts: tuple[str, ...],
+    tables: bool,
+    models: Path,
+    seconds: float,
+    rounds: int,
+    requests: int,
+    before: Path | None,
+    out: Path,
 ) -> None:
     """Measure, and write results.json, the plots and, in this folder, the tables in the documentation."""
+    if before and out == FOLDER:
+        raise click.UsageError("--before requires --out, so that the results of the peers are not replaced.")
     measures: dict[str, Callable[[], dict[str, Any]]] = {
-        "serving": lambda: serving.measure(models, seconds=seconds, rounds=rounds),
+        "serving": lambda: serving.measure(models, peers, seconds=seconds, rounds=rounds),
         "hotspots": lambda: hotspots.measure(models, seconds=seconds),
         "strain": lambda: strain.measure(models, seconds=seconds, requests=requests),
         "curves": lambda: curves.measure(models, seconds=seconds),
-        "training": _training,
-        "bulk": _bulk,
-        AGAIN: lambda: serving.measure(models, seconds=seconds, rounds=rounds),
+        "training": training.measure,
+        "bulk": scoring.measure,
+        AGAIN: lambda: serving.measure(models, peers, seconds=seconds, rounds=rounds),
     }
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what was started is ended
+    peers = [checkout(before.resolve())] if before else PEERS
+    models = models.resolve()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops all started processes too
     out.mkdir(parents=True, exist_ok=True)
     path = out / "results.json"
     for part in () if tables else parts or PARTS:
@@ -60,20 +77,8 @@ def main(
         report.write(results, FOLDER / "README.md", report.tables)
         report.write(results, FOLDER.parent / "docs" / "speed.md", report.short)
         summary.write(FOLDER.parent)
-
-
-def _training() -> dict[str, Any]:
-    photos, weights = (path if path.exists() else None for path in (training.DATA, training.WEIGHTS))
-    with tempfile.TemporaryDirectory() as scratch:
-        return training.measure(
-            photos, epochs=3, size=224, batch=None, rounds=1, scratch=Path(scratch), weights=weights
-        )
-
-
-def _bulk() -> dict[str, Any]:
-    photos = bulk.DATA if bulk.DATA.exists() else None
-    with tempfile.TemporaryDirectory() as scratch:
-        return bulk.measure(photos, camera=200, given=200, rounds=1, scratch=Path(scratch))
+    else:
+        print(report.tables(results))
 
 
 if __name__ == "__main__":

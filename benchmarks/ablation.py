@@ -1,10 +1,9 @@
-"""What each step from the old model to the new one is worth: small fits that differ in one step, in a table.
+"""Measure the steps of the training recipe: short trainings that differ in one step, as a table in docs/recipe.md.
 
     python -m benchmarks.ablation ../shared/data --weights resnet18.pth --labels labels/hotdog.csv --teacher a.onnx
 
-Every fourth photo is fitted twice on squares of 96 px. All rows are measured on the same test photos, on squares of
-128 px and at a threshold of a half; nothing is chosen by them. Results are appended to a file, so that the same command
-goes on after an interruption.
+Each training runs for two epochs on every fourth photo, on squares of 96 px. All are measured on the same test photos,
+on squares of 128 px with a threshold of 0.5. No choice depends on these figures. Run the command again to resume.
 """
 
 import json
@@ -17,26 +16,29 @@ from typing import Any
 
 import click
 import lightning as L
-import numpy as np
 import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from sklearn.metrics import roc_auc_score
 
-from training.data.checks import CACHE, check
+from benchmarks import report
+from benchmarks.markdown import table
+from training.config import Hyperparameters
+from training.data.cache import CACHE, Cache
+from training.data.checks import check_photos
 from training.data.dataset import training_loader, validation_loader
-from training.data.folders import Photos, gather, labelled, leave_out
-from training.data.label_list import Correction, correct, read_labels
-from training.evaluation.slices import slices
-from training.model import classifier as network
-from training.model.classifier import Classifier
-from training.model.distillation import ANSWERS, Ensemble
-from training.model.fit import keep_memory, precision
-from training.model.lit_classifier import Learner, balance
-from training.recipe import Recipe
+from training.data.folders import find_labelled, gather
+from training.data.label_list import Correction, apply_label_list, read_label_list
+from training.data.photos import Photos
+from training.data.split import leave_out
+from training.evaluation.slices import find_slices
+from training.model.classifier import Classifier, build_classifier
+from training.model.distillation import Ensemble, mix_targets, smooth_labels
+from training.model.hardware import keep_freed_memory, precision
+from training.model.lit_classifier import LitClassifier, balance_classes
 
-RECIPE = Recipe(epochs=2, train_size=96, last_size=96, frozen="layer2", views=2)
+HYPERPARAMETERS = Hyperparameters(epochs=2, train_size=96, final_size=96, freeze="layer2", views=2)
 MEASURED_SIZE = 128
-EVERY = 4  # photos: one of so many is fitted
+EVERY = 4  # one of so many photos is used
 OLD, NEW = ("foods", "objects"), ("people", "in_hand", "things", "pets", "rooms")  # folders of hard negatives
 BURGERS = "burger"
 START, END = "<!-- ablation -->", "<!-- end -->"
@@ -44,7 +46,7 @@ START, END = "<!-- ablation -->", "<!-- end -->"
 
 @dataclass(frozen=True)
 class Step:
-    """One row: what the fit has that the first row lacks, and with how many seeds it is repeated."""
+    """A row of the table: its differences from the first row, and the number of trainings with different seeds."""
 
     labels: bool = False
     web: bool = False
@@ -66,17 +68,17 @@ STEPS = {
 
 @click.command()
 @click.argument("data", type=click.Path(path_type=Path))
-@click.option("--weights", required=True, help="state_dict of a resnet18 with all its stages.")
+@click.option("--weights", required=True, help="Complete state_dict of a ResNet-18.")
 @click.option("--labels", required=True, type=click.Path(path_type=Path))
 @click.option("--teacher", "teachers", required=True, multiple=True, type=click.Path(path_type=Path))
 @click.option("--scratch", default=Path("runs/ablation"), type=click.Path(path_type=Path))
 @click.option("--out", default=Path("docs/recipe.md"), type=click.Path(path_type=Path))
 def main(data: Path, weights: str, labels: Path, teachers: tuple[Path, ...], scratch: Path, out: Path) -> None:
-    """Fit and measure every step on the photos of DATA, and write the table."""
-    keep_memory()
+    """Train and measure every step on the photos of DATA, and write the table."""
+    keep_freed_memory()
     scratch.mkdir(parents=True, exist_ok=True)
     results = scratch / "results.jsonl"
-    corrections = read_labels(labels, "hotdog", "not_hotdog")
+    corrections = read_label_list(labels, "hotdog", "not_hotdog")
     for name, step in STEPS.items():
         for seed in range(step.seeds):
             if any((row["step"], row["seed"]) == (name, seed) for row in _rows(results)):
@@ -87,7 +89,7 @@ def main(data: Path, weights: str, labels: Path, teachers: tuple[Path, ...], scr
             with results.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
             print(row, flush=True)
-    write_table(out, _rows(results))
+    report.write({"rows": _rows(results)}, out, _table, (START, END))
 
 
 def _run(
@@ -99,31 +101,31 @@ def _run(
     scratch: Path,
     seed: int,
 ) -> dict[str, float]:
-    """Fit once and measure the test photos."""
+    """Train once and measure the test photos."""
     L.seed_everything(seed, workers=True, verbose=False)
     negatives = data / "hard_negatives" / "train"
     extras = [negatives / name for name in (*OLD, *(NEW if step.negatives else ()))]
     found = gather(data / "train", extras=[*extras, *([data / "train_web"] if step.web else [])])
     photos = found.photos.take(range(0, len(found.photos), EVERY))
     if step.labels:
-        photos, _ = correct(photos, corrections)
-    findings = check(photos, cache=scratch / CACHE)
+        photos, _ = apply_label_list(photos, corrections)
+    cache = Cache(scratch / CACHE)
+    findings = check_photos(photos, [], cache)
     photos = leave_out(photos, findings.left_out)
-    smoothing = RECIPE.label_smoothing
-    targets, drawn = (photos.targets * (1 - smoothing) + smoothing / 2)[None], None
+    targets, crop_size = smooth_labels(photos.targets, HYPERPARAMETERS), None
     if step.teacher:
         ensemble = Ensemble(teachers)
-        drawn = ensemble.drawn
-        answers = ensemble.answers(photos, [findings.digests[p] for p in photos.paths], RECIPE, scratch / ANSWERS)
-        targets = (1 - RECIPE.teacher_share) * targets + RECIPE.teacher_share * answers
+        crop_size = ensemble.crop_size
+        digests = [findings.digests[path] for path in photos.paths]
+        targets = mix_targets(targets, ensemble.probabilities(photos, digests, HYPERPARAMETERS, cache), HYPERPARAMETERS)
     with tempfile.TemporaryDirectory() as folder:
-        classifier, absent = network.build(weights if step.weights else _cut(weights, Path(folder)))
-    _fit(classifier, absent, photos, torch.from_numpy(targets.astype(np.float32)), seed, drawn)
+        classifier, missing_keys = build_classifier(weights if step.weights else _cut(weights, Path(folder)))
+    _fit(classifier, missing_keys, photos, torch.from_numpy(targets), seed, crop_size)
     return _measure(classifier, data)
 
 
 def _cut(weights: str, folder: Path) -> str:
-    """Write the weights without the last stage, as they could be had before."""
+    """Write the weights without the last stage, which the old model started from."""
     state = torch.load(weights, map_location="cpu", weights_only=True)
     path = folder / "without_layer4.pth"
     torch.save({name: value for name, value in state.items() if not name.startswith(("layer4.", "fc."))}, path)
@@ -131,16 +133,22 @@ def _cut(weights: str, folder: Path) -> str:
 
 
 def _fit(
-    classifier: Classifier, absent: list[str], photos: Photos, targets: torch.Tensor, seed: int, drawn: int | None
+    classifier: Classifier,
+    missing_keys: list[str],
+    photos: Photos,
+    targets: torch.Tensor,
+    seed: int,
+    crop_size: int | None,
 ) -> None:
-    """Fit as training.fit does, but keep the last epoch, so that no photo is looked at before the end."""
-    loader = training_loader(photos, targets, RECIPE, classifier.backbone, seed, drawn=drawn)
-    module = Learner(classifier.to(memory_format=torch.channels_last), absent, RECIPE, balance(photos, RECIPE))
+    """Train as training.model.fit does, but keep the last epoch, so that no validation photos are needed."""
+    loader = training_loader(photos, targets, HYPERPARAMETERS, [96] * HYPERPARAMETERS.epochs, seed, crop_size=crop_size)
+    weights = balance_classes(photos, HYPERPARAMETERS)
+    module = LitClassifier(classifier.to(memory_format=torch.channels_last), missing_keys, HYPERPARAMETERS, weights)
     trainer = L.Trainer(
-        max_epochs=RECIPE.epochs,
+        max_epochs=HYPERPARAMETERS.epochs,
         precision=precision(),
         devices=1,
-        callbacks=[EMAWeightAveraging(decay=1 - 1 / (1 + RECIPE.averaged_epochs * len(loader)))],
+        callbacks=[EMAWeightAveraging(decay=1 - 1 / (1 + HYPERPARAMETERS.ema_epochs * len(loader)))],
         logger=False,
         enable_checkpointing=False,
         enable_model_summary=False,
@@ -153,16 +161,16 @@ def _fit(
 def _measure(classifier: Classifier, data: Path) -> dict[str, float]:
     figures = {}
     for name in ("test", "stranger_test"):
-        photos = labelled(data / name, "hotdog", "not_hotdog")
+        photos = find_labelled(data / name, "hotdog", "not_hotdog")
         with torch.inference_mode():
             loader = validation_loader(photos, MEASURED_SIZE)
-            answers = torch.cat([classifier(pixels)[0] for pixels, _ in loader]).numpy()
-        said, truth = answers >= 0.5, photos.targets == 1
-        figures[f"{name}: ROC AUC"] = float(roc_auc_score(truth, answers))
-        figures[f"{name}: accuracy"] = float((said == truth).mean())
-        figures[f"{name}: called hotdog"] = float(said[~truth].mean())
-        if burgers := slices(photos).get("kind", {}).get(BURGERS):
-            figures[f"{name}: burgers called hotdog"] = float(said[burgers].mean())
+            probabilities = torch.cat([classifier(pixels)[0] for pixels, _ in loader]).numpy()
+        predicted, truth = probabilities >= 0.5, photos.targets == 1
+        figures[f"{name}: ROC AUC"] = float(roc_auc_score(truth, probabilities))
+        figures[f"{name}: accuracy"] = float((predicted == truth).mean())
+        figures[f"{name}: called hotdog"] = float(predicted[~truth].mean())
+        if burgers := find_slices(photos).get("kind", {}).get(BURGERS):
+            figures[f"{name}: burgers called hotdog"] = float(predicted[burgers].mean())
     return {key: round(value, 4) for key, value in figures.items()}
 
 
@@ -170,18 +178,13 @@ def _rows(results: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()] if results.exists() else []
 
 
-def write_table(out: Path, rows: list[dict[str, Any]]) -> None:
-    """Write the table of all rows into the document, between its two markers."""
-    columns = [name for name in (rows[0] if rows else {}) if name not in ("step", "seed", "seconds")]
-    lines = [f"| step | seeds | {' | '.join(columns)} |", "|---|---|" + "---|" * len(columns)]
+def _table(results: dict[str, Any]) -> str:
+    columns = [name for name in results["rows"][0] if name not in ("step", "seed", "seconds")]
+    lines = []
     for name in STEPS:
-        mine = [row for row in rows if row["step"] == name]
-        if mine:
-            cells = [_spread([float(row[column]) for row in mine]) for column in columns]
-            lines.append(f"| {name} | {len(mine)} | {' | '.join(cells)} |")
-    text = out.read_text(encoding="utf-8") if out.exists() else f"{START}\n{END}\n"
-    head, tail = text.split(START)[0], text.split(END)[1]
-    out.write_text(f"{head}{START}\n" + "\n".join(lines) + f"\n{END}{tail}", encoding="utf-8")
+        rows = [row for row in results["rows"] if row["step"] == name]
+        lines.append([name, str(len(rows)), *(_spread([float(row[column]) for row in rows]) for column in columns)])
+    return "\n".join(table(["step", "seeds", *columns], lines))
 
 
 def _spread(values: list[float]) -> str:

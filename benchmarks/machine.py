@@ -1,4 +1,4 @@
-"""On what, with what and when something was measured."""
+"""The machine, versions and date of a measurement."""
 
 import os
 import platform
@@ -27,7 +27,7 @@ def here() -> dict[str, Any]:
 
 
 def _commit() -> str:
-    """Return the short commit, with a plus where files differ from it; empty outside of a checkout."""
+    """Return the short commit, with a plus if files differ from it; empty outside a checkout."""
     described = ["git", "-C", str(ROOT), "describe", "--always", "--dirty=+", "--exclude=*"]
     ran = subprocess.run(described, capture_output=True, text=True, check=False)
     return ran.stdout.strip()

@@ -1,146 +1,118 @@
-"""Start a contender as a person would, wait until it answers a photo, see what it takes, and end it wholly."""
+"""Start commands, and measure the time and memory of all their processes."""
 
 import contextlib
-import http.client
 import os
 import signal
-import socket
 import subprocess
-import tempfile
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 
-from benchmarks.contenders import Contender
-from benchmarks.load import Body
+ROOT = Path(__file__).resolve().parents[1]
 
-PATIENCE = 180  # seconds until a contender that does not answer is given up
-ROOT = Path(__file__).parent.parent
+_INTERVAL = 0.25  # seconds between two measurements of memory, which takes some milliseconds
 
 
-@dataclass
-class Running:
-    """A contender that answers.
+@dataclass(frozen=True)
+class Watched:
+    """What was seen of a command.
 
     Attributes:
-        url: where photos are POSTed.
-        ready_seconds: from the command to the first answered photo.
+        status: exit status; None if it was killed at the time limit.
+        seconds: from its start to its end.
+        lines: its output, each line with the seconds since the start.
+        peak_mb: largest memory of all its processes together.
     """
 
-    contender: Contender
-    url: str
-    process: subprocess.Popen[bytes]
-    ready_seconds: float = 0
+    status: int | None
+    seconds: float
+    lines: tuple[tuple[float, str], ...]
+    peak_mb: float
 
-    def tree(self) -> list[psutil.Process]:
-        """Return its processes, those that it started among them."""
-        root = psutil.Process(self.process.pid)
-        return [root, *root.children(recursive=True)]
-
-    def usage(self) -> tuple[float, float]:
-        """Return the CPU seconds that its processes took so far, and the MB that they hold, shared pages once."""
-        seconds = held = 0.0
-        for process in self.tree():
-            with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
-                times = process.cpu_times()
-                seconds += times.user + times.system
-                held += process.memory_full_info().pss / 1e6
-        return seconds, held
-
-    @contextlib.contextmanager
-    def paused(self) -> Iterator[None]:
-        """Hold all its processes still, so that an idle one costs the other nothing."""
-        stopped = self.tree()
-        for process in stopped:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.suspend()
-        try:
-            yield
-        finally:
-            for process in stopped:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.resume()
-
-    def ask(self, body: Body) -> tuple[int, bytes]:
-        """POST one photo, and return the status and the answer."""
-        host, port = self.url.removeprefix("http://").split("/")[0].split(":")
-        connection = http.client.HTTPConnection(host, int(port), timeout=30)
-        with contextlib.closing(connection):
-            connection.request("POST", "/" + self.url.split("/", 3)[3], body.path.read_bytes(), body.headers)
-            answer = connection.getresponse()
-            return answer.status, answer.read()
+    def error(self) -> str | None:
+        """Return why the command failed, with the end of its output; None if it succeeded."""
+        if self.status == 0:
+            return None
+        why = "killed at the time limit" if self.status is None else f"exit status {self.status}"
+        return " | ".join([why, *(text for _, text in self.lines if text.strip())][-4:])
 
 
-@contextlib.contextmanager
-def running(contender: Contender, body: Body, *, settings: dict[str, str] | None = None) -> Iterator[Running]:
-    """Start a contender, wait for its first answer, and end it and all that it started.
+def watch(
+    command: Sequence[str | Path],
+    *,
+    limit: float = 1800,
+    settings: Mapping[str, str] | None = None,
+    cpus: Sequence[int] = (),
+) -> Watched:
+    """Run a command in the repository.
 
-    Raises:
-        RuntimeError: it can't be started, ended, or did not answer in PATIENCE seconds; with what it printed last.
+    Args:
+        command: the program and its arguments.
+        limit: seconds after which it is killed.
+        settings: additional environment variables.
+        cpus: numbers of the CPUs that it may use; empty: all.
     """
-    cpus = len(os.sched_getaffinity(0))
-    port = _free_port()
-    command = [part.format(port=port, cpus=cpus) for part in contender.command]
-    environment = os.environ | {"BENCH_CPUS": str(cpus), "PYTHONPATH": str(ROOT)} | contender.settings
-    environment |= settings or {}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # or each start would compile all that it imports again
-    with tempfile.TemporaryFile() as log:
-        started = time.monotonic()
-        try:
-            process = subprocess.Popen(
-                command, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True
-            )
-        except OSError as error:
-            raise RuntimeError(f"{contender.name} is not installed: {error}.") from error
-        run = Running(contender, f"http://127.0.0.1:{port}{contender.path}", process)
-        try:
-            _wait(run, body, started, log)
-            run.ready_seconds = round(time.monotonic() - started, 2)
-            yield run
-        finally:
-            _end(run)
+    pinned = ["taskset", "--cpu-list", ",".join(map(str, cpus))] if cpus else []
+    start = time.monotonic()
+    process = subprocess.Popen(
+        [*pinned, *map(str, command)],
+        cwd=ROOT,
+        env=environment(settings),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
+    lines: list[tuple[float, str]] = []
+
+    def read() -> None:
+        with process.stdout or contextlib.nullcontext(()) as output:
+            for line in output:
+                lines.append((round(time.monotonic() - start, 3), line.rstrip()))  # noqa: PERF401 - each line's time
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    peak, status = 0.0, None
+    while status is None and time.monotonic() - start < limit:
+        peak = max(peak, usage(process.pid)[1])
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            status = process.wait(_INTERVAL)
+    seconds = time.monotonic() - start
+    if status is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    reader.join(5)
+    return Watched(status, round(seconds, 3), tuple(lines), round(peak, 1))
 
 
-def _wait(run: Running, body: Body, started: float, log: Any) -> None:
-    last = "it accepted no connection"
-    while run.process.poll() is None and time.monotonic() < started + PATIENCE:
-        try:
-            status, answer = run.ask(body)
-        except (OSError, http.client.HTTPException):
-            time.sleep(0.02)
-            continue
-        if status == 200:
-            return
-        last = f"it answered {status}: {answer[:200].decode(errors='replace')}"
-        time.sleep(0.05)
-    log.seek(0)
-    printed = log.read().decode(errors="replace").strip()[-1500:]
-    raise RuntimeError(f"{run.contender.name} did not come up; {last}. It printed: {printed}")
+def environment(settings: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the variables of this process and the given ones; Python may cache compiled modules."""
+    variables = {**os.environ, **(settings or {})}
+    variables.pop("PYTHONDONTWRITEBYTECODE", None)
+    return variables
 
 
-def _end(run: Running) -> None:
+def tree(pid: int) -> list[psutil.Process]:
+    """Return a process and its descendants; empty if it has ended."""
     try:
-        processes = run.tree()
+        root = psutil.Process(pid)
+        return [root, *root.children(recursive=True)]
     except psutil.NoSuchProcess:
-        return
-    for process in processes:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.send_signal(signal.SIGCONT)
-    run.process.terminate()
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        run.process.wait(20)
-    _, alive = psutil.wait_procs(processes, timeout=3)
-    for process in alive:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(alive, timeout=5)
+        return []
 
 
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+def usage(pid: int) -> tuple[float, float]:
+    """Return the CPU seconds and the MB of a process and its descendants; Linux counts shared pages once (PSS)."""
+    seconds = megabytes = 0.0
+    for process in tree(pid):
+        with contextlib.suppress(psutil.Error):
+            times, memory = process.cpu_times(), process.memory_full_info()
+            seconds += times.user + times.system
+            megabytes += (getattr(memory, "pss", 0) or memory.rss) / 1e6
+    return seconds, megabytes

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.against import again, costs, limits, serving, standings
-from benchmarks.cells import FEW, LATENCIES, latency, number, statuses, table, times, where
-from benchmarks.contenders import SEEFOOD
+from benchmarks.markdown import FEW, LATENCIES, latency, number, statuses, table, times, where
+from benchmarks.serving.contenders import SEEFOOD
+from benchmarks.serving_tables import again, costs, limits, serving, standings
 
 MARKS = START, END = "<!-- measured -->", "<!-- end of what was measured -->"
 MENTIONED = 0.05  # CPU milliseconds a photo; smaller rows would only lengthen the table

@@ -1,9 +1,9 @@
-"""What the models in the box get right, how long one inference takes, and how large their files are.
+"""Measure the models in the box: accuracy, inference time and file size.
 
     python -m benchmarks.shipped
 
-Everything is measured through the code that serves, and written to shipped.json. The tables in docs/models.md and
-models/README.md, and the figures in README.md, are made from it.
+All figures are measured with the code of the service, and written to shipped.json. The tables in docs/models.md and
+models/README.md, and the figures in README.md, are generated from it.
 """
 
 import json
@@ -24,18 +24,19 @@ from service.errors import SeeFoodError
 from service.model import Model
 from service.photo import read_photo
 from service.registry import FILES, POINTERS, find_model
-from training.evaluation.evaluate import Array, Evaluation, evaluate, measure
+from training.evaluation.evaluate import Evaluation, evaluate
+from training.evaluation.metrics import Array, compute_metrics
 
 RESULTS = ROOT / "benchmarks" / "shipped.json"
 DATA = ROOT.parent / "shared" / "data"
-FOLDERS = {  # by their names in metrics.json and on the card
+FOLDERS = {  # by name in metrics.json and on the model card
     "data/test": "test",
     "data/stranger_test": "stranger_test",
     "test/foods": "hard_negatives/test/foods",
     "test/objects": "hard_negatives/test/objects",
 }
 STRANGERS = "data/stranger_test"
-# Of its photos without a hotdog, as the names of the files begin.
+# Beginnings of the file names of its photos without a hotdog.
 KINDS = tuple(kind for kinds in shipped_tables.GROUPS.values() for kind in kinds)
 _FIGURES = ("photos", "accuracy", "roc_auc", "recall", "false_positive_rate", "calibration_error")
 _RUNS = 50
@@ -45,16 +46,16 @@ def measure_shipped(models: Path, data: Path, before: Path | None = None) -> dic
     """Measure both files of each pointer of a registry, and the int8 file of an older version.
 
     Args:
-        models: the registry; a pointer that it lacks is left out.
-        data: a folder with those of FOLDERS below it.
+        models: the registry; missing pointers are omitted.
+        data: the folder that contains FOLDERS.
         before: an ONNX file.
 
     Returns:
         By name (a pointer, or `before`) the version, the backbone and, by precision, the bytes, the milliseconds and
-        the figures of each file, as JSON can hold them.
+        the metrics of each file, ready for JSON.
 
     Raises:
-        SeeFoodError: a file or folder can't be used; the sentence says why.
+        SeeFoodError: a file or folder can't be used.
     """
     opened = {
         name: {precision: Model(find_model(models, name, precision)) for precision in FILES}
@@ -77,7 +78,7 @@ def measure_shipped(models: Path, data: Path, before: Path | None = None) -> dic
 
 
 def milliseconds(models: Sequence[Model]) -> list[float]:
-    """Return the median time of one inference on one photo by each; they take turns, so that noise hits all alike."""
+    """Return the median time of an inference on one photo for each model; the models take turns."""
     drawn = photo(SIZES["0.3 MP"])
     pixels = [read_photo(drawn, model.size)[np.newaxis] for model in models]
     took: list[list[float]] = [[] for _ in models]
@@ -92,7 +93,7 @@ def milliseconds(models: Sequence[Model]) -> list[float]:
 
 
 def _figures(model: Model, data: Path) -> dict[str, Any]:
-    """Return a file's figures on each folder, and which share of the photos without a hotdog it calls one."""
+    """Return the metrics of a file for each folder, and its false positive rate for each kind of photo."""
     evaluations = {name: evaluate(model, data / folder) for name, folder in FOLDERS.items()}
     folders = {}
     for name, evaluation in evaluations.items():
@@ -107,7 +108,7 @@ def _figures(model: Model, data: Path) -> dict[str, Any]:
 
 
 def _of_strangers(found: Evaluation) -> dict[str, Array]:
-    """Return the P(hotdog) of the photos of each kind, [n]; raises SeeFoodError where there are none of one."""
+    """Return P(hotdog) of the photos of each kind, [n]; raises SeeFoodError if a kind has no photo."""
     negative = [i for i, target in enumerate(found.targets) if target == 0]
     kinds = np.array([found.paths[i].name.partition("-")[0] for i in negative])
     probabilities = found.probabilities[negative]
@@ -118,14 +119,14 @@ def _of_strangers(found: Evaluation) -> dict[str, Array]:
 
 def _called(parts: Iterable[Array], threshold: float) -> dict[str, Any]:
     probabilities = np.concatenate(list(parts))
-    metrics = measure(np.zeros(len(probabilities)), probabilities, threshold)
+    metrics = compute_metrics(np.zeros(len(probabilities)), probabilities, threshold)
     return {"photos": len(probabilities), **asdict(metrics["false_positive_rate"])}
 
 
 @click.command()
 @click.option("--data", default=DATA, type=click.Path(path_type=Path), help="Folder of the photos.")
 @click.option("--before", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Older int8 ONNX file.")
-@click.option("--tables", is_flag=True, help="Measure nothing: write the tables of what was measured.")
+@click.option("--tables", is_flag=True, help="Write the tables of shipped.json, and measure nothing.")
 def main(data: Path, before: Path | None, tables: bool) -> None:
     """Measure the models in the box, and write shipped.json and the tables in the documentation."""
     if not tables:
@@ -136,7 +137,7 @@ def main(data: Path, before: Path | None, tables: bool) -> None:
             raise click.ClickException(str(error)) from error
         RESULTS.write_text(json.dumps(found, indent=1) + "\n")
     elif not RESULTS.exists():
-        raise click.ClickException(f"There is no {RESULTS}; measure first, without --tables.")
+        raise click.ClickException(f"{RESULTS} does not exist; run the command without --tables first.")
     results = json.loads(RESULTS.read_text())
     report.write(results, ROOT / "docs" / "models.md", shipped_tables.figures, shipped_tables.MARKS)
     report.write(results, ROOT / "models" / "README.md", shipped_tables.files, shipped_tables.MARKS)

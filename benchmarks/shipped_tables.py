@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from benchmarks.cells import table, where
+from benchmarks.markdown import table, where
 
 BEFORE = "before"  # key of the older version in shipped.json
 MARKS = ("<!-- shipped -->", "<!-- end of shipped -->")

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import report
-from benchmarks.against import standings
-from benchmarks.contenders import LIMIT
+from benchmarks.serving.contenders import LIMIT
+from benchmarks.serving_tables import standings
 
 MARKS = ("<!-- figures -->", "<!-- end of figures -->")
 TEMPLATES = {

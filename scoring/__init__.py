@@ -1,1 +1,1 @@
-"""Photos in files, from one to any number, through the code that serves; imports nothing of training."""
+"""Score photo files, from one to any number; imports nothing from training."""

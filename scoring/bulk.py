@@ -1,5 +1,6 @@
-"""Score any number of photos into one file, with a progress bar, from where the last run ended."""
+"""Score any number of photos into one file, with progress; photos that have a row are skipped."""
 
+import itertools
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -10,60 +11,60 @@ import click
 
 from scoring.results import Results, open_results
 from scoring.rows import Row
-from scoring.score import Answer
+from scoring.score import Outcome
 from scoring.sources import Address, name, walk
 from service.errors import SeeFoodError
 from service.model import Model
 from service.photo import printable
 
-Score = Callable[[Iterator[Address]], Generator[tuple[Address, Answer], None, None]]
+Score = Callable[[Iterator[Address]], Generator[tuple[Address, Outcome], None, None]]
 
-_SECONDS = 30  # between lines where there is no terminal to draw a bar on
+_SECONDS = 30  # between two progress lines, if stderr is not a terminal
 
 
 class Stopped(SeeFoodError):
-    """Ctrl-C ended the run; the message says how to go on."""
+    """Ctrl-C ended the run."""
 
     status = 130
 
 
 def predict_into(path: Path, model: Model, photos: Sequence[Address], score: Score) -> bool:
-    """Write a row for each photo that a file of results lacks, and say how many it has of which; True if all are read.
+    """Write a row for each photo that a file of results lacks, print a summary, and return whether all were readable.
 
-    Photos are walked twice, first to count them: no list of them is ever held.
+    Photos are walked twice, first to count them, so that memory use does not grow with their number.
 
     Raises:
-        Stopped: by Ctrl-C.
-        SeeFoodError: there are no photos, or the file can't be written, as `open_results` says.
+        Stopped: Ctrl-C was pressed.
+        SeeFoodError: there are no photos, or the file can't be used (see `open_results`).
     """
     try:
         with open_results(path, model.metadata.version) as results:
-            _complete(results, model, photos, score)
+            _score_missing(results, model, photos, score)
     except KeyboardInterrupt as error:
-        raise Stopped(f"Stopped; the same command goes on from what is in {path}.") from error
+        raise Stopped(f"Stopped before {path} was complete; run the same command again to resume.") from error
     click.echo(f"seefood: {_summary(model, results)}; written to {printable(path)}.", err=True)
     return not results.counts[None]
 
 
-def _complete(results: Results, model: Model, photos: Sequence[Address], score: Score) -> None:
+def _score_missing(results: Results, model: Model, photos: Sequence[Address], score: Score) -> None:
     def missing() -> Iterator[Address]:
         return (photo for photo in walk(photos) if name(photo) not in results)
 
     count = sum(1 for _ in missing())
     if not count and not results.counts:
-        raise SeeFoodError(f"{', '.join(map(str, photos))} has no photos in it.")
-    with _progress(count) as advance, closing(score(missing())) as answers:
-        for photo, answer in answers:
-            results.add(_row(model, photo, answer))
+        raise SeeFoodError(f"No photos found in {', '.join(map(str, photos))}.")
+    with _progress(count) as advance, closing(score(missing())) as outcomes:
+        for photo, outcome in outcomes:
+            results.add(_row(model, photo, outcome))
             advance()
 
 
-def _row(model: Model, photo: Address, answer: Answer) -> Row:
+def _row(model: Model, photo: Address, outcome: Outcome) -> Row:
     version = model.metadata.version
-    if isinstance(answer, str):
-        return Row(name(photo), None, None, None, None, version, answer)
-    probability = round(answer.probability, 6)
-    return Row(name(photo), answer.label, probability, answer.uncertain, answer.unfamiliar, version, None)
+    if isinstance(outcome, str):
+        return Row(name(photo), None, None, None, None, version, outcome)
+    probability = round(outcome.probability, 6)
+    return Row(name(photo), outcome.label, probability, outcome.uncertain, outcome.unfamiliar, version, None)
 
 
 def _summary(model: Model, results: Results) -> str:
@@ -77,40 +78,32 @@ def _summary(model: Model, results: Results) -> str:
 
 @contextmanager
 def _progress(count: int) -> Iterator[Callable[[], None]]:
-    """Give what is called after each photo: it moves a bar on a terminal, and elsewhere writes a line now and then."""
-    if sys.stderr.isatty():
-        began, done = time.monotonic(), 0
+    """Return a function to call after each photo: it moves a bar on a terminal, or else prints a line now and then."""
+    numbers = itertools.count(1)
+    began = printed = time.monotonic()
 
-        def rate(_: object) -> str:
-            return f"{done / (time.monotonic() - began):.1f}/s"
+    def rate(done: int) -> float:
+        return done / (time.monotonic() - began)
 
-        with click.progressbar(
-            length=count, update_min_steps=max(1, count // 1000), show_pos=True, item_show_func=rate, file=sys.stderr
-        ) as bar:
+    def label(done: int | None) -> str:
+        return f"{rate(done or 0):.1f}/s"
 
-            def move() -> None:
-                nonlocal done
-                done += 1
-                bar.update(1, done)
+    def print_line() -> None:
+        nonlocal printed
+        done = next(numbers)
+        if time.monotonic() - printed >= _SECONDS:
+            printed = time.monotonic()
+            left = (count - done) / rate(done)
+            click.echo(f"seefood: {done:,} of {count:,} photos, {label(done)}, {left:,.0f} seconds left", err=True)
 
-            yield move
-    else:
-        yield _Lines(count).advance
-
-
-class _Lines:
-    def __init__(self, count: int) -> None:
-        self._count = count
-        self._done = 0
-        self._began = self._said = time.monotonic()
-
-    def advance(self) -> None:
-        self._done += 1
-        now = time.monotonic()
-        if now - self._said >= _SECONDS:
-            self._said = now
-            rate = self._done / (now - self._began)
-            left = (self._count - self._done) / rate
-            click.echo(
-                f"seefood: {self._done:,} of {self._count:,} photos, {rate:.1f}/s, {left:,.0f} seconds left", err=True
-            )
+    if not sys.stderr.isatty():
+        yield print_line
+        return
+    with click.progressbar(
+        length=count,
+        update_min_steps=max(1, count // 1000),
+        show_pos=True,
+        item_show_func=label,
+        file=sys.stderr,
+    ) as bar:
+        yield lambda: bar.update(1, next(numbers))

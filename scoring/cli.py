@@ -1,4 +1,4 @@
-"""The command `seefood predict`: verdicts on photos in files, without a server."""
+"""The command `seefood predict`: classify photo files without a server."""
 
 import json
 import sys
@@ -17,26 +17,28 @@ from service.model import Model, open_model
 from service.photo import find_photos, printable, utf8
 from service.settings import Settings
 
-_UNREADABLE = 2  # the exit status where a photo can't be read
+_UNREADABLE = 2  # the exit status if a photo can't be read
 _DOUBTS = ", uncertain, unfamiliar"
 
 
 @click.command()
 @click.argument("photos", nargs=-1, required=True, type=click.Path(), metavar="PHOTO_OR_FOLDER...")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object a line instead of a table.")
-@click.option("--model", default="", help="Version, phone or ONNX file; SEEFOOD_MODEL, else the current version.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line instead of a table.")
+@click.option("--model", default="", help="Version, pointer or ONNX file.  [default: SEEFOOD_MODEL, else current]")
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="Write .csv, .jsonl or .parquet; again: only what it lacks."
+    "--out",
+    type=click.Path(path_type=Path),
+    help="File to write: .csv, .jsonl or .parquet. Photos that have a row in it are skipped.",
 )
 @click.option("--ray", metavar="ADDRESS", help="Score on a Ray cluster: HOST:PORT, auto or local.")
 def predict(photos: tuple[str, ...], as_json: bool, model: str, out: Path | None, ray: str | None) -> None:
-    """Say what photos show. Exit status 2 where one is missing or can't be read."""
+    """Classify photos. The exit status is 2 if a photo is missing or can't be read."""
     if out is None and ray is not None:
-        raise SeeFoodError("--ray scores into a file; name one with --out.")
+        raise SeeFoodError("--ray requires --out.")
     if out is not None and as_json:
-        raise SeeFoodError("--json prints and --out writes; leave one of them out.")
+        raise SeeFoodError("--json can't be combined with --out.")
     settings = Settings.from_env()
-    device = "cpu" if ray else settings.device  # whose model is sent to the CPUs of the cluster
+    device = "cpu" if ray else settings.device  # the workers of a cluster run the model on CPUs
     opened = open_model(settings.models, model or settings.model, device, settings.precision)
     named = [address(photo) for photo in photos]
     if out is None:
@@ -49,7 +51,7 @@ def _score_on(cluster: str) -> Any:
     try:
         from scoring.cluster import score_on
     except ImportError as error:
-        raise SeeFoodError("--ray needs Ray; pip install 'seefood[bulk]'.") from error
+        raise SeeFoodError("--ray requires Ray; run pip install '.[bulk]' in a clone.") from error
     return partial(score_on, cluster)
 
 
@@ -60,17 +62,16 @@ def _print(opened: Model, photos: Iterator[Address], as_json: bool) -> None:
     if not as_json:
         click.echo(f"{'VERDICT':{width}}  {chance}  PHOTO")
     unreadable = 0
-    for path, answer in score(opened, photos):
+    for path, outcome in score(opened, photos):
         name = printable(path)
-        if isinstance(answer, str):
+        if isinstance(outcome, str):
             unreadable += 1
-            click.echo(f"seefood: {name}: {answer}", err=True)
-            continue
-        if as_json:
-            click.echo(json.dumps({"file": utf8(path), **answer.as_dict(labels[0])}))
+            click.echo(f"seefood: {name}: {outcome}", err=True)
+        elif as_json:
+            click.echo(json.dumps({"file": utf8(path), **outcome.as_dict(labels[0])}))
         else:
-            said = answer.label + ", uncertain" * answer.uncertain + ", unfamiliar" * bool(answer.unfamiliar)
-            click.echo(f"{said:{width}}  {answer.probability:{len(chance)}.1%}  {name}")
+            verdict = outcome.label + ", uncertain" * outcome.uncertain + ", unfamiliar" * bool(outcome.unfamiliar)
+            click.echo(f"{verdict:{width}}  {outcome.probability:{len(chance)}.1%}  {name}")
     if unreadable:
         sys.exit(_UNREADABLE)
 
@@ -82,4 +83,4 @@ def _expand(photos: list[Address]) -> Iterator[Address]:
         elif found := find_photos(path):
             yield from found
         else:
-            raise SeeFoodError(f"{path} has no photos in it.")
+            raise SeeFoodError(f"No photos found in {path}.")

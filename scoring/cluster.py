@@ -1,4 +1,4 @@
-"""Photos to verdicts on the machines of a Ray cluster, each by the code that scores them on this one."""
+"""Score photos on a Ray cluster; its workers run the same code as a local run."""
 
 import logging
 import os
@@ -16,14 +16,14 @@ import pyarrow as pa
 import ray
 import ray.data
 
-from scoring.score import Answer, AnyAddress, score
+from scoring.score import AnyAddress, Outcome, score
 from scoring.sources import Address, address
 from service.errors import SeeFoodError
 from service.model import Model, Verdict
 
-_BLOCK = 32  # photos that a worker scores at a time, and scores again where it is killed
-_SHARD = 100_000  # photos that the cluster is given, and this process holds, at a time
-_URL_THREADS = 8  # of a worker with one CPU, for it waits longer for an object than it scores it
+_BLOCK = 32  # photos per task; the photos of a killed task are scored again
+_SHARD = 100_000  # photos that are submitted, and kept in memory, at a time
+_URL_THREADS = 8  # per worker of one CPU, because reading an object takes longer than scoring it
 _VERDICT = pa.struct(
     {
         "label": pa.string(),
@@ -36,7 +36,7 @@ _VERDICT = pa.struct(
 
 
 class _Worker:
-    """One process with the model, on one CPU of the cluster."""
+    """A process with the model on one CPU of the cluster."""
 
     def __init__(self, model: Any) -> None:
         self._model = _open(ray.get(model))
@@ -44,12 +44,12 @@ class _Worker:
     def __call__(self, block: pa.Table) -> pa.Table:
         photos = [address(os.fsdecode(photo)) for photo in block["photo"].to_pylist()]
         threads = _URL_THREADS if any(isinstance(photo, str) for photo in photos) else 1
-        answers = [answer for _, answer in score(self._model, photos, threads)]
+        outcomes = [outcome for _, outcome in score(self._model, photos, threads)]
         return pa.table(
             {
                 "number": block["number"],
-                "verdict": pa.array([None if isinstance(each, str) else asdict(each) for each in answers], _VERDICT),
-                "error": pa.array([each if isinstance(each, str) else None for each in answers], pa.string()),
+                "verdict": pa.array([None if isinstance(each, str) else asdict(each) for each in outcomes], _VERDICT),
+                "error": pa.array([each if isinstance(each, str) else None for each in outcomes], pa.string()),
             }
         )
 
@@ -67,37 +67,40 @@ def _check(content: bytes) -> None:
 
 def score_on(
     cluster: str, model: Model, photos: Iterator[AnyAddress]
-) -> Generator[tuple[AnyAddress, Answer], None, None]:
-    """Yield each photo once with its verdict, or with the sentence that says why it can't be read.
+) -> Generator[tuple[AnyAddress, Outcome], None, None]:
+    """Yield each photo once, in any order, with its verdict or with the reason why it can't be read.
 
-    Every CPU of a cluster, given as `auto` (the one that runs here), `local` (one for this run) or host:port, opens
-    the model, which is sent there; files must have the same paths there as here. Photos come in no order. What a
-    worker had not finished when it was killed is scored by another.
+    Each CPU of the cluster runs a worker with a copy of the model. If one is killed, another one scores its photos.
+
+    Args:
+        cluster: HOST:PORT, `auto` (a cluster that runs on this machine) or `local` (a new one for this run).
+        model: its file is sent to the cluster.
+        photos: URLs, or files with the same path on every machine.
 
     Raises:
-        SeeFoodError: there is no such cluster, or it can't score.
+        SeeFoodError: the cluster can't be reached or used.
     """
     with _connected(cluster):
         content = ray.put(model.path.read_bytes())
-        ray.get(ray.remote(_check).remote(content))  # what fails here is one sentence, and pages of them below
+        ray.get(ray.remote(_check).remote(content))  # fails early with one short error
         while shard := dict(enumerate(islice(photos, _SHARD))):
-            for number, answer in _answers(content, shard):
-                if number in shard:  # what is scored twice all the same is told once
-                    yield shard.pop(number), answer
+            for number, outcome in _outcomes(content, shard):
+                if number in shard:  # a task that is retried can return a photo twice
+                    yield shard.pop(number), outcome
             if shard:
-                raise SeeFoodError(f"The Ray cluster {cluster} left out {len(shard):,} photos; run the command again.")
+                raise SeeFoodError(f"The Ray cluster {cluster} lost {len(shard):,} photos; run the same command again.")
 
 
-def _answers(content: Any, shard: Mapping[int, Address]) -> Iterator[tuple[int, Answer]]:
+def _outcomes(content: Any, shard: Mapping[int, Address]) -> Iterator[tuple[int, Outcome]]:
     numbered = iter(list(shard.items()))
     blocks = [_block(block) for block in iter(lambda: list(islice(numbered, _BLOCK)), [])]
     cpus = int(ray.cluster_resources().get("CPU", 1))  # type: ignore[no-untyped-call]
-    # One worker is the least, so that those of a machine that is gone are not waited for.
+    # With a larger minimum, Ray waits for the workers of a machine that is gone.
     pool = ray.data.ActorPoolStrategy(min_size=1, max_size=cpus, initial_size=cpus)
     scored = ray.data.from_arrow(blocks).map_batches(
         _Worker, fn_constructor_args=(content,), batch_size=None, batch_format="pyarrow", compute=pool, num_cpus=1
     )
-    batch: Any  # by its format, a pa.Table
+    batch: Any  # a pa.Table, by batch_format
     for batch in scored.iter_batches(batch_size=None, batch_format="pyarrow"):
         for row in batch.to_pylist():
             yield row["number"], Verdict(**row["verdict"]) if row["error"] is None else row["error"]
@@ -111,9 +114,9 @@ def _block(photos: Iterable[tuple[int, Address]]) -> pa.Table:
 
 @contextmanager
 def _connected(cluster: str) -> Iterator[None]:
-    """Join a cluster quietly, or for `local` make one of this machine's CPUs; it leaves it, or ends it, in the end."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody about who scores what
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what it logs below is said here by an error, or no matter
+    """Connect to a cluster, or start one on this machine for `local`, and disconnect or stop it at the end."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no usage reports
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # errors are raised here instead
     own = {"num_cpus": loky.cpu_count(), "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
     try:
         _reach(cluster)
@@ -136,10 +139,10 @@ def _unusable(cluster: str, error: Exception) -> SeeFoodError:
 
 
 def _reach(cluster: str) -> None:
-    """Ask whether anybody listens at an address, for Ray would itself try for minutes; raises ConnectionError."""
+    """Raise ConnectionError if nothing listens at the address; Ray itself would retry for minutes."""
     host, _, port = cluster.rpartition(":")
     if host and port.isdigit():
         try:
             socket.create_connection((host, int(port)), timeout=10).close()
         except (OSError, OverflowError) as error:
-            raise ConnectionError(f"nobody listens there ({error})") from error
+            raise ConnectionError(f"nothing listens at this address ({error})") from error

@@ -1,7 +1,8 @@
-"""The file that bulk scoring writes, in a format by its ending; it goes on where it ended, however it ended."""
+"""The file of results: rows are appended as JSON lines, and converted to CSV or Parquet when the run is complete."""
 
 import contextlib
 import fcntl
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b
@@ -11,26 +12,25 @@ from types import ModuleType
 
 import numpy as np
 
-from scoring.rows import Csv, Format, JsonLines, Row
-from service.errors import SeeFoodError, in_words
+from scoring import csv_file
+from scoring.rows import Row, decode, encode
+from service.errors import SeeFoodError, describe_os_error
 
-_FORMATS: dict[str, Format] = {".csv": Csv(), ".jsonl": JsonLines(), ".parquet": JsonLines()}
-_DIGEST = "S16"  # 128 bits: no two of any number of names share them
+_DIGEST = "S16"  # 128 bits, so that two file names never collide in practice
 
 
 class Results:
-    """Rows in an open file: those it had, and more at its end.
+    """The rows in an open file of JSON lines.
 
     Attributes:
-        counts: how many rows have each label; under None those of photos that can't be read.
-        uncertain: how many verdicts are in doubt.
-        unfamiliar: how many photos do not resemble those of training.
+        counts: number of rows per label; the key None counts photos that can't be read.
+        uncertain: number of uncertain verdicts.
+        unfamiliar: number of photos that differ from the training photos.
     """
 
-    def __init__(self, file: FileIO, encoding: Format, rows: Iterable[Row]) -> None:
-        """Take a file open for appending, and the rows that it has."""
+    def __init__(self, file: FileIO, rows: Iterable[Row]) -> None:
+        """Take a file that is open for appending, and the rows that it contains."""
         self._file = file
-        self._encoding = encoding
         self.counts: Counter[str | None] = Counter()
         self.uncertain = 0
         self.unfamiliar = 0
@@ -42,15 +42,15 @@ class Results:
         self._known.sort()
 
     def __contains__(self, file: str) -> bool:
-        """Say whether a photo of this name had a row when the file was opened."""
+        """Return whether the file had a row for this photo when it was opened."""
         digest = np.array(_digest(file), _DIGEST)
         place = int(np.searchsorted(self._known, digest))
         return place < len(self._known) and bool(self._known[place] == digest)
 
     def add(self, row: Row) -> None:
-        """Write a row, which the file has from then on, whatever ends this process; raises SeeFoodError."""
-        left = self._encoding.encode(row)
-        with _in_words(Path(self._file.name)):
+        """Append a row; it is in the file even if the process is killed right after. Raises SeeFoodError."""
+        left = encode(row)
+        with _described(Path(self._file.name)):
             while left:
                 left = left[self._file.write(left) :]
         self._count(row)
@@ -63,52 +63,95 @@ class Results:
 
 @contextlib.contextmanager
 def open_results(path: Path, model_version: str) -> Iterator[Results]:
-    """Open or create a file of results, less what a killed run left of its last row, and finish it in the end.
+    """Open or create a file of results, and convert it to its final format at the end of the block.
 
-    Parquet can't be appended to: its rows stand beside it until then, in a file whose name ends in `.part.jsonl`. Held
-    are 16 bytes for each row that was there.
+    The rows of a CSV or Parquet file are collected beside it, in a file whose name ends in `.part.jsonl`. That file is
+    kept if the block raises, and the next call continues with it. Memory: 16 bytes per existing row.
 
     Raises:
-        SeeFoodError: the ending is unknown, the file is another's or has another model's answers, or is in use.
+        SeeFoodError: the extension is unknown, or the file is in use, has other contents, or was written by another
+            model.
     """
-    ending = path.suffix.lower()
-    if ending not in _FORMATS:
-        raise SeeFoodError(f"{path} can't be written: name a file that ends in .csv, .jsonl or .parquet.")
-    encoding = _FORMATS[ending]
-    parquet = _parquet() if ending == ".parquet" else None
-    appended = path.with_name(f"{path.name}.part.jsonl") if parquet else path
+    table = _table_module(path)
+    if not path.parent.is_dir():
+        raise SeeFoodError(f"The folder {path.parent} does not exist; create it first.")
+    part = path.with_name(f"{path.name}.part.jsonl") if table else path
     with contextlib.ExitStack() as stack:
-        with _in_words(path):
-            if parquet and path.exists() and not appended.exists():
-                with _replaced(appended) as fresh, fresh.open("wb") as copy:
-                    copy.writelines(map(encoding.encode, _checked(parquet.read_rows(path), path, model_version)))
-            file = stack.enter_context(appended.open("ab", buffering=0))
-            _lock(file, path)
-            results = Results(file, encoding, _checked(_whole_rows(file, encoding), path, model_version))
+        with _described(path):
+            file = stack.enter_context(_locked(part, path))
+            results = Results(file, _checked(_complete_rows(file), part, model_version))
+            if table and path.exists() and path.stat().st_size:
+                _append_missing(results, file, _checked(table.read_rows(path), path, model_version))
+                results = Results(file, _complete_rows(file))
         yield results
-        with _in_words(path):
-            if parquet:
-                with _replaced(path) as fresh, appended.open("rb") as source:
-                    parquet.write_rows(fresh, (row for row, _ in encoding.decode(source)))
-                appended.unlink()
+        if table:
+            with _described(path):
+                _convert(part, path, table)
 
 
-def _whole_rows(file: FileIO, encoding: Format) -> Iterator[Row]:
-    """Yield the rows that a file has, then cut off what is behind the last; raises ValueError, TypeError."""
-    end = len(encoding.header)
+def _table_module(path: Path) -> ModuleType | None:
+    match path.suffix.lower():
+        case ".jsonl":
+            return None
+        case ".csv":
+            return csv_file
+        case ".parquet":
+            try:
+                from scoring import parquet_file
+            except ImportError as error:
+                raise SeeFoodError("Parquet files require pyarrow; run pip install '.[bulk]' in a clone.") from error
+            return parquet_file
+    raise SeeFoodError(f"{path} has an unknown extension; use .csv, .jsonl or .parquet.")
+
+
+@contextlib.contextmanager
+def _locked(part: Path, path: Path) -> Iterator[FileIO]:
+    """Open a file for appending, for this process alone; remove it at the end if it is empty."""
+    with part.open("ab", buffering=0) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not os.path.samestat(os.fstat(file.fileno()), part.stat()):
+                raise FileNotFoundError  # another process finished and removed it between opening and locking
+        except (BlockingIOError, FileNotFoundError) as error:
+            raise SeeFoodError(f"{path} is in use by another seefood predict; choose another file.") from error
+        try:
+            yield file
+        finally:
+            if not os.fstat(file.fileno()).st_size:
+                part.unlink(missing_ok=True)
+
+
+def _complete_rows(file: FileIO) -> Iterator[Row]:
+    """Yield the rows of a file, then remove an incomplete last line; raises ValueError or TypeError."""
+    end = 0
     with Path(file.name).open("rb") as source:
-        start = source.read(len(encoding.start))
-        if not encoding.start.startswith(start):
-            raise ValueError(f"the file begins with {start!r}")
-        source.seek(0)
-        if start == encoding.start:
-            for row, end in encoding.decode(source):  # noqa: B007
-                yield row
-    if start == encoding.start:
-        file.truncate(end)
-    else:
-        file.truncate(0)
-        file.write(encoding.header)
+        for row, end in decode(source):  # noqa: B007
+            yield row
+    file.truncate(end)
+
+
+def _append_missing(results: Results, file: FileIO, rows: Iterator[Row]) -> None:
+    """Append the rows of a finished file, or none of them if one is not usable."""
+    size = os.fstat(file.fileno()).st_size
+    try:
+        for row in rows:
+            if row.file not in results:
+                results.add(row)
+    except BaseException:
+        file.truncate(size)
+        raise
+
+
+def _convert(part: Path, path: Path, table: ModuleType) -> None:
+    """Replace a table by one with the rows of the part file, in one step, and remove the part file."""
+    new = path.with_name(f"{path.name}.new")
+    try:
+        with part.open("rb") as source:
+            table.write_rows(new, (row for row, _ in decode(source)))
+        new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
+    part.unlink()
 
 
 def _checked(rows: Iterable[Row], path: Path, model_version: str) -> Iterator[Row]:
@@ -116,46 +159,22 @@ def _checked(rows: Iterable[Row], path: Path, model_version: str) -> Iterator[Ro
         for row in rows:
             if row.model_version != model_version:
                 raise SeeFoodError(
-                    f"{path} has answers of model {row.model_version}, not of {model_version}; name another file."
+                    f"{path} has results of model {row.model_version}, not of {model_version}; choose another file."
                 )
             yield row
     except (ValueError, TypeError) as error:
-        raise SeeFoodError(f"{path} is not a file that this version of seefood predict wrote; name another.") from error
+        raise SeeFoodError(
+            f"{path} was not written by this version of seefood predict; choose another file."
+        ) from error
 
 
 def _digest(file: str) -> bytes:
     return blake2b(file.encode(), digest_size=16).digest()
 
 
-def _lock(file: FileIO, path: Path) -> None:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise SeeFoodError(f"{path} is being written by another seefood predict; name another file.") from error
-
-
 @contextlib.contextmanager
-def _in_words(path: Path) -> Iterator[None]:
+def _described(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise SeeFoodError(in_words(error, str(path))) from error
-
-
-@contextlib.contextmanager
-def _replaced(path: Path) -> Iterator[Path]:
-    """Give the path of a new file, which takes the place of another once it is whole."""
-    fresh = path.with_name(f"{path.name}.new")
-    try:
-        yield fresh
-        fresh.replace(path)
-    finally:
-        fresh.unlink(missing_ok=True)
-
-
-def _parquet() -> ModuleType:
-    try:
-        from scoring import parquet
-    except ImportError as error:
-        raise SeeFoodError("Parquet needs pyarrow; pip install 'seefood[bulk]'.") from error
-    return parquet
+        raise SeeFoodError(describe_os_error(error, str(path))) from error

@@ -1,4 +1,4 @@
-"""Photos to verdicts, in batches and on every CPU, exactly as the service answers them."""
+"""Score photos in batches on all CPUs, with the same results as the service."""
 
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
@@ -15,44 +15,46 @@ from service.decoders import Decoders
 from service.model import Model, Verdict
 from service.photo import PhotoError, Pixels
 
-BATCH_SIZE = {"cpu": 2, "cuda": 8}  # by device; larger ones take a CPU longer a photo
+BATCH_SIZE = {"cpu": 2, "cuda": 8}  # by device; larger batches are slower per photo on a CPU
 
-Answer = Verdict | str  # or the sentence that says why a photo can't be read
+Outcome = Verdict | str  # a sentence says why a photo can't be read
 AnyAddress = TypeVar("AnyAddress", bound=Address)
 
 
 def score(
     model: Model, photos: Iterable[AnyAddress], threads: int = 0
-) -> Generator[tuple[AnyAddress, Answer], None, None]:
-    """Yield each photo with its verdict, or with the sentence that says why it can't be read, in order.
+) -> Generator[tuple[AnyAddress, Outcome], None, None]:
+    """Yield each photo, in order, with its verdict or with the reason why it can't be read.
 
-    So many threads, or one for each CPU, each read a batch and run the model on it; that model is best opened with one
-    thread of its own. No more than two batches a thread are taken from `photos` before their answers are.
+    Args:
+        model: best opened with one thread, as each thread here runs it on a batch.
+        photos: files or URLs; at most two batches per thread are read ahead.
+        threads: number of threads; 0: one per CPU.
     """
     threads = threads or loky.cpu_count()
     remaining = iter(photos)
-    batches: deque[tuple[list[AnyAddress], Future[list[Answer]]]] = deque()
+    batches: deque[tuple[list[AnyAddress], Future[list[Outcome]]]] = deque()
     with closing(Decoders(threads)) as decoders, ThreadPoolExecutor(threads) as pool:
         try:
             while batch := list(islice(remaining, BATCH_SIZE[model.device])):
                 batches.append((batch, pool.submit(_score, model, decoders, batch)))
                 if len(batches) == 2 * threads:
-                    yield from _answered(*batches.popleft())
+                    yield from _outcomes(*batches.popleft())
             while batches:
-                yield from _answered(*batches.popleft())
+                yield from _outcomes(*batches.popleft())
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _answered(batch: list[AnyAddress], answers: Future[list[Answer]]) -> Iterator[tuple[AnyAddress, Answer]]:
-    return zip(batch, answers.result(), strict=True)
+def _outcomes(batch: list[AnyAddress], outcomes: Future[list[Outcome]]) -> Iterator[tuple[AnyAddress, Outcome]]:
+    return zip(batch, outcomes.result(), strict=True)
 
 
-def _score(model: Model, decoders: Decoders, batch: Iterable[Address]) -> list[Answer]:
+def _score(model: Model, decoders: Decoders, batch: Iterable[Address]) -> list[Outcome]:
     photos = [_read(photo, decoders, model.size) for photo in batch]
     pixels = [photo for photo in photos if not isinstance(photo, str)]
-    answers = model.run(np.stack(pixels)).each() if pixels else iter(())
-    verdicts = (model.verdict(probability, familiarity) for probability, _, familiarity in answers)
+    outputs = model.run(np.stack(pixels)).each() if pixels else iter(())
+    verdicts = (model.verdict(probability, familiarity) for probability, _, familiarity in outputs)
     return [photo if isinstance(photo, str) else next(verdicts) for photo in photos]
 
 

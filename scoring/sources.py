@@ -1,4 +1,4 @@
-"""Where photos are: files, folders, and what stands under a URL; walked and read one at a time."""
+"""List and read photos in files, folders and object stores, one at a time."""
 
 import functools
 import os
@@ -16,25 +16,25 @@ _URL = re.compile("(s3|gs|file)://")
 
 
 def address(text: str) -> Address:
-    """Tell what a person names: a URL of a scheme that can be read stays one, anything else is a path."""
+    """Return a URL if the text starts with s3://, gs:// or file://, else a path."""
     return text.rstrip("/") if _URL.match(text) else Path(text)
 
 
 def name(photo: Address) -> str:
-    """Return what a photo is called in results: its path or URL, any bytes that are no UTF-8 escaped."""
+    """Return the path or URL of a photo as written in results; bytes that are not UTF-8 are escaped."""
     return utf8(photo)
 
 
 def walk(named: Sequence[Address]) -> Iterator[Address]:
-    """Yield each photo among files, folders and URLs once, in no particular order.
+    """Yield each photo in files, folders and URLs once, in any order.
 
-    Of a folder these are the photos that `find_photos` lists. Held meanwhile are the names of folders to come and,
-    under a URL, of one folder's objects. A folder that can't be listed is itself yielded, for reading it says why.
+    A folder contributes the photos that `find_photos` lists. Only the names of the remaining folders, and the object
+    names of one URL folder, are in memory. A folder that can't be listed is yielded itself; reading it fails.
 
     Raises:
         SeeFoodError: a URL can't be listed.
     """
-    apart = frozenset(named)  # what is named on its own is left out of the folder that it also lies in
+    apart = frozenset(named)  # a photo that is also in a named folder is yielded once
     for each in dict.fromkeys(named):
         if isinstance(each, str):
             yield from _objects(each, apart)
@@ -45,7 +45,7 @@ def walk(named: Sequence[Address]) -> Iterator[Address]:
 
 
 def read(photo: Address) -> bytes:
-    """Read the bytes of one photo, and few of one that is too large; raises PhotoTooLarge, OSError."""
+    """Read the bytes of one photo, up to the size limit; raises PhotoTooLarge, OSError."""
     if isinstance(photo, Path):
         return read_file(photo)
     filesystem, path = _locate(photo)
@@ -73,7 +73,7 @@ def _files(folder: Path, apart: frozenset[Address]) -> Iterator[Path]:
 
 
 def _is_file(entry: os.DirEntry[str], path: Path) -> bool:
-    return path.is_file() if entry.is_symlink() else entry.is_file()  # the latter asks the file system nothing
+    return path.is_file() if entry.is_symlink() else entry.is_file()  # without a system call
 
 
 def _objects(url: str, apart: frozenset[Address]) -> Iterator[str]:
@@ -99,22 +99,22 @@ def _objects(url: str, apart: frozenset[Address]) -> Iterator[str]:
 
 
 def first_line(error: Exception) -> str:
-    """Return what a library says went wrong, less the details below and the full stop."""
+    """Return the first line of an error message, without the full stop."""
     return str(error).partition("\n")[0].rstrip(".")
 
 
 def _locate(url: str) -> tuple[Any, str]:
-    """Return pyarrow's file system for a URL, and the path in it, which is taken as it stands: `%` escapes nothing."""
+    """Return pyarrow's file system for a URL and the path in it; `%` in the path is not an escape."""
     scheme, _, path = url.partition("://")
     return _filesystem(f"{scheme}://{'/' if scheme == 'file' else path.partition('/')[0]}"), path
 
 
-@functools.lru_cache(maxsize=8)  # opening one asks the network where a bucket is
+@functools.lru_cache(maxsize=8)  # opening one looks up the region of a bucket
 def _filesystem(root: str) -> Any:
     try:
         from pyarrow.fs import FileSystem
     except ImportError as error:
-        raise SeeFoodError(f"{root} needs pyarrow; pip install 'seefood[bulk]'.") from error
+        raise SeeFoodError(f"URLs such as {root} require pyarrow; run pip install '.[bulk]' in a clone.") from error
     try:
         return FileSystem.from_uri(root)[0]
     except ValueError as error:

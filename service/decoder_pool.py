@@ -109,9 +109,8 @@ class _Decoder:
                 1, context=_context, initializer=decoder.apply_limits, initargs=(self._memory,)
             )
             try:
-                self.started: Future[int] = self._executor.submit(
-                    os.getpid
-                )  # starts the process before the first photo
+                # Start the process now, and not with the first photo.
+                self.started: Future[int] = self._executor.submit(os.getpid)
                 return
             except OSError:  # the fork server was killed too, and is about to be replaced
                 if not left:

@@ -11,7 +11,7 @@ from service import __version__
 from service.batcher import Prediction
 from service.model import Model
 
-disable_created_metrics()  # type: ignore[no-untyped-call]  # nobody uses them, and they double the number of series
+disable_created_metrics()  # type: ignore[no-untyped-call]  # creation times double the number of series
 registry = CollectorRegistry()  # the default one describes the process, which is wrong with decoder processes
 _counter, _histogram = partial(Counter, registry=registry), partial(Histogram, registry=registry)
 _gauge = partial(Gauge, registry=registry)

@@ -167,7 +167,7 @@ def open_model(models: Path, model: str = "", device: str = "auto", precision: s
     if device == "cpu" or (device == "auto" and CUDA not in ort.get_available_providers()):
         return Model(find_model(models, model, "int8" if precision == "auto" else precision), "cpu", threads)
     try:
-        check_cuda()
+        check_cuda()  # first, because an image for CPUs has no float32 file
         return Model(find_model(models, model, "float32" if precision == "auto" else precision), "cuda", threads)
     except SeeFoodError as error:
         if device == "cuda":

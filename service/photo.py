@@ -84,9 +84,8 @@ def decode(data: bytes, *, at_least: int, max_pixels: int = MAX_PIXELS) -> Image
         image.load()
         return _on_white(_to_srgb(_upright(_reduced(image, at_least))))
     except Exception as error:  # Pillow's decoders raise nearly every built-in type on damaged bytes
-        if (
-            isinstance(error, MemoryError) or "memory" in str(error).lower()
-        ):  # the decoders of AVIF and HEIC raise other types
+        # The decoders of AVIF and HEIC report a lack of memory with other types than MemoryError.
+        if isinstance(error, MemoryError) or "memory" in str(error).lower():
             refusal = f"The {image.format} photo takes too much memory to decode; send a smaller one."
             raise PhotoTooCostly(refusal) from error
         raise UndecodablePhoto(f"The {image.format} photo is damaged or truncated and can't be decoded.") from error
@@ -148,9 +147,8 @@ def _open(data: bytes) -> Image.Image:
     try:
         return Image.open(io.BytesIO(data), formats=FORMATS)
     except Exception as error:  # as in `decode`
-        if data[:4] == b"RIFF" and int.from_bytes(data[4:8], "little") + 8 == len(
-            data
-        ):  # Pillow decodes WebP when it opens it
+        # Pillow decodes WebP when it opens the file, so a complete file fails here for lack of memory or damage.
+        if data[:4] == b"RIFF" and int.from_bytes(data[4:8], "little") + 8 == len(data):
             raise PhotoTooCostly("The WebP photo takes too much memory to decode, or is damaged.") from error
         kind = filetype.guess_mime(data)
         if kind is None or kind.removeprefix("image/") in _SUBTYPES:

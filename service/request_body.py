@@ -24,7 +24,8 @@ _json_lock = threading.Lock()
 def register(app: Flask) -> None:
     """Before each response, receive the rest of the body; after it, receive no more from a client that must close.
 
-    gunicorn's main loop would wait up to two seconds for such a client (RFC 9112, section 9.6), and accept nobody else.
+    Otherwise gunicorn's main loop waits up to two seconds for such a client (RFC 9112, section 9.6), and accepts no
+    other connection.
     """
     app.after_request(_stop_receiving)
     app.after_request(_discard_body)

@@ -12,9 +12,6 @@ from service.decoder import DECODE_MEMORY, DECODE_SECONDS
 from service.errors import SeeFoodError, describe_os_error
 from service.photo import MAX_BYTES, MAX_PIXELS
 
-DEVICES = ("auto", "cpu", "cuda")
-PRECISIONS = ("auto", "int8", "float32")
-
 
 def _setting(
     default: Any,
@@ -37,8 +34,10 @@ class Settings:
     port: int = _setting(8000, "port to listen on", largest=65535)
     models: Path = _setting(Path("models"), "folder of the model registry")
     model: str = _setting("", "version, `phone` or path of an ONNX file; empty: the registry's current version")
-    device: str = _setting("auto", "auto, cpu or cuda", choices=DEVICES)
-    precision: str = _setting("auto", "int8 or float32; auto: int8 on a CPU, float32 on CUDA", choices=PRECISIONS)
+    device: str = _setting("auto", "auto, cpu or cuda", choices=("auto", "cpu", "cuda"))
+    precision: str = _setting(
+        "auto", "int8 or float32; auto: int8 on a CPU, float32 on CUDA", choices=("auto", "int8", "float32")
+    )
     threads: int = _setting(64, "maximum number of requests processed at a time", largest=1024)
     queue: int = _setting(16, "maximum number of photos in flight; further requests get 429", largest=10_000)
     deadline: int = _setting(10, "seconds to classify a photo after it was received; else 504", largest=3600)
@@ -67,13 +66,7 @@ class Settings:
         if environ.get("SEEFOOD_HOST", "x").strip() == "":
             raise SeeFoodError("SEEFOOD_HOST is empty; set an address, as 127.0.0.1, or unset it.")
         variables = {f"SEEFOOD_{setting.name.upper()}": setting for setting in fields(cls)}
-        settings = cls(
-            **{
-                setting.name: _parse(variable, environ[variable], setting)
-                for variable, setting in variables.items()
-                if variable in environ
-            }
-        )
+        settings = cls(**{s.name: _parse(name, environ[name], s) for name, s in variables.items() if name in environ})
         if settings.queue < settings.max_images:
             raise SeeFoodError(
                 f"SEEFOOD_QUEUE is {settings.queue}; it must be at least SEEFOOD_MAX_IMAGES, {settings.max_images}, "

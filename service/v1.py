@@ -10,7 +10,6 @@ from flask import Blueprint, current_app, g, request
 from service import __version__, overlay
 from service.decoders import Decoders
 from service.feedback import DISK_FULL, Feedback
-from service.model import Model
 from service.model_manager import ServedModel, served_model
 from service.photo import PhotoError
 from service.pipeline import ClassifiedPhoto, classify_photos
@@ -38,7 +37,8 @@ def predict() -> dict[str, Any]:
     predictions: list[dict[str, Any]] = []
     for upload, result in zip(uploads, results, strict=True):
         if isinstance(result, ClassifiedPhoto):
-            fields = _verdict(served.model, result) | {"filename": upload.filename}
+            verdict = served.model.verdict(result.prediction.probability, result.prediction.familiarity)
+            fields = verdict.as_dict(served.model.metadata.positive_label) | {"filename": upload.filename}
             predictions.append(fields | _evidence(result, heatmap, upsample))
         else:
             problem = Problem.from_photo_error(result, upload.filename)
@@ -129,11 +129,6 @@ def _parameter(name: str, values: Collection[str]) -> str | None:
         detail = f"The parameter {name} is {value[:40]!r}; it must be {' or '.join(values)}."
         raise Problem(400, "bad-parameter", "Bad parameter", detail)
     return value
-
-
-def _verdict(model: Model, photo: ClassifiedPhoto) -> dict[str, Any]:
-    verdict = model.verdict(photo.prediction.probability, photo.prediction.familiarity)
-    return verdict.as_dict(model.metadata.positive_label)
 
 
 def _evidence(photo: ClassifiedPhoto, heatmap: str | None, upsample: str) -> dict[str, Any]:

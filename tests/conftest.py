@@ -52,8 +52,8 @@ def make_app() -> Iterator[MakeApp]:
 
 @pytest.fixture(scope="session")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a training folder with 120 drawn pictures per class."""
-    return make_once(tmp_path_factory, "drawn", lambda folder: draw_folder(folder / "photos", each=120)) / "photos"
+    """Return a training folder with 64 drawn pictures per class."""
+    return make_once(tmp_path_factory, "drawn", lambda folder: draw_folder(folder / "photos", each=64)) / "photos"
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The tables of both READMEs are those of the last run; the load generator counts right; contenders start and end."""
+"""The tables match the JSON, the load generator counts correctly, and contenders start and stop."""
 
 import io
 import json
@@ -19,12 +19,16 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import against, report, weights
-from benchmarks.contenders import LIMIT, SEEFOOD
-from benchmarks.load import K6, Body, load
+from benchmarks import report, serving_tables
 from benchmarks.machine import here
 from benchmarks.photos import SIZES, photo
-from benchmarks.processes import running
+from benchmarks.processes import Watched, watch
+from benchmarks.serving import weights
+from benchmarks.serving.contenders import LIMIT, SEEFOOD
+from benchmarks.serving.load import K6, Body, load
+from benchmarks.serving.running import running
+from benchmarks.serving.servers import preprocess
+from benchmarks.training import comparison as training
 from service.model import open_model
 from service.photo import read_photo
 from tests.conftest import ROOT
@@ -41,7 +45,7 @@ def results() -> dict[str, Any]:
     return found
 
 
-def test_the_tables_are_those_of_the_json() -> None:
+def test_the_tables_match_the_json() -> None:
     assert f"\n{report.tables(results())}\n{report.END}" in (FOLDER / "README.md").read_text()
     assert f"\n{report.short(results())}\n{report.END}" in (ROOT / "docs" / "speed.md").read_text()
 
@@ -53,60 +57,64 @@ def test_another_figure_gives_another_table() -> None:
     assert report.tables(changed) != report.tables(results())
 
 
-def test_everybody_had_the_same_network() -> None:
+def test_all_contenders_ran_the_same_network() -> None:
     answers = results()["serving"]["answers"]
     assert len(answers) > 1
     assert max(answers.values()) - min(answers.values()) < 0.01
 
 
-def test_a_contender_that_did_not_come_up_is_named_as_not_measured() -> None:
+def test_a_contender_that_did_not_start_is_listed_as_not_measured() -> None:
     found = results()
     found["serving"]["contenders"]["Nobody"] = {"versions": {}, "command": "", "turns": [], "errors": ["It ended."]}
     assert "| Nobody | not measured |" in report.tables(found)
     assert "Nobody" not in report.short(found)
 
 
-def test_ratios_are_pair_by_pair() -> None:
+def test_ratios_are_of_the_rates_of_one_turn() -> None:
     turns = [{"12 MP": {"per_second": 5.0, "seefood": 20.0}}, {"12 MP": {"per_second": 10.0, "seefood": 30.0}}]
-    assert against.ratios(turns, "12 MP") == [4, 3]
+    assert serving_tables.ratios(turns, "12 MP") == [4, 3]
 
 
-def test_the_last_run_says_where_and_when() -> None:
+def test_each_part_names_its_machine() -> None:
     for part, found in results().items():
         assert here().keys() == found["machine"].keys(), part
     assert LIMIT in results()["serving"]
 
 
-def test_a_drawn_photo_takes_the_bits_of_a_real_one(photos: Path) -> None:
+def test_a_drawn_photo_has_the_bits_per_pixel_of_a_real_one(photos: Path) -> None:
     real = []
     for path in sorted(photos.glob("test/*/*.jpg")):
         with Image.open(path) as image:
             real.append(8 * path.stat().st_size / np.prod(image.size))
     drawn = Image.open(io.BytesIO(photo((340, 256))))
-    drawn.save(buffer := io.BytesIO(), "JPEG", quality=88)  # as those were
+    drawn.save(buffer := io.BytesIO(), "JPEG", quality=88)  # the quality of the real photos
     assert np.percentile(real, 10) < 8 * len(buffer.getvalue()) / np.prod(drawn.size) < np.percentile(real, 90)
 
 
-def test_a_drawn_photo_is_one() -> None:
+def test_a_drawn_photo_is_a_photo() -> None:
     assert read_photo(photo(SIZES["0.3 MP"]), 224).std() > 20
     assert photo((64, 48), seed=1) != photo((64, 48), seed=2)
 
 
 @pytest.mark.slow
-def test_peers_have_the_weights_of_the_model_in_the_box() -> None:
+def test_the_exported_files_answer_like_the_current_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights.prepare(ROOT / "models", tmp_path)
+    monkeypatch.setattr(preprocess, "WEIGHTS", tmp_path)
     model = open_model(ROOT / "models", device="cpu", precision="float32")
-    network = weights.Hotdog().eval()
-    missing = network.network.load_state_dict(weights.state_of(model.path), strict=False).missing_keys
-    assert all(name.endswith("num_batches_tracked") for name in missing)
     pixels = np.stack([read_photo(photo((300, 200), seed), model.size) for seed in range(4)])
-    images = (pixels.transpose(0, 3, 1, 2) / np.float32(255) - weights.MEAN) / weights.STD
+    images = ((pixels / np.float32(255) - preprocess.MEAN) / preprocess.STD).transpose(0, 3, 1, 2)
+    threads = torch.get_num_threads()
     with torch.inference_mode():
-        answers = network(torch.from_numpy(images)).numpy()
-    assert np.abs(answers - model.run(pixels)[0]).max() < 1e-4
+        by_torch = preprocess.torch_network()(torch.from_numpy(images)).sigmoid().squeeze(1).numpy()
+    torch.set_num_threads(threads)
+    by_onnx = preprocess.onnx_session(threads=1).run(None, {"images": images})[0]
+    for answers in (by_torch, by_onnx):
+        assert np.abs(answers - model.run(pixels)[0]).max() < 1e-4
 
 
 @closed_load
 @open_load
+@pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["", "image"])
 @pytest.mark.parametrize("rate", [None, 50.0])
@@ -121,33 +129,58 @@ def test_the_load_counts_every_answer(tiny_models: Path, tmp_path: Path, rate: f
 
 
 @open_load
+@pytest.mark.alone
 @pytest.mark.slow
-def test_a_service_that_stalls_can_not_hide_it_from_an_open_load(tmp_path: Path) -> None:
-    with _stub(HTTPServer, seconds=0.2) as url:  # one after the other: five a second of the ten that are asked
+def test_an_open_load_measures_a_stall(tmp_path: Path) -> None:
+    with _stub(HTTPServer, seconds=0.2) as url:  # one request at a time: five per second of ten
         seen = load(url, Body.of(SMALL, tmp_path), clients=50, seconds=3, rate=10, warm_up=0)
     assert seen["dropped"] == 0
-    assert seen["ms_200"]["max"] > 2 * 200  # each waits for those that came before it
+    assert seen["ms_200"]["max"] > 2 * 200  # each request waits for those before it
 
 
 @open_load
+@pytest.mark.alone
 @pytest.mark.slow
-def test_an_open_load_says_what_it_could_not_send(tmp_path: Path) -> None:
+def test_an_open_load_counts_dropped_requests(tmp_path: Path) -> None:
     with _stub(ThreadingHTTPServer, seconds=0.5) as url:
         seen = load(url, Body.of(SMALL, tmp_path), clients=1, seconds=2, rate=20, warm_up=0)
     assert seen["dropped"] > 0
 
 
 @closed_load
+@pytest.mark.alone
 @pytest.mark.slow
-def test_other_answers_are_counted_as_what_they_are(tmp_path: Path) -> None:
+def test_other_statuses_are_counted_separately(tmp_path: Path) -> None:
     with _stub(ThreadingHTTPServer, status=503) as url:
         seen = load(url, Body.of(SMALL, tmp_path), clients=2, seconds=1, warm_up=0.2)
     assert set(seen["statuses"]) == {"503"}
     assert seen["per_second"] == seen["answered"] == 0
 
 
+def test_a_command_is_watched() -> None:
+    script = "import os, sys; print(os.environ['GREETING'], flush=True); sys.exit(3)"
+    watched = watch([sys.executable, "-c", script], settings={"GREETING": "hello"})
+    assert [text for _, text in watched.lines] == ["hello"]
+    assert watched.error() == "exit status 3 | hello"
+    assert watched.seconds > 0
+    assert watched.peak_mb > 1
+
+
+def test_a_command_that_takes_too_long_is_killed() -> None:
+    watched = watch([sys.executable, "-c", "import time; time.sleep(60)"], limit=0.5)
+    assert watched.status is None
+    assert watched.error() == "killed at the time limit"
+
+
+def test_the_events_of_a_trainer_give_its_rate() -> None:
+    lines = ['{"seconds": 9, "photos": 16}', "a warning", '{"seconds": 9, "epoch": 1, "accuracy": 0.75}']
+    watched = Watched(0, 5.0, tuple(zip((1.0, 2.0, 3.0), lines, strict=True)), 100.0)
+    found = training._summary(watched, training._read_script(watched))
+    assert (found["photos_per_second"], found["best_accuracy"], found["training_began"]) == (8.0, 0.75, 1.0)
+
+
 @pytest.mark.slow
-def test_a_contender_is_started_held_still_and_wholly_ended(tiny_models: Path, tmp_path: Path) -> None:
+def test_a_contender_is_started_paused_and_stopped(tiny_models: Path, tmp_path: Path) -> None:
     with running(SEEFOOD, Body.of(SMALL, tmp_path), settings={"SEEFOOD_MODELS": str(tiny_models)}) as run:
         assert run.ready_seconds > 0
         pids = [process.pid for process in run.tree()]
@@ -163,10 +196,10 @@ def test_a_contender_is_started_held_still_and_wholly_ended(tiny_models: Path, t
 
 
 @pytest.mark.slow
-def test_a_contender_that_ends_is_told_with_what_it_printed(tmp_path: Path) -> None:
+def test_a_contender_that_ends_is_reported_with_its_output(tmp_path: Path) -> None:
     broken = replace(SEEFOOD, command=(sys.executable, "-c", "raise SystemExit('no such network')"))
     with (
-        pytest.raises(RuntimeError, match=r"SeeFood did not come up.*no such network"),
+        pytest.raises(RuntimeError, match=r"SeeFood did not start.*no such network"),
         running(broken, Body.of(SMALL, tmp_path)),
     ):
         pass
@@ -183,7 +216,7 @@ def _stub(server: type[HTTPServer], *, status: int = 200, seconds: float = 0.0) 
             self.end_headers()
             self.wfile.write(b"{}")
 
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server names it
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name in http.server
             pass
 
     stub = server(("127.0.0.1", 0), Handler)

@@ -1,5 +1,6 @@
 """The documentation agrees with the code: commands run on a fresh clone, tables and links are complete."""
 
+import importlib.util
 import json
 import os
 import re
@@ -29,7 +30,8 @@ from tests.conftest import ROOT
 from tests.fixtures.drawing import draw, draw_folder, encode
 from tests.fixtures.server import free_port
 from training.cli import train
-from training.data.folders import MIN_PHOTOS_A_CLASS, VALIDATION_FRACTION
+from training.data.folders import MIN_PHOTOS_A_CLASS
+from training.data.split import VALIDATION_FRACTION
 
 README, PORTUGUESE = "README.md", "README.pt-BR.md"
 PAGES = {
@@ -52,7 +54,8 @@ FRONT_DOOR_ONLY = {
 
 def _blocks(text: str, language: str) -> list[str]:
     """Return the fenced code blocks of one language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    return [block for name, block in blocks if name == language]
 
 
 def _commands(page: str, section: str) -> list[str]:
@@ -62,13 +65,13 @@ def _commands(page: str, section: str) -> list[str]:
 
 
 def _environment(**more: str) -> dict[str, str]:
-    """Return a stranger's environment: no settings of ours, and nothing of the make that runs these tests."""
+    """Return the environment of a new user: no variables of SeeFood or of the make that runs these tests."""
     ours = ("SEEFOOD_", "MAKE", "MFLAGS")
     return {name: value for name, value in os.environ.items() if not name.startswith(ours)} | more
 
 
 def _clone(folder: Path) -> Path:
-    """Copy what git would hand to a stranger, uncommitted changes included."""
+    """Copy the files that a clone has, with uncommitted changes."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],  # noqa: S607
         cwd=ROOT, capture_output=True, text=True, check=True,
@@ -81,7 +84,7 @@ def _clone(folder: Path) -> Path:
 
 @pytest.mark.slow
 def test_serving_on_a_fresh_clone(tmp_path: Path) -> None:
-    """`make serve` makes its own environment, without torch; curl and predict get an answer; Ctrl-C ends it all."""
+    """`make serve` installs an environment without torch; curl and predict get an answer; Ctrl-C stops everything."""
     clone = _clone(tmp_path / "seefood")
     (clone / "photo.jpg").write_bytes(encode(draw("hotdog", 1, (640, 480))))
     serve, curl = _commands(README, "Serve")
@@ -95,7 +98,7 @@ def test_serving_on_a_fresh_clone(tmp_path: Path) -> None:
             asked = subprocess.run(
                 curl.replace("8000", port).split(), cwd=clone, capture_output=True, text=True, check=True
             )
-            told = subprocess.run(
+            predicted = subprocess.run(
                 predict.split(), cwd=clone, env=environment, capture_output=True, text=True, check=True
             )
         finally:
@@ -110,7 +113,7 @@ def test_serving_on_a_fresh_clone(tmp_path: Path) -> None:
     optional = {"unfamiliar"} - prediction.keys()  # of a model that can tell
     assert list(prediction) == [name for name in shown["predictions"][0] if name not in optional]
     assert answer["model"] == shown["model"]
-    assert prediction["label"] in told.stdout
+    assert prediction["label"] in predicted.stdout
 
 
 def _wait_until_ready(port: str, process: subprocess.Popen[bytes]) -> None:
@@ -127,8 +130,9 @@ def _wait_until_ready(port: str, process: subprocess.Popen[bytes]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # trains and exports a ResNet-18
 def test_retraining(tmp_path: Path) -> None:
-    """The environment of these tests stands in for the one that `make train` would install, which is the same."""
+    """The environment of these tests is the one that `make train` would install, so it is used instead."""
     clone = _clone(tmp_path / "seefood")
     shutil.rmtree(clone / "models")
     (clone / ".venv").symlink_to(ROOT / ".venv")
@@ -140,7 +144,9 @@ def test_retraining(tmp_path: Path) -> None:
     make_train, list_models, promote, serve = _commands(README, "Train")
     assert serve == "make serve"
     assert "--nproc-per-node 2 -m service.cli train" in PAGES["docs/training.md"], "the command that test_fit runs"
-    subprocess.run(make_train.replace("make ", "make -o .venv/.train ").split(), cwd=clone, env=environment, check=True)
+    command = [*make_train.replace("make ", "make -o .venv/.train ").split(), "ARGS=--epochs=1"]
+    trained = subprocess.run(command, cwd=clone, env=environment, stderr=subprocess.PIPE, text=True, check=True)
+    assert trained.stderr.count("int8 against float32: ") == 1, "each line is printed once, also during the export"
     listed = subprocess.run(list_models.split(), cwd=clone, env=environment, capture_output=True, text=True, check=True)
     version = (clone / "models" / "current").read_text().strip()
     assert f"* {version}" in listed.stdout
@@ -230,6 +236,21 @@ def test_every_link_leads_somewhere() -> None:
             if anchor:
                 assert anchor in _anchors(target.read_text(encoding="utf-8")), f"{name}: {link}"
     assert links > 50
+
+
+def test_every_path_and_module_in_the_documentation_exists() -> None:
+    """A path starts at the root, or beside the page; names in capitals are placeholders."""
+    tops = "service|scoring|training|benchmarks|tests|deploy|models|labels|docs"
+    paths = modules = 0
+    for name, text in PAGES.items():
+        for path in re.findall(rf"`((?:{tops})/(?!\.venv)[a-z0-9_./-]*|[a-z0-9_-]+\.py)`", text):
+            paths += 1
+            assert (ROOT / path).exists() or (ROOT / name).parent.joinpath(path).exists(), f"{name}: {path}"
+        for module in re.findall(r"python -m ((?:benchmarks|service)[a-z_.]*)", text):
+            modules += 1
+            assert importlib.util.find_spec(module), f"{name}: {module}"
+    assert paths > 20
+    assert modules > 3
 
 
 @pytest.mark.slow

@@ -1,1 +1,1 @@
-"""Folders of photos in, one self-contained ONNX file out."""
+"""Training: folders of photos in, one self-contained ONNX file out; `train.py` is the whole pipeline."""

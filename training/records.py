@@ -1,67 +1,86 @@
-"""What a run has come to, as the steps after the fit hand it on."""
+"""The two records of a run: the prepared photos, and the result of one fit with everything that was measured."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from service.metadata import Metadata
 from training.data.checks import Findings
-from training.data.folders import Photos
-from training.data.label_issues import Suspect
-from training.data.label_list import Changed
+from training.data.label_issues import LabelIssue
+from training.data.label_list import LabelChange
+from training.data.photos import Photos
 from training.evaluation.evaluate import Evaluation
 from training.model.classifier import Classifier
 
+Array = npt.NDArray[np.float32]
+
 
 @dataclass(frozen=True)
-class Fitted:
-    """A network that has been fitted and calibrated, and how that came about.
+class PreparedData:
+    """Photos and targets, the same for all fits of a run.
 
     Attributes:
-        classifier: in float32, on the CPU.
-        metadata: for its files, the metrics still empty.
-        training: the photos that were learnt from.
-        validation: photos that were held back from it.
-        findings: of the look at all photos.
-        recipe: what was done, each step with its value.
-        curves: the table of metrics by epoch; None for a linear probe.
-        suspects: photos to learn from whose label looks wrong, the most suspicious first.
-        changed: photos whose label a label list corrected.
+        training, validation: the photos, each in random order.
+        tests: the test folders.
+        findings: result of the checks.
+        label_changes: photos whose label the label list corrected.
+        label_issues: photos that look mislabelled; None: unknown, because there are no pretrained weights.
+        features: of the training photos by the pretrained network, float32 [N, C]; None: no pretrained weights.
+        targets: of the training photos, float32 [views, N] in [0, 1]; without teachers, `views` is 1.
+        crop_size: side in pixels at which photos are augmented for the teachers; None: no teachers.
     """
 
-    classifier: Classifier
-    metadata: Metadata
     training: Photos
     validation: Photos
+    tests: tuple[Path, ...]
     findings: Findings
-    recipe: Mapping[str, object]
-    curves: Path | None
-    suspects: tuple[Suspect, ...] = ()
-    changed: Sequence[Changed] = ()
+    label_changes: Sequence[LabelChange]
+    label_issues: tuple[LabelIssue, ...] | None
+    features: Array | None
+    targets: Array
+    crop_size: int | None
 
 
 @dataclass(frozen=True)
-class Story:
-    """A fitted network with what its int8 file measures, for the card and the report.
+class RunResult:
+    """One fit and its measurements; the card, the report and the other files of a version are written from it.
 
     Attributes:
-        fitted: the network.
-        checks: metrics on the validation photos, and what the gates found.
-        validation: the verdicts on the validation photos.
-        tests: the verdicts on each test folder, by the folder's name.
-        seeds: mean and standard deviation of each metric over all fits; empty for one fit.
-        fits: how many times the network was fitted, each with a seed of its own.
-        made_up: the verdicts on pictures that no camera took; None before they were asked for.
-        before: the verdicts of the current version on the same test folders; empty where there is nothing to compare.
-        version_before: the name of that version.
+        data: the photos.
+        folder: has the two ONNX files.
+        classifier: trained and calibrated, in float32 on the CPU.
+        metadata: of the ONNX files, with empty metrics.
+        summary: what was done, by step.
+        curves: table of metrics by epoch; None for a linear probe.
+        gates: results of the parity gates, by name.
+        validation: evaluation of the validation photos, by the int8 file.
+        tests: evaluation of each test folder, by its name.
+        fits: number of fits, each with another seed.
+        over_fits: mean and standard deviation of each metric over all fits; empty for one fit.
+        synthetic: evaluation of the synthetic pictures; None: not evaluated.
+        current: evaluation of the test folders by the current version; empty: nothing to compare with.
+        current_version: name of the current version.
     """
 
-    fitted: Fitted
-    checks: Mapping[str, object]
+    data: PreparedData
+    folder: Path
+    classifier: Classifier
+    metadata: Metadata
+    summary: Mapping[str, object]
+    curves: Path | None
+    gates: Mapping[str, str]
     validation: Evaluation
     tests: Mapping[str, Evaluation]
-    seeds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     fits: int = 1
-    made_up: Evaluation | None = None
-    before: Mapping[str, Evaluation] = field(default_factory=dict)
-    version_before: str = ""
+    over_fits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    synthetic: Evaluation | None = None
+    current: Mapping[str, Evaluation] = field(default_factory=dict)
+    current_version: str = ""
+
+    @property
+    def labels(self) -> tuple[str, str]:
+        """Return the positive and the negative label."""
+        return self.metadata.positive_label, self.metadata.negative_label

@@ -1,12 +1,12 @@
-"""Tables of text for a terminal."""
+"""Text tables for a terminal."""
 
 from collections.abc import Sequence
 
 Row = tuple[str, ...]
 
 
-def aligned(rows: Sequence[Row], right: Sequence[int] = ()) -> str:
-    """Return rows as lines whose columns are as wide as their widest cell; those numbered in `right` end flush."""
+def align(rows: Sequence[Row], right: Sequence[int] = ()) -> str:
+    """Return rows as lines with columns of equal width; the columns whose numbers are in `right` are right-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "  ".join(

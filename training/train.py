@@ -1,188 +1,242 @@
-"""Folders to model, top to bottom: look, split, fit, calibrate, export, check, evaluate, register."""
+"""The training pipeline, top to bottom: photos, targets, fit, calibration, export, evaluation, version."""
 
-import time
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 import lightning as L
+import numpy as np
 import torch
-from scipy.special import expit
 
 from service.errors import SeeFoodError
 from service.metadata import Metadata
-from service.photo import RESIZE_POLICY
-from training.config import Job
+from service.model import Model
+from service.photo import RESIZE_POLICY, printable
+from service.registry import FILES
+from training.config import TrainConfig
 from training.data import folders
-from training.data.dataset import validation_loader
-from training.data.folders import Photos
-from training.evaluation.evaluate import Evaluation, calibration_error
-from training.model import classifier as network
-from training.model import distributed as ranks
-from training.model.calibration import Array, calibrate, weigh
-from training.model.classifier import Classifier
-from training.model.familiarity import fit_gaussian, level
-from training.model.fit import Best, Interrupted, fit, keep_memory
-from training.model.linear_probe import probe_head
-from training.prepare import Prepared, prepare
-from training.records import Fitted
-from training.registry.store import store as registry
-from training.report.run_summary import starts_as_probe, steps
-from training.report.version_files import Measured, measure, publish
+from training.data.cache import CACHE, Cache
+from training.data.checks import check_photos
+from training.data.label_issues import find_label_issues
+from training.data.label_list import correct_labels
+from training.data.split import leave_out, shuffle, split
+from training.evaluation.evaluate import Evaluation, evaluate_current, evaluate_folders, evaluate_photos
+from training.evaluation.metrics import Metric, mean_and_deviation
+from training.evaluation.synthetic import evaluate_synthetic
+from training.export.export_model import export_model
+from training.model import distributed
+from training.model.calibration import Calibration, calibrate
+from training.model.classifier import Classifier, build_classifier
+from training.model.distillation import Ensemble, mix_targets, smooth_labels
+from training.model.familiarity import familiarity_level, fit_gaussian
+from training.model.features import cached_features, logits_and_features
+from training.model.fit import CURVES, Interrupted, fit
+from training.model.hardware import keep_freed_memory
+from training.model.linear_probe import out_of_fold_probabilities, set_head_to_probe
+from training.records import PreparedData, RunResult
+from training.registry.runs import RUNS, new_run, require_unfinished
+from training.registry.store import check_writable, new_version
+from training.report.run_summary import summarize_run
+from training.report.version_files import write_version
 
-GATE_PHOTOS = 2000  # validation photos that calibrate and check; more would only cost memory
-RUNS = ".runs"  # in the registry folder: the checkpoints
+CALIBRATION_PHOTOS = 2000  # photos for calibration, familiarity and gates; more would only take memory
+
+_log = logging.getLogger(__name__)
 
 
-def train(job: Job, say: Callable[[str], None]) -> tuple[str, Mapping[str, Evaluation]]:
-    """Train and register a version; return its name and what it makes of the test folders.
+def train(config: TrainConfig) -> tuple[str, Mapping[str, Evaluation]]:
+    """Train a version and add it to the registry.
 
-    Started by torchrun, every process calls this; the leading one speaks, writes and exports.
+    With torchrun, every process calls this function; only the main process exports and writes files.
 
-    Args:
-        job: what to do.
-        say: takes each line of progress.
+    Returns:
+        The name of the version, and the evaluation of each test folder (empty in other processes than the main one).
 
     Raises:
-        Interrupted: by Ctrl-C; the message says how to go on.
-        SeeFoodError: something can't be trained on, written to or shipped; no version is written then.
+        Interrupted: by Ctrl-C.
+        SeeFoodError: something can't be used, or a gate does not pass; no version is written.
     """
-    keep_memory()
-    ranks.join()
-    say = say if ranks.leads() else _silent
-    data = folders.gather(job.folder, job.positive, job.extras, job.tests)
-    registry.check_writable(job.models)
-    if job.resume and not (job.models / RUNS / job.resume).is_dir():
-        raise SeeFoodError(f"There is no run {job.resume} to resume in {job.models / RUNS}.")
-    if job.resume and (job.models / job.resume).exists():
-        raise SeeFoodError(f"The run {job.resume} is over; its version is {job.models / job.resume}.")
-    classifier, absent = _start(job, job.seed)
-    version = ranks.agree(job.resume or (new_run(job.models) if ranks.leads() else ""))
-    run, created = job.models / RUNS / version, datetime.now(UTC)
+    keep_freed_memory()
+    distributed.init_process_group()
+    data = folders.gather(config.folder, config.positive, config.extras, config.tests)
+    check_writable(config.models)
+    if config.resume:
+        require_unfinished(config.models, config.resume)
+    classifier, missing_keys = _build(config, config.seed)
+    version = distributed.broadcast(config.resume or (new_run(config.models) if distributed.is_main_process() else ""))
+    created = datetime.now(UTC)
     try:
-        partial = bool(absent) and job.weights != "none"
-        if partial:
-            say(f"Absent from {job.weights}, so learnt from a fresh start: {', '.join(_modules(absent))}.")
-        prepared = prepare(job, data, classifier, say)
-        measured = [_fit_one(job, number, run, prepared, version, created, say) for number in range(job.fits)]
-        if not ranks.leads():
+        if missing_keys and config.weights != "none":
+            _log.info("%s has no weights for %s.", config.weights, ", ".join(_modules(missing_keys)))
+        prepared = prepare(config, data, classifier)
+        results = [fit_once(config, prepared, version, created, number) for number in range(config.fits)]
+        finished = [result for result in results if result]
+        if not finished:
             return version, {}
-        with registry.new_version(job.models, version) as draft:
-            return version, publish(draft, [each for each in measured if each], prepared)
+        with new_version(config.models, version) as draft:
+            best = max(finished, key=lambda result: result.validation.metrics["roc_auc"].value)
+            current_version, current = evaluate_current(config.models, best.labels, prepared.tests)
+            best = replace(
+                best,
+                fits=config.fits,
+                over_fits=mean_and_deviation([_all_metrics(result) for result in finished]),
+                synthetic=evaluate_synthetic(Model(best.folder / FILES["int8"]), draft),
+                current=current,
+                current_version=current_version,
+            )
+            write_version(draft, best)
+            return version, best.tests
     except (Interrupted, KeyboardInterrupt) as error:
-        raise Interrupted(f"{error or 'Interrupted.'} Go on with the same command and --resume {version}.") from error
+        raise Interrupted(
+            f"{error or 'Interrupted.'} Run the same command with --resume {version} to continue."
+        ) from error
 
 
-def new_run(models: Path) -> str:
-    """Make a folder for a run that no other run has, and return its name: the moment, UTC, to the second."""
-    while True:
-        name = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-        try:
-            (models / RUNS / name).mkdir(parents=True)
-        except FileExistsError:
-            time.sleep(0.2)  # another run started in this second
-        else:
-            return name
+def prepare(config: TrainConfig, data: folders.TrainingData, classifier: Classifier) -> PreparedData:
+    """Correct labels, check and split the photos, find label issues, and compute the targets; raises SeeFoodError."""
+    hyperparameters, cache = config.hyperparameters, Cache(config.models / CACHE)
+    data, label_changes = correct_labels(data, config.label_list)
+    with distributed.main_process_first():
+        findings = check_photos(data.photos, data.held_out(), cache)
+    for path, reason in findings.left_out.items():
+        _log.info("Left out: %s: %s", printable(path), reason)
+    photos = leave_out(data.photos, findings.left_out)
+    if data.validation is None:
+        training, validation = split(photos, findings.digests, config.seed)
+    else:
+        validation = leave_out(data.validation, findings.left_out, folders.MIN_VALIDATION)
+        training, validation = (shuffle(part, findings.digests, config.seed) for part in (photos, validation))
+
+    features, label_issues = None, None
+    if config.weights != "none":
+        both = training.plus(validation)
+        with distributed.main_process_first():
+            digests = [findings.digests[path] for path in both.paths]
+            all_features = cached_features(classifier, both, digests, cache)
+        if not np.isfinite(all_features).all():
+            raise SeeFoodError(f"The weights {config.weights} make features that are not numbers; use other weights.")
+        label_issues = find_label_issues(both, out_of_fold_probabilities(all_features, both.targets))
+        features = all_features[: len(training)]
+        action = "; they are left out" if config.drop_label_issues else ""
+        _log.info("%d photos look mislabelled%s.", len(label_issues), action)
+    if config.drop_label_issues:
+        if label_issues is None or features is None:
+            raise SeeFoodError("--drop-suspects requires pretrained weights; give --weights, or omit --drop-suspects.")
+        mislabelled = {issue.path for issue in label_issues}
+        features = features[[path not in mislabelled for path in training.paths]]
+        training = leave_out(training, mislabelled)
+
+    targets, crop_size = smooth_labels(training.targets, hyperparameters), None
+    if config.teachers:
+        ensemble = Ensemble(config.teachers)
+        crop_size = ensemble.crop_size
+        with distributed.main_process_first():
+            digests = [findings.digests[path] for path in training.paths]
+            probabilities = ensemble.probabilities(training, digests, hyperparameters, cache)
+        targets = mix_targets(targets, probabilities, hyperparameters)
+    _log.info(
+        "%d photos to fit and %d to validate, %s or %s.",
+        len(training),
+        len(validation),
+        training.positive,
+        training.negative,
+    )
+    return PreparedData(
+        training, validation, data.tests, findings, label_changes, label_issues, features, targets, crop_size
+    )
 
 
-def _fit_one(
-    job: Job, number: int, run: Path, prepared: Prepared, version: str, created: datetime, say: Callable[[str], None]
-) -> Measured | None:
-    """Fit, calibrate, export and measure one network; None in a process that does not lead."""
-    classifier, absent = _start(job, job.seed + number)
-    training, validation = prepared.training, prepared.validation
-    folder = run / f"fit-{number}"
-    probed = starts_as_probe(job.recipe, prepared, absent)
-    if probed and prepared.features is not None:
-        probe_head(classifier, prepared.features, training.targets)
-    best = Best(0)
-    if job.recipe.epochs:
-        targets = torch.from_numpy(prepared.targets)
-        best = fit(
+def fit_once(config: TrainConfig, data: PreparedData, version: str, created: datetime, number: int) -> RunResult | None:
+    """Fit, calibrate, export and evaluate one classifier; returns None in other processes than the main one."""
+    hyperparameters, seed = config.hyperparameters, config.seed + number
+    folder = config.models / RUNS / version / f"fit-{number}"
+    classifier, missing_keys = _build(config, seed)
+    # Layers without pretrained weights change all features, so a probe of the old features would not fit them.
+    use_probe = hyperparameters.epochs == 0 or (hyperparameters.linear_probe_head and not missing_keys)
+    probe_features = data.features if use_probe else None
+    if probe_features is not None:
+        set_head_to_probe(classifier, probe_features, data.training.targets)
+    head_is_probe = probe_features is not None
+    epoch = 0
+    if hyperparameters.epochs:
+        epoch = fit(
             classifier,
-            absent,
-            training,
-            targets,
-            validation,
+            missing_keys,
+            data.training,
+            torch.from_numpy(data.targets),
+            data.validation,
             folder,
-            job.recipe,
-            job.seed + number,
-            say,
-            drawn=prepared.drawn,
-            probed=probed,
+            hyperparameters,
+            seed,
+            crop_size=data.crop_size,
+            head_is_probe=head_is_probe,
         )
-        say(f"Epoch {best.epoch} of {job.recipe.epochs} ranks the validation photos best; it is {best.checkpoint}.")
-    if not ranks.leads():
+        _log.info("Epoch %d of %d has the highest validation ROC AUC; it is kept.", epoch, hyperparameters.epochs)
+    if not distributed.is_main_process():
         return None
+    training, validation = (part.first(CALIBRATION_PHOTOS) for part in (data.training, data.validation))
     classifier.eval()
-    validation = validation.take(range(min(len(validation), GATE_PHOTOS)))
-    logits, features = _pooled(classifier, validation)
-    calibration = calibrate(logits, validation.targets, job.aim, job.prevalence)
-    classifier.calibrate(calibration.temperature, calibration.bias)
-    classifier.remember(*fit_gaussian(_pooled(classifier, training.take(range(min(len(training), GATE_PHOTOS))))[1]))
+    logits, features = logits_and_features(classifier, validation)
+    calibration = calibrate(logits, validation.targets, config.threshold_target, config.prevalence)
+    classifier.set_calibration(calibration.temperature, calibration.bias)
+    classifier.set_gaussian(*fit_gaussian(logits_and_features(classifier, training)[1]))
     with torch.inference_mode():
         familiarity = classifier.familiarity(torch.from_numpy(features)).numpy()
-    metadata = Metadata(
-        name=training.positive,
+    metadata = _metadata(config, data, version, created, calibration, familiarity_level(familiarity))
+    gates = export_model(classifier, metadata, data.training, validation, folder)
+    model = Model(folder / FILES["int8"])
+    return RunResult(
+        data=data,
+        folder=folder,
+        classifier=classifier,
+        metadata=metadata,
+        summary=summarize_run(
+            config, data, _modules(missing_keys), epoch, seed, calibration, head_is_probe=head_is_probe
+        ),
+        curves=folder / CURVES if epoch else None,
+        gates=gates,
+        validation=evaluate_photos(model, validation),
+        tests=evaluate_folders(model, data.tests),
+    )
+
+
+def _build(config: TrainConfig, seed: int) -> tuple[Classifier, list[str]]:
+    L.seed_everything(seed, workers=True, verbose=False)
+    return build_classifier(config.weights, config.backbone)
+
+
+def _metadata(
+    config: TrainConfig,
+    data: PreparedData,
+    version: str,
+    created: datetime,
+    calibration: Calibration,
+    level: float,
+) -> Metadata:
+    return Metadata(
+        name=data.training.positive,
         version=version,
-        positive_label=training.positive,
-        negative_label=training.negative,
+        positive_label=data.training.positive,
+        negative_label=data.training.negative,
         threshold=calibration.threshold,
         uncertain_low=calibration.uncertain_low,
         uncertain_high=calibration.uncertain_high,
         temperature=calibration.temperature,
-        backbone=job.backbone,
+        backbone=config.backbone,
         resize=RESIZE_POLICY,
-        photos_digest=training.plus(prepared.validation).digest(),
+        photos_digest=data.training.plus(data.validation).digest(),
         metrics={},
         created=created.isoformat(timespec="seconds"),
-        familiarity_level=round(level(familiarity), 4),
+        familiarity_level=round(level, 4),
     )
-    weights = weigh(validation.targets, job.prevalence)
-    before, after = (
-        calibration_error(validation.targets, answers, weights)
-        for answers in (expit(logits), expit(logits / calibration.temperature + calibration.bias))
-    )
-    done = steps(job, prepared, _modules(absent), best.epoch, job.seed + number) | {
-        "calibration": f"temperature {calibration.temperature:.3f} and bias {calibration.bias:+.3f}, which take the "
-        f"calibration error on the validation photos from {before:.3f} to {after:.3f}",
-        "mix": f"validation photos weighed so that {job.prevalence:.0%} are {training.positive}, for calibration and "
-        "threshold"
-        if job.prevalence
-        else "the validation photos' own, for calibration and threshold",
-        "threshold": f"{calibration.threshold}, for the aim {job.aim}",
-    }
-    fitted = Fitted(
-        classifier,
-        metadata,
-        training,
-        validation,
-        prepared.findings,
-        done,
-        best.curves,
-        prepared.suspects or (),
-        prepared.changed,
-    )
-    return measure(folder, fitted, prepared.data.tests, say)
 
 
-def _start(job: Job, seed: int) -> tuple[Classifier, list[str]]:
-    """Build the network as its weights and the seed leave it."""
-    L.seed_everything(seed, workers=True, verbose=False)
-    return network.build(job.weights, job.backbone)
+def _all_metrics(result: RunResult) -> dict[str, Metric]:
+    evaluations = {"validation": result.validation, **result.tests}
+    return {f"{name}: {metric}": value for name, each in evaluations.items() for metric, value in each.metrics.items()}
 
 
-def _modules(tensors: list[str]) -> list[str]:
-    return list(dict.fromkeys(name.rpartition(".")[0] for name in tensors))
-
-
-def _pooled(classifier: Classifier, photos: Photos) -> tuple[Array, Array]:
-    """Return logits before temperature, float32 [N], and pooled features, float32 [N, channels]."""
-    with torch.inference_mode():
-        loader = validation_loader(photos, classifier.size)
-        features = torch.cat([classifier.pooled(pixels) for pixels, _ in loader])
-        return classifier.head(features[:, :, None, None]).flatten().numpy(), features.numpy()
-
-
-def _silent(_: str) -> None:
-    """Say nothing: another process does."""
+def _modules(keys: list[str]) -> list[str]:
+    """Return the modules of tensors, each once."""
+    return list(dict.fromkeys(key.rpartition(".")[0] for key in keys))

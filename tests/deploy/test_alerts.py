@@ -17,16 +17,16 @@ def _promtool(*arguments: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_prometheus_takes_the_configuration() -> None:
+def test_the_configuration_is_valid() -> None:
     _promtool("check", "config", "--lint=all", "--lint-fatal", "prometheus.yml")
 
 
-def test_prometheus_takes_the_rules() -> None:
+def test_the_rules_are_valid() -> None:
     _promtool("check", "rules", "--lint=all", "--lint-fatal", "alerts.yml")
 
 
 @pytest.mark.slow
-def test_every_alert_comes_when_it_should_and_not_before() -> None:
+def test_every_alert_fires_when_it_should() -> None:
     _promtool("test", "rules", "alerts.test.yml")
 
 
@@ -38,7 +38,7 @@ def test_every_alert_is_tested_both_ways() -> None:
     assert {case["alertname"] for case in cases if not case["exp_alerts"]} == names
 
 
-def test_every_alert_says_why_and_what_to_do() -> None:
+def test_every_alert_has_a_reason_and_a_description() -> None:
     text = (FOLDER / "alerts.yml").read_text()
     assert len(re.findall(r"^ +# .+\n +- alert:", text, re.MULTILINE)) == len(ALERTS), "each rule has a comment"
     for rule in ALERTS:
@@ -47,14 +47,14 @@ def test_every_alert_says_why_and_what_to_do() -> None:
         assert rule["annotations"]["description"].endswith(".")
 
 
-def test_every_alert_is_documented_and_no_other() -> None:
+def test_the_documentation_has_exactly_the_alerts() -> None:
     page = (ROOT / "docs" / "monitoring.md").read_text()
     documented = re.findall(r"^\| `(SeeFood\w+)` \| (\w+) \|", page, re.MULTILINE)
     assert documented == [(rule["alert"], rule["labels"]["severity"]) for rule in ALERTS]
 
 
 @pytest.mark.parametrize("rule", ALERTS, ids=[rule["alert"] for rule in ALERTS])
-def test_the_rules_ask_for_what_the_service_has(rule: dict[str, str]) -> None:
+def test_rules_query_existing_metrics(rule: dict[str, str]) -> None:
     assert unknown_in(rule["expr"]) == set()
 
 
@@ -69,11 +69,11 @@ def test_the_rules_ask_for_what_the_service_has(rule: dict[str, str]) -> None:
         ("sum by (le, label) (seefood_predictions_total)", {"le"}),
     ],
 )
-def test_an_expression_that_asks_for_what_there_is_not_would_be_found(expression: str, unknown: set[str]) -> None:
+def test_unknown_metrics_and_labels_are_found(expression: str, unknown: set[str]) -> None:
     assert unknown_in(expression) == unknown
 
 
-def test_every_route_that_is_asked_for_exists(routes: set[str]) -> None:
+def test_expressions_use_existing_routes(routes: set[str]) -> None:
     expressions = [rule["expr"] for rule in ALERTS] + [query.expression for query in queries()]
     asked = {pattern for one in expressions for pattern in re.findall(r'route=~?"([^"]*)"', one)}
     assert asked, "the expressions contain routes"

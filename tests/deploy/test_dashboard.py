@@ -14,11 +14,11 @@ SHOWN = [panel for panel in PANELS if panel["type"] != "row"]
 PROVISIONING = FOLDER / "grafana"
 
 
-def test_no_two_panels_have_one_number() -> None:
+def test_panel_ids_are_unique() -> None:
     assert len({panel["id"] for panel in PANELS}) == len(PANELS)
 
 
-def test_every_panel_has_its_place() -> None:
+def test_panels_do_not_overlap() -> None:
     for panel in PANELS:
         place = panel["gridPos"]
         assert place["x"] >= 0
@@ -37,14 +37,14 @@ def _overlap(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 
 @pytest.mark.parametrize("panel", SHOWN, ids=[panel["title"] for panel in SHOWN])
-def test_every_panel_has_a_unit_and_says_what_it_shows(panel: dict[str, Any]) -> None:
+def test_every_panel_has_a_unit_and_a_description(panel: dict[str, Any]) -> None:
     assert panel["fieldConfig"]["defaults"]["unit"]
     assert panel["description"].endswith(".")
     letters = [target["refId"] for target in panel["targets"]]
     assert letters == sorted(set(letters)) != []
 
 
-def test_the_data_source_is_the_one_that_is_provisioned() -> None:
+def test_the_data_source_is_provisioned() -> None:
     (provisioned,) = yaml.safe_load((PROVISIONING / "datasources" / "prometheus.yml").read_text())["datasources"]
     variables = {variable["name"]: variable for variable in DASHBOARD["templating"]["list"]}
     assert variables["datasource"]["query"] == provisioned["type"]
@@ -55,7 +55,7 @@ def test_the_data_source_is_the_one_that_is_provisioned() -> None:
     assert all(one["datasource"] == {"type": "prometheus", "uid": "${datasource}"} for one in asking)
 
 
-def test_the_provider_looks_where_the_documentation_mounts_the_dashboard() -> None:
+def test_the_dashboard_path_is_documented() -> None:
     (provider,) = yaml.safe_load((PROVISIONING / "dashboards" / "seefood.yml").read_text())["providers"]
     page = (FOLDER.parent.parent / "docs" / "monitoring.md").read_text()
     (mounted,) = re.findall(r"^\| `grafana/` \| `(.*?)`", page, re.MULTILINE)
@@ -63,11 +63,11 @@ def test_the_provider_looks_where_the_documentation_mounts_the_dashboard() -> No
 
 
 @pytest.mark.parametrize("query", queries(), ids=[f"{query.title}: {query.legend}" for query in queries()])
-def test_the_panels_ask_for_what_the_service_has(query: Query) -> None:
+def test_panels_query_existing_metrics(query: Query) -> None:
     assert unknown_in(query.expression) == set()
 
 
-def test_the_variables_and_the_annotations_ask_for_what_there_is() -> None:
+def test_variables_and_annotations_query_existing_metrics() -> None:
     (instances,) = [one for one in DASHBOARD["templating"]["list"] if one["name"] == "instance"]
     (alerts,) = DASHBOARD["annotations"]["list"]
     assert unknown_in(instances["definition"]) == unknown_in(alerts["expr"]) == set()

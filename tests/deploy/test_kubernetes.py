@@ -55,14 +55,14 @@ def _uncommented(path: Path) -> dict[str, Any]:
     return manifest
 
 
-def test_kubernetes_takes_every_manifest() -> None:
+def test_every_manifest_is_valid() -> None:
     for manifest in (*BASE.values(), _patched(DEPLOYMENT, KEYS)):
         _validate(manifest, VERSIONS[-1])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("version", VERSIONS)
-def test_every_version_of_kubernetes_takes_every_manifest(version: str) -> None:
+def test_every_manifest_is_valid_in_every_version(version: str) -> None:
     for manifest in (*BASE.values(), _patched(DEPLOYMENT, KEYS)):
         _validate(manifest, version)
 
@@ -72,14 +72,14 @@ def test_the_documentation_names_the_versions() -> None:
     assert f"schemas, {oldest} to {newest}, in strict mode" in PAGE
 
 
-def test_a_misspelt_field_would_be_found() -> None:
+def test_a_misspelt_field_is_found() -> None:
     with pytest.raises(kubernetes_validate.ValidationError, match="readOnlyRootFileSystem"):
         _validate(
             _patched(DEPLOYMENT, {"spec": {"template": {"spec": {"readOnlyRootFileSystem": True}}}}), VERSIONS[-1]
         )
 
 
-def test_scaling_on_waiting_photos_is_taken_where_it_is_uncommented() -> None:
+def test_scaling_by_photos_in_flight_is_valid_when_uncommented() -> None:
     scaler = _uncommented(FOLDER / "horizontal-pod-autoscaler.yaml")
     _validate(scaler, VERSIONS[-1])
     (more,) = scaler["spec"]["metrics"][1:]
@@ -96,7 +96,7 @@ def test_kustomize_has_every_file() -> None:
 
 
 @pytest.mark.slow
-def test_kustomize_makes_of_it_what_was_validated(tmp_path: Path) -> None:
+def test_kustomize_renders_the_validated_manifests(tmp_path: Path) -> None:
     if shutil.which("kubectl") is None:
         pytest.skip("no kubectl is installed")
     shutil.copytree(FOLDER, tmp_path / "base")
@@ -123,7 +123,7 @@ def _ordered(value: Any) -> Any:
     return value
 
 
-def test_the_probes_ask_what_the_service_answers(make_app: MakeApp, tiny_models: Path) -> None:
+def test_the_probes_use_existing_routes(make_app: MakeApp, tiny_models: Path) -> None:
     client = make_app(Settings(models=tiny_models, api_keys="secret")).test_client()
     paths = [CONTAINER[probe]["httpGet"]["path"] for probe in PROBES]
     assert paths == ["/readyz", "/readyz", "/livez"]
@@ -139,7 +139,7 @@ def test_every_port_is_that_of_the_service() -> None:
     assert (entry["targetPort"], [allowed["port"] for allowed in rule["ports"]]) == (port["name"], [port["name"]])
 
 
-def test_the_environment_is_of_settings_alone() -> None:
+def test_the_environment_has_only_settings() -> None:
     """Kubernetes adds variables for each Service of the namespace; SEEFOOD_PORT could be one of them."""
     (patched,) = _patched(DEPLOYMENT, KEYS)["spec"]["template"]["spec"]["containers"]
     known = {f"SEEFOOD_{setting.name.upper()}" for setting in fields(Settings)}
@@ -177,7 +177,7 @@ def test_every_selector_finds_the_pods() -> None:
     assert target == {key: DEPLOYMENT[key] for key in ("apiVersion", "kind")} | {"name": DEPLOYMENT["metadata"]["name"]}
 
 
-def test_the_pod_may_do_nothing_but_serve() -> None:
+def test_the_pod_has_minimal_permissions() -> None:
     pod, container = POD["securityContext"], CONTAINER["securityContext"]
     assert POD["automountServiceAccountToken"] is False
     assert pod["runAsNonRoot"] is True
@@ -205,7 +205,7 @@ def test_a_pod_has_time_to_finish() -> None:
     assert rolling == {"maxUnavailable": 0, "maxSurge": 1}
 
 
-def test_the_memory_has_room_for_what_counts_as_memory() -> None:
+def test_the_memory_limit_covers_processes_and_tmpfs() -> None:
     files = sum(_mebibytes(volume["emptyDir"]["sizeLimit"]) for volume in POD["volumes"])
     processes = (170_000_000 + MAX_BODY_BYTES + int(_quota()) * SMALL_MEMORY + DECODE_MEMORY) / 2**20
     assert files + processes < _mebibytes(CONTAINER["resources"]["limits"]["memory"])
@@ -241,7 +241,7 @@ def test_the_monitor_scrapes_the_service(make_app: MakeApp, tiny_models: Path) -
     assert f'job="{service["metadata"]["name"]}"' in (ROOT / "deploy/monitoring/alerts.yml").read_text()
 
 
-def test_the_rules_become_a_prometheus_rule_by_the_documented_command() -> None:
+def test_the_documented_command_creates_a_prometheus_rule() -> None:
     (command,) = re.findall(r"^(\{\n.*?\n\}) \| kubectl apply -f -$", PAGE, re.MULTILINE | re.DOTALL)
     made = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, check=True).stdout  # noqa: S607
     rule = yaml.safe_load(made)

@@ -41,7 +41,7 @@ def _until(true: Callable[[], bool], server: Server | None = None, seconds: floa
 
 
 @pytest.mark.slow
-def test_prometheus_answers_the_dashboard_and_evaluates_the_rules(tiny_models: Path, tmp_path: Path) -> None:
+def test_prometheus_runs_the_queries_and_the_rules(tiny_models: Path, tmp_path: Path) -> None:
     with serving(tiny_models) as server, prometheus(tmp_path, server.port) as running:
         unanswered = {query: _now(query) for query in queries()}
         assert len(unanswered) > 30

@@ -19,7 +19,7 @@ from tests.fixtures.drawing import encode
 from tests.fixtures.load import asking, until
 from tests.fixtures.server import free_port
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(1200)]
 
 PLUGIN = shutil.which("docker") and "Docker Compose" in docker("compose", "version", check=False)
 COMPOSE = ["docker", "compose"] if PLUGIN else ["docker-compose", "--compatibility"]

@@ -18,7 +18,7 @@ from tests.fixtures.drawing import encode
 from tests.fixtures.load import until
 from tests.fixtures.server import BOUNDARY, free_port, multipart
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(1200)]
 
 RED = encode(Image.new("RGB", (300, 200), "red"))
 ENDLESS = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: 26000000\r\n\r\n"

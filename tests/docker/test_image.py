@@ -14,7 +14,7 @@ from tests.docker.conftest import Note, default_of, docker, inspect
 from tests.fixtures.load import until
 from tests.fixtures.server import free_port
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(1200)]
 
 HARDENED = ("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--tmpfs", "/tmp")  # noqa: S108
 

@@ -19,7 +19,7 @@ from tests.fixtures.load import asking, until
 from tests.fixtures.server import free_port
 from tests.fixtures.tiny_model import METADATA, write_tiny_model
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(1200)]
 
 STACK = "seefoodtest"
 SERVICE = f"{STACK}_seefood"

@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from http.client import HTTPConnection
 from pathlib import Path
@@ -21,6 +20,7 @@ from service.settings import Settings
 from tests.conftest import ROOT, MakeApp
 from tests.fixtures.browser import open_browser
 from tests.fixtures.drawing import encode
+from tests.fixtures.load import until
 from tests.fixtures.server import serving
 
 RED = encode(Image.new("RGB", (60, 40), (255, 0, 0)), "PNG")
@@ -42,20 +42,20 @@ def make(model: Model, make_app: MakeApp) -> Make:
 
 
 @pytest.mark.parametrize("given", ["a", "A-b_c.9", "x" * 128])
-def test_a_sane_request_id_is_kept(client: FlaskClient, given: str) -> None:
+def test_a_valid_request_id_is_kept(client: FlaskClient, given: str) -> None:
     answer = client.get("/nothing", headers={"X-Request-ID": given})
     assert answer.headers["X-Request-ID"] == json.loads(answer.data)["request_id"] == given
 
 
 @pytest.mark.parametrize("given", ["", "x" * 129, "a b", "a\tb", 'a"b', "\u00e9"])
-def test_another_request_id_is_replaced(client: FlaskClient, given: str) -> None:
+def test_an_invalid_request_id_is_replaced(client: FlaskClient, given: str) -> None:
     made = {client.get("/livez", headers={"X-Request-ID": given}).headers["X-Request-ID"] for _ in range(2)}
     assert len(made) == 2
     assert all(len(one) == 32 and one.isalnum() for one in made)
 
 
 @pytest.mark.parametrize("path", ["/", "/web/app.js", "/livez", "/v1/model", "/nothing", "/v1/predict"])
-def test_every_answer_has_the_headers_that_keep_it_safe(client: FlaskClient, path: str) -> None:
+def test_every_response_has_security_headers(client: FlaskClient, path: str) -> None:
     with client.get(path) as answer:
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert answer.headers["Referrer-Policy"] == "no-referrer"
@@ -64,13 +64,13 @@ def test_every_answer_has_the_headers_that_keep_it_safe(client: FlaskClient, pat
     assert "unsafe" not in str(policy)
 
 
-def test_no_other_site_may_ask_unless_it_is_named(client: FlaskClient) -> None:
+def test_cors_is_off_by_default(client: FlaskClient) -> None:
     headers = {"Origin": "https://a.example", "Access-Control-Request-Method": "POST"}
     for answer in (client.get("/v1/model", headers=headers), client.options("/v1/predict", headers=headers)):
         assert not [name for name in answer.headers.keys() if name.startswith("Access-Control")]  # noqa: SIM118
 
 
-def test_a_site_that_is_named_may_ask(make: Make) -> None:
+def test_cors_allows_the_configured_origins(make: Make) -> None:
     client = make(cors_origins="https://a.example, http://localhost:3000", api_keys=KEY)
     for origin in ("https://a.example", "http://localhost:3000"):
         asked = {"Origin": origin, "Access-Control-Request-Method": "POST"}
@@ -86,13 +86,13 @@ def test_a_site_that_is_named_may_ask(make: Make) -> None:
         assert (answer.headers["Vary"], answer.headers.get("Access-Control-Allow-Origin")) == ("Origin", None)
 
 
-def test_every_site_may_ask_where_that_is_set(make: Make) -> None:
+def test_cors_can_allow_every_origin(make: Make) -> None:
     answer = make(cors_origins="*").get("/v1/model", headers={"Origin": "https://b.example"})
     assert answer.headers["Access-Control-Allow-Origin"] == "*"
 
 
 @pytest.mark.parametrize("origins", ["https://a.example/", "a.example", "https://a.example,b", "**"])
-def test_an_origin_that_no_browser_sends_ends_the_start(origins: str) -> None:
+def test_an_invalid_cors_origin_is_an_error(origins: str) -> None:
     with pytest.raises(SeeFoodError, match=r"^SEEFOOD_CORS_ORIGINS has .*, or \*\.$"):
         Settings(cors_origins=origins).origins()
 
@@ -109,7 +109,7 @@ def test_an_origin_that_no_browser_sends_ends_the_start(origins: str) -> None:
         {"X-API-Key": "wrong", "Authorization": f"Bearer {KEY}"},
     ],
 )
-def test_a_request_with_a_key_is_answered(make: Make, tmp_path: Path, header: dict[str, str]) -> None:
+def test_a_valid_key_is_accepted(make: Make, tmp_path: Path, header: dict[str, str]) -> None:
     (tmp_path / "keys").write_text("# ours\n\n  from-file  \r\ntwo words\n")
     client = make(api_keys=f"{KEY}, {OTHER}", api_keys_file=str(tmp_path / "keys"))
     assert client.get("/v1/model", headers=header).status_code == 200
@@ -132,7 +132,7 @@ def test_a_request_with_a_key_is_answered(make: Make, tmp_path: Path, header: di
         {"Authorization": f"Bearer {OTHER[::-1]}"},
     ],
 )
-def test_a_request_without_a_key_is_refused_unread(make: Make, tmp_path: Path, header: dict[str, str]) -> None:
+def test_a_request_without_a_valid_key_is_refused(make: Make, tmp_path: Path, header: dict[str, str]) -> None:
     (tmp_path / "keys").write_text(f"# ours\n{OTHER}\n")
     client = make(api_keys=KEY, api_keys_file=str(tmp_path / "keys"))
     answer = client.post("/v1/predict", data=b"no photo at all", content_type="image/png", headers=header)
@@ -143,21 +143,21 @@ def test_a_request_without_a_key_is_refused_unread(make: Make, tmp_path: Path, h
     assert all(secret not in answer.data.decode() for secret in (KEY, OTHER))
 
 
-def test_a_key_may_be_in_any_encoding(make: Make) -> None:
+def test_a_key_can_have_non_ascii_characters(make: Make) -> None:
     client = make(api_keys="schl\u00fcssel")
     sent = "schl\u00fcssel".encode().decode("latin-1")  # how WSGI passes a UTF-8 header
     assert client.get("/v1/model", headers={"X-API-Key": sent}).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/v1/model", "/v1/predict", "/v1", "/v1/nothing", "/v2", "/v2/models/hotdog/infer"])
-def test_what_answers_photos_needs_a_key(make: Make, path: str) -> None:
+def test_v1_and_v2_require_a_key(make: Make, path: str) -> None:
     assert make(api_keys=KEY).get(path).status_code == 401
 
 
 @pytest.mark.parametrize(
     "path", ["/", "/web/app.js", "/livez", "/readyz", "/metrics", "/v2/health/ready", "/openapi.json", "/docs", "/v10"]
 )
-def test_what_operators_and_browsers_ask_needs_none(make: Make, path: str) -> None:
+def test_other_routes_require_no_key(make: Make, path: str) -> None:
     with make(api_keys=KEY).get(path) as answer:
         assert answer.status_code in (200, 404)
 
@@ -166,7 +166,7 @@ def test_what_operators_and_browsers_ask_needs_none(make: Make, path: str) -> No
     ("keys", "reason"),
     [(None, "No such file or directory"), ("", "has no key in it"), ("\n  \n# none yet\n", "has no key in it")],
 )
-def test_a_keys_file_without_keys_ends_the_start(make: Make, tmp_path: Path, keys: str | None, reason: str) -> None:
+def test_a_key_file_without_keys_is_an_error(make: Make, tmp_path: Path, keys: str | None, reason: str) -> None:
     path = tmp_path / "keys"
     if keys is not None:
         path.write_text(keys)
@@ -177,17 +177,17 @@ def test_a_keys_file_without_keys_ends_the_start(make: Make, tmp_path: Path, key
     assert KEY not in str(caught.value)
 
 
-def test_keys_that_are_only_commas_end_the_start() -> None:
+def test_a_key_setting_without_keys_is_an_error() -> None:
     with pytest.raises(SeeFoodError, match="SEEFOOD_API_KEYS has no key in it"):
         Settings(api_keys=" , ").keys()
 
 
-def test_keys_are_not_shown_with_the_settings() -> None:
+def test_keys_are_not_in_the_repr_of_the_settings() -> None:
     assert KEY not in repr(Settings(api_keys=KEY))
 
 
 @pytest.mark.slow
-def test_a_keys_file_that_is_missing_is_one_sentence(tiny_models: Path, tmp_path: Path) -> None:
+def test_a_missing_key_file_is_one_sentence(tiny_models: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "service.cli", "serve", "--port", "1"]
     environment = {"SEEFOOD_MODELS": str(tiny_models), "SEEFOOD_API_KEYS_FILE": str(tmp_path / "keys")}
     ended = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -196,7 +196,7 @@ def test_a_keys_file_that_is_missing_is_one_sentence(tiny_models: Path, tmp_path
 
 
 @pytest.mark.slow
-def test_a_client_without_a_key_gets_its_answer_before_it_sends(tiny_models: Path) -> None:
+def test_a_client_without_a_key_is_refused_before_its_body(tiny_models: Path) -> None:
     with serving(tiny_models, SEEFOOD_API_KEYS=KEY) as server:
         for length in ("Content-Length: 30000000", "Transfer-Encoding: chunked"):
             with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
@@ -215,7 +215,7 @@ def test_a_client_without_a_key_gets_its_answer_before_it_sends(tiny_models: Pat
 
 
 @pytest.mark.slow
-def test_keys_are_changed_while_it_runs(tiny_models: Path, tmp_path: Path) -> None:
+def test_keys_are_reloaded_on_hup(tiny_models: Path, tmp_path: Path) -> None:
     (tmp_path / "keys").write_text(f"{KEY}\n")
     with serving(tiny_models, SEEFOOD_API_KEYS_FILE=str(tmp_path / "keys")) as server:
 
@@ -225,11 +225,11 @@ def test_keys_are_changed_while_it_runs(tiny_models: Path, tmp_path: Path) -> No
         assert (ask(KEY), ask(OTHER)) == (200, 401)
         (tmp_path / "keys").write_text(f"{OTHER}\n")
         server.process.send_signal(signal.SIGHUP)
-        _until(lambda: (ask(KEY), ask(OTHER)) == (401, 200))
+        until(lambda: (ask(KEY), ask(OTHER)) == (401, 200))
 
 
 @pytest.mark.slow
-def test_the_page_says_that_a_key_is_needed(tiny_models: Path, tmp_path: Path) -> None:
+def test_the_page_shows_that_a_key_is_needed(tiny_models: Path, tmp_path: Path) -> None:
     (tmp_path / "photo.png").write_bytes(RED)
     with serving(tiny_models, SEEFOOD_API_KEYS=KEY) as server, open_browser() as browser:
         page = browser.new_page()
@@ -238,10 +238,3 @@ def test_the_page_says_that_a_key_is_needed(tiny_models: Path, tmp_path: Path) -
         expect(page.locator("#verdict")).to_have_text("A key is needed")
         expect(page.locator("#sure")).to_contain_text("API key")
         expect(page.locator("#model")).to_be_empty()
-
-
-def _until(true: Callable[[], bool], seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.1)

@@ -16,7 +16,7 @@ def _under_way() -> float:
     return registry.get_sample_value("seefood_photos_under_way") or 0
 
 
-def test_one_photo_takes_one_place_and_gives_it_back() -> None:
+def test_a_photo_is_counted_until_its_request_ends() -> None:
     admission = Admission(2, 100)
     before = _under_way()
     with admission.admitted(10), admission.admitted(10):
@@ -28,7 +28,7 @@ def test_one_photo_takes_one_place_and_gives_it_back() -> None:
         pass
 
 
-def test_further_photos_find_places_together_or_not_at_all() -> None:
+def test_further_photos_are_reserved_together_or_not_at_all() -> None:
     admission = Admission(4, 100)
     with admission.admitted(0) as take:
         with pytest.raises(Overloaded):
@@ -40,7 +40,7 @@ def test_further_photos_find_places_together_or_not_at_all() -> None:
         take(3)
 
 
-def test_a_place_is_free_again_where_the_request_fails() -> None:
+def test_a_failed_request_releases_its_reservation() -> None:
     admission = Admission(1, 100)
     for _ in range(3):
         with pytest.raises(ZeroDivisionError), admission.admitted(100):
@@ -49,7 +49,7 @@ def test_a_place_is_free_again_where_the_request_fails() -> None:
         pass
 
 
-def test_bodies_are_bounded_too_and_small_ones_find_room() -> None:
+def test_body_bytes_are_limited() -> None:
     admission = Admission(10, 100)
     with ExitStack() as stack:
         stack.enter_context(admission.admitted(60))
@@ -62,9 +62,7 @@ def test_bodies_are_bounded_too_and_small_ones_find_room() -> None:
 
 
 @pytest.mark.parametrize("max_bytes", [20_000_000, 200_000_000])
-def test_the_largest_body_that_is_accepted_finds_room_in_every_form(
-    make_app: MakeApp, tiny_models: Path, max_bytes: int
-) -> None:
+def test_the_largest_accepted_body_is_admitted(make_app: MakeApp, tiny_models: Path, max_bytes: int) -> None:
     app = make_app(Settings(models=tiny_models, max_bytes=max_bytes))
     largest = app.config["MAX_CONTENT_LENGTH"]
     for content_type in ("image/jpeg", "application/json"):

@@ -14,7 +14,7 @@ from tests.fixtures.server import serving
 NOT_DESCRIBED = {"/", "/sw.js", "/web/<path:filename>", "/openapi.json", "/docs", "/docs/<name>"}  # pages
 
 
-def test_every_route_is_described_and_no_other(client: FlaskClient) -> None:
+def test_the_description_has_exactly_the_routes(client: FlaskClient) -> None:
     routes = {
         (re.sub(r"<([a-z]+)>", r"{\1}", rule.rule), method.lower())
         for rule in client.application.url_map.iter_rules()
@@ -27,7 +27,7 @@ def test_every_route_is_described_and_no_other(client: FlaskClient) -> None:
 
 
 @pytest.mark.slow
-def test_the_service_does_what_its_description_says(tiny_models: Path, tmp_path: Path) -> None:
+def test_the_service_conforms_to_its_description(tiny_models: Path, tmp_path: Path) -> None:
     """Schemathesis sends valid and invalid requests, and fails on a response that the description does not have."""
     with serving(tiny_models, SEEFOOD_FEEDBACK_DIR=str(tmp_path / "feedback")) as server:
         schema = f"http://127.0.0.1:{server.port}/openapi.json"

@@ -61,7 +61,7 @@ def _expected(level: int) -> float:
     return float(1 / (1 + np.exp(-level / 16)))
 
 
-def test_an_idle_model_answers_one_photo_at_once(model: Held) -> None:
+def test_an_idle_model_runs_a_photo_immediately(model: Held) -> None:
     with _batching(model) as batcher:
         for level in (0, 20, 40):
             answer = batcher.submit(_grey_red(level)).result(5)
@@ -72,7 +72,7 @@ def test_an_idle_model_answers_one_photo_at_once(model: Held) -> None:
     assert model.batches == [1, 1, 1]
 
 
-def test_what_waits_while_the_model_is_busy_leaves_together(model: Held) -> None:
+def test_photos_that_wait_form_a_batch(model: Held) -> None:
     model.go.clear()
     with _batching(model) as batcher:
         futures = [batcher.submit(_grey_red(0))]
@@ -85,7 +85,7 @@ def test_what_waits_while_the_model_is_busy_leaves_together(model: Held) -> None
     assert [answer.batch_size for answer in answers] == [1, 4, 4, 4, 4, 2, 2]
 
 
-def test_what_is_given_up_in_time_costs_no_inference(model: Held) -> None:
+def test_a_cancelled_photo_costs_no_inference(model: Held) -> None:
     model.go.clear()
     with _batching(model) as batcher:
         first = batcher.submit(_grey_red(0))
@@ -100,7 +100,7 @@ def test_what_is_given_up_in_time_costs_no_inference(model: Held) -> None:
     assert model.batches == [1, 1]
 
 
-def test_a_failure_reaches_those_of_its_batch_and_no_other(model: Held) -> None:
+def test_an_error_reaches_only_its_batch(model: Held) -> None:
     with _batching(model) as batcher:
         model.fails = True
         failed = batcher.submit(_grey_red(1))
@@ -111,7 +111,7 @@ def test_a_failure_reaches_those_of_its_batch_and_no_other(model: Held) -> None:
         assert well.result(5).probability == pytest.approx(_expected(1), abs=1e-5)
 
 
-def test_closing_answers_what_waits(model: Held) -> None:
+def test_close_runs_the_waiting_photos(model: Held) -> None:
     model.go.clear()
     batcher = Batcher(model, 4)
     futures = [batcher.submit(_grey_red(level)) for level in range(6)]
@@ -121,7 +121,7 @@ def test_closing_answers_what_waits(model: Held) -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_nothing_is_lost_or_mixed_up_whoever_asks_whenever(model: Held, seed: int) -> None:
+def test_concurrent_callers_get_their_own_predictions(model: Held, seed: int) -> None:
     """Threads submit, cancel and wait in random order; each gets its own prediction, and no wait blocks forever."""
     random = np.random.default_rng(seed)
     plans = [[(int(random.integers(61)), bool(random.random() < 0.2)) for _ in range(40)] for _ in range(8)]

@@ -38,7 +38,7 @@ def _predict(models: Path, *arguments: str | Path) -> Result:
     return CliRunner().invoke(main, ["predict", *map(str, arguments)], env=environment, catch_exceptions=False)
 
 
-def test_a_folder_is_a_table(tiny_models: Path, folder: Path) -> None:
+def test_predict_prints_a_table(tiny_models: Path, folder: Path) -> None:
     result = _predict(tiny_models, folder)
     assert result.exit_code == 0
     assert result.stdout.splitlines() == [
@@ -51,7 +51,7 @@ def test_a_folder_is_a_table(tiny_models: Path, folder: Path) -> None:
     ]
 
 
-def test_json_is_an_object_a_line(tiny_models: Path, folder: Path) -> None:
+def test_json_output_has_one_object_on_each_line(tiny_models: Path, folder: Path) -> None:
     result = _predict(tiny_models, "--json", folder / "red.png", folder / "blue.png")
     red, blue = map(json.loads, result.stdout.splitlines())
     assert red["file"] == str(folder / "red.png")
@@ -59,7 +59,7 @@ def test_json_is_an_object_a_line(tiny_models: Path, folder: Path) -> None:
     assert (blue["label"], blue["hotdog"]) == ("not_hotdog", False)
 
 
-def test_a_missing_and_a_broken_file_are_named_and_the_others_answered(tiny_models: Path, folder: Path) -> None:
+def test_missing_and_damaged_files_are_reported_and_others_classified(tiny_models: Path, folder: Path) -> None:
     (folder / "broken.jpg").write_bytes(b"nothing to see")
     result = _predict(tiny_models, folder / "missing.jpg", folder / "broken.jpg", folder / "red.png")
     assert result.exit_code == 2
@@ -75,7 +75,7 @@ def test_a_folder_without_photos_is_named(tiny_models: Path, tmp_path: Path) -> 
     assert (result.exit_code, result.stderr) == (2, f"seefood: No photos found in {tmp_path}.\n")
 
 
-def test_a_name_of_strange_bytes_prints_on_one_line(tiny_models: Path, folder: Path) -> None:
+def test_an_unprintable_file_name_is_escaped(tiny_models: Path, folder: Path) -> None:
     strange = Path(os.fsdecode(os.fsencode(folder) + b"/new\nline \xff.png"))
     strange.write_bytes((folder / "red.png").read_bytes())
     result = _predict(tiny_models, strange)
@@ -89,7 +89,7 @@ def test_a_name_of_strange_bytes_prints_on_one_line(tiny_models: Path, folder: P
     assert missing.stderr.count("\n") == 1
 
 
-def test_a_registry_that_is_not_there_is_a_sentence(folder: Path) -> None:
+def test_a_missing_registry_is_one_sentence(folder: Path) -> None:
     result = _predict(folder / "nowhere", folder / "red.png")
     assert result.exit_code == 2
     assert result.stderr.startswith(f"seefood: {folder}/nowhere names no current model; ")
@@ -115,7 +115,7 @@ def test_a_registry_that_is_not_there_is_a_sentence(folder: Path) -> None:
         (OSError("Caught in worker 0.\nOSError: gone"), "A file can't be used: OSError: gone."),
     ],
 )
-def test_what_the_system_refuses_is_a_sentence(
+def test_an_os_error_is_one_sentence(
     error: OSError, sentence: str, tiny_models: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:
@@ -152,7 +152,7 @@ def test_the_service_imports_nothing_of_the_extras() -> None:
     assert result.stdout == "set()\n"
 
 
-def test_nobody_is_told_what_model_is_opened(tiny_models: Path, tmp_path: Path) -> None:
+def test_onnx_runtime_telemetry_is_off(tiny_models: Path, tmp_path: Path) -> None:
     """ONNX Runtime stores its telemetry in the home directory, unless it is turned off."""
     opened = f"from service.model import open_model; open_model(Path({str(tiny_models)!r}))"
     code = f"import time; from pathlib import Path; {opened}; time.sleep(0.5)"
@@ -166,7 +166,7 @@ def test_nobody_is_told_what_model_is_opened(tiny_models: Path, tmp_path: Path) 
     assert not list(tmp_path.rglob("*"))
 
 
-def test_an_address_in_use_is_a_sentence(tiny_models: Path) -> None:
+def test_an_address_in_use_is_one_sentence(tiny_models: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         result = CliRunner().invoke(main, ["serve", "--port", str(port)], env={"SEEFOOD_MODELS": str(tiny_models)})

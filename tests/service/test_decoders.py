@@ -86,7 +86,7 @@ def _end_busy(pids: Callable[[], set[int]], how: signal.Signals) -> None:
         until(lambda: not psutil.pid_exists(pid))  # noqa: B023 - called at once
 
 
-def test_photos_are_squares_each_for_who_has_asked() -> None:
+def test_each_caller_gets_its_own_square() -> None:
     with _running(2) as decoders, ThreadPoolExecutor(8) as pool:
         colours = [(level, 0, 255 - level) for level in range(0, 250, 10)]
         photos = [encode(Image.new("RGB", (60, 40), colour), "PNG") for colour in colours]
@@ -97,7 +97,7 @@ def test_photos_are_squares_each_for_who_has_asked() -> None:
 
 
 @pytest.mark.parametrize("how", ["memory", "a pipe, where there is no such memory", "a pipe, where it can't be read"])
-def test_many_bytes_come_to_a_decoder(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_file_reaches_a_decoder(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     photo = encode(Image.effect_noise((400, 400), 60).convert("RGB"), "PNG")
     assert len(photo) > 65_536
     with _running() as decoders:
@@ -112,7 +112,7 @@ def test_many_bytes_come_to_a_decoder(how: str, monkeypatch: pytest.MonkeyPatch)
     assert np.array_equal(decoded.value, read_photo(photo, SIZE))
 
 
-def test_a_bad_photo_is_its_error_and_the_next_one_is_fine() -> None:
+def test_a_bad_photo_does_not_affect_the_next() -> None:
     with _running() as decoders:
         for photo, error in ((b"no photo", UndecodablePhoto), (b"%PDF-1.7\n" + b" " * 50, UnsupportedPhoto)):
             with pytest.raises(error):
@@ -121,7 +121,7 @@ def test_a_bad_photo_is_its_error_and_the_next_one_is_fine() -> None:
 
 
 @linux
-def test_a_large_photo_is_decoded_where_there_is_memory_for_it() -> None:
+def test_a_large_photo_is_decoded_in_the_large_decoder() -> None:
     assert decoder.DECODE_MEMORY > SMALL_MEMORY
     with _running() as decoders, ThreadPoolExecutor(1) as pool:
         large = pool.submit(_square, decoders, LARGE)
@@ -132,7 +132,7 @@ def test_a_large_photo_is_decoded_where_there_is_memory_for_it() -> None:
 
 
 @linux
-def test_a_photo_over_its_memory_is_too_costly_and_the_next_one_is_fine() -> None:
+def test_a_photo_over_the_memory_limit_is_too_costly() -> None:
     with _running(memory=30_000_000) as decoders:
         for _ in range(3):
             with pytest.raises(PhotoTooCostly, match="memory"):
@@ -140,7 +140,8 @@ def test_a_photo_over_its_memory_is_too_costly_and_the_next_one_is_fine() -> Non
             assert _is_red(_square(decoders, RED))
 
 
-def test_a_photo_over_its_seconds_is_too_costly_and_the_next_one_is_fine(pids: Callable[[], set[int]]) -> None:
+@pytest.mark.alone
+def test_a_photo_over_the_time_limit_is_too_costly(pids: Callable[[], set[int]]) -> None:
     with _running(seconds=0.5) as decoders:
         before = pids()
         with pytest.raises(PhotoTooCostly, match=r"^The photo takes more than 0\.5 seconds to decode; send a"):
@@ -153,7 +154,7 @@ CRASHES = [signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS]  # signals of faults i
 
 
 @pytest.mark.parametrize("crash", CRASHES)
-def test_a_photo_that_crashes_its_decoders_is_damaged_and_costs_no_other(
+def test_a_photo_that_crashes_decoders_does_not_affect_others(
     pids: Callable[[], set[int]], crash: signal.Signals
 ) -> None:
     with _running() as decoders:
@@ -171,7 +172,7 @@ def test_a_photo_that_crashes_its_decoders_is_damaged_and_costs_no_other(
         assert _is_red(others[2].result())
 
 
-def test_a_photo_that_ends_a_decoder_by_itself_is_damaged_and_the_next_one_is_fine() -> None:
+def test_a_photo_that_ends_its_decoder_is_refused() -> None:
     """The HEIC library ends its process when the type of an item is not UTF-8."""
     photo = encode(Image.new("RGB", (40, 30), "red"), "HEIF", exif=Image.Exif().tobytes())
     with _running() as decoders:
@@ -181,7 +182,7 @@ def test_a_photo_that_ends_a_decoder_by_itself_is_damaged_and_the_next_one_is_fi
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, *CRASHES])
-def test_a_decoder_that_ends_loses_no_photo(pids: Callable[[], set[int]], how: signal.Signals) -> None:
+def test_a_killed_decoder_loses_no_photo(pids: Callable[[], set[int]], how: signal.Signals) -> None:
     """When the kernel kills a decoder for lack of memory, its photo is decoded again."""
     with _running() as decoders, ThreadPoolExecutor(2) as pool:
         for pid in pids():
@@ -195,7 +196,7 @@ def test_a_decoder_that_ends_loses_no_photo(pids: Callable[[], set[int]], how: s
         assert _is_red(red.result())
 
 
-def test_a_photo_whose_decoders_are_always_killed_is_given_up(pids: Callable[[], set[int]]) -> None:
+def test_a_photo_whose_decoders_are_always_killed_is_refused(pids: Callable[[], set[int]]) -> None:
     with _running() as decoders, ThreadPoolExecutor(1) as pool:
         killed = pool.submit(_square, decoders, SLOW)
         for _ in range(3):
@@ -205,7 +206,7 @@ def test_a_photo_whose_decoders_are_always_killed_is_given_up(pids: Callable[[],
         assert _is_red(_square(decoders, RED))
 
 
-def test_decoders_that_are_killed_while_many_ask_lose_no_photo(pids: Callable[[], set[int]]) -> None:
+def test_killed_decoders_lose_no_photo_under_load(pids: Callable[[], set[int]]) -> None:
     with _running(2) as decoders, ThreadPoolExecutor(4) as pool:
         asked = [pool.submit(_square, decoders, RED) for _ in range(400)]
         for number in range(10):
@@ -214,7 +215,7 @@ def test_decoders_that_are_killed_while_many_ask_lose_no_photo(pids: Callable[[]
         assert all(_is_red(each.result(60)) for each in asked)
 
 
-def test_decoders_whose_parent_is_killed_with_them_come_back(pids: Callable[[], set[int]]) -> None:
+def test_decoders_restart_after_the_fork_server_is_killed(pids: Callable[[], set[int]]) -> None:
     with _running(2) as decoders:
         killed = pids()
         parents = {psutil.Process(pid).ppid() for pid in killed}
@@ -224,7 +225,7 @@ def test_decoders_whose_parent_is_killed_with_them_come_back(pids: Callable[[], 
             assert _is_red(_square(decoders, RED))
 
 
-def test_what_has_not_begun_in_time_never_does(pids: Callable[[], set[int]]) -> None:
+def test_waiting_photos_are_cancelled_at_the_deadline(pids: Callable[[], set[int]]) -> None:
     with _running() as decoders, ThreadPoolExecutor(20) as pool:
         asked = [pool.submit(_square, decoders, SLOW, 0.5) for _ in range(20)]
         for each in asked:
@@ -234,7 +235,7 @@ def test_what_has_not_begun_in_time_never_does(pids: Callable[[], set[int]]) -> 
         until(lambda: not _busy(pids()))
 
 
-def test_who_waits_too_long_is_told_and_the_decoder_is_replaced(pids: Callable[[], set[int]]) -> None:
+def test_a_decoder_is_replaced_at_the_deadline(pids: Callable[[], set[int]]) -> None:
     with _running() as decoders:
         before = pids()
         with pytest.raises(DeadlineExceeded):
@@ -250,7 +251,7 @@ def test_closing_ends_decoders(pids: Callable[[], set[int]]) -> None:
     Decoders(2).close()  # before its first photo
 
 
-def test_a_decoder_imports_what_decodes_and_nothing_else() -> None:
+def test_a_decoder_imports_only_decoding_code() -> None:
     check = "import sys, service.decoder; print(*sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", check], cwd=ROOT, capture_output=True, text=True, check=True)
     modules = set(done.stdout.split())
@@ -271,7 +272,7 @@ def test_a_decoder_has_no_library_of_the_service_in_its_memory(pids: Callable[[]
 
 
 @linux
-def test_a_decoder_writes_no_file_starts_no_process_and_lifts_no_bound(tmp_path: Path) -> None:
+def test_a_decoder_can_not_write_files_start_processes_or_raise_limits(tmp_path: Path) -> None:
     """The process can't raise its own limits; root could, but the service does not run as root."""
     ours, theirs = multiprocessing.Pipe()
     with ours, theirs:

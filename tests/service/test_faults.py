@@ -16,7 +16,7 @@ from PIL import Image
 
 from tests.fixtures.drawing import encode
 from tests.fixtures.load import asking, until
-from tests.fixtures.server import Answer, Server, serving
+from tests.fixtures.server import Response, Server, serving
 from tests.fixtures.tiny_model import write_tiny_registry, write_tiny_version
 
 pytestmark = pytest.mark.slow
@@ -35,7 +35,7 @@ def models(tmp_path: Path) -> Path:
     return models
 
 
-def _post(server: Server) -> Answer:
+def _post(server: Server) -> Response:
     return server.request("POST", "/v1/predict", RED, "image/jpeg")
 
 
@@ -54,7 +54,7 @@ def _errors(server: Server) -> list[str]:
     return [line["message"] for line in lines if line["level"] == "ERROR"]
 
 
-def test_many_idle_connections_hold_up_nobody(models: Path) -> None:
+def test_many_idle_connections_do_not_block_others(models: Path) -> None:
     """A new connection has a thread for some seconds; an idle one that has had a response has none."""
     with serving(models) as server, ExitStack() as stack:
         for _ in range(50):
@@ -68,7 +68,7 @@ def test_many_idle_connections_hold_up_nobody(models: Path) -> None:
         assert server.stop() == 0
 
 
-def test_clients_that_send_a_byte_a_second_hold_up_nobody_while_threads_are_left(models: Path) -> None:
+def test_slow_clients_do_not_block_others(models: Path) -> None:
     """Each has a thread while it sends; a proxy in front would buffer their requests."""
     with serving(models) as server, ExitStack() as stack:
         slow = [stack.enter_context(_connect(server)) for _ in range(14)]
@@ -84,14 +84,14 @@ def test_clients_that_send_a_byte_a_second_hold_up_nobody_while_threads_are_left
         assert slow[0].recv(12) == b"HTTP/1.1 200", "a slow request is still valid"
 
 
-def test_a_client_that_is_done_sending_still_gets_its_answer(models: Path) -> None:
+def test_a_client_that_shuts_down_sending_gets_its_response(models: Path) -> None:
     with serving(models) as server, _connect(server) as half:
         half.sendall(HEAD + RED)
         half.shutdown(socket.SHUT_WR)
         assert half.recv(12) == b"HTTP/1.1 200"
 
 
-def test_a_photo_that_stops_coming_is_told_so(models: Path) -> None:
+def test_an_incomplete_body_gets_400_or_408(models: Path) -> None:
     with serving(models) as server, _connect(server) as half, _connect(server) as silent:
         silent.sendall(HEAD + RED[:-1])
         half.sendall(HEAD + RED[:-1])
@@ -100,7 +100,7 @@ def test_a_photo_that_stops_coming_is_told_so(models: Path) -> None:
         assert silent.recv(12) == b"HTTP/1.1 408"
 
 
-def test_a_stop_waits_for_photos_and_not_for_idle_connections(models: Path) -> None:
+def test_stopping_waits_for_photos_and_not_for_idle_connections(models: Path) -> None:
     with serving(models) as server, _connect(server), _connect(server) as sending:
         sending.sendall(HEAD + RED[:100])
         time.sleep(0.3)
@@ -112,7 +112,7 @@ def test_a_stop_waits_for_photos_and_not_for_idle_connections(models: Path) -> N
 
 
 @pytest.mark.parametrize("pointer", ["current", "phone"])
-def test_a_promoted_model_takes_over_by_itself_and_no_request_fails(models: Path, pointer: str) -> None:
+def test_a_promotion_fails_no_request(models: Path, pointer: str) -> None:
     (models / pointer).write_text("tiny\n")
     with serving(models, SEEFOOD_MODEL="" if pointer == "current" else pointer) as server:
         workers = server.workers()
@@ -146,7 +146,7 @@ def test_a_restart_on_hup_fails_no_request(models: Path) -> None:
 
 @pytest.mark.parametrize("wrong", ["corrupt", "absent", "no current"])
 @pytest.mark.parametrize("hup", [False, True])
-def test_a_model_that_cant_be_served_leaves_the_old_one(models: Path, wrong: str, hup: bool) -> None:
+def test_an_unusable_model_leaves_the_old_one(models: Path, wrong: str, hup: bool) -> None:
     if wrong == "corrupt":
         (models / "new" / "model.int8.onnx").write_bytes(b"not an ONNX file")
     if wrong == "absent":
@@ -172,7 +172,7 @@ def test_a_model_that_cant_be_served_leaves_the_old_one(models: Path, wrong: str
         assert "Traceback" not in server.log()
 
 
-def test_a_killed_process_comes_back_with_what_is_named_then(models: Path) -> None:
+def test_a_killed_process_restarts_with_the_promoted_version(models: Path) -> None:
     with serving(models) as server:
         (worker,) = server.workers()
         decoders = server.decoders()
@@ -189,7 +189,7 @@ def test_a_killed_process_comes_back_with_what_is_named_then(models: Path) -> No
         until(lambda: _version(server) == "new")
 
 
-def test_a_killed_process_comes_back_though_what_is_named_cant_be_served(models: Path) -> None:
+def test_a_killed_process_restarts_with_the_old_version_if_the_new_is_unusable(models: Path) -> None:
     with serving(models) as server:
         (worker,) = server.workers()
         (models / "current").unlink()
@@ -198,7 +198,7 @@ def test_a_killed_process_comes_back_though_what_is_named_cant_be_served(models:
         assert _version(server) == "tiny", "the version that the command had opened"
 
 
-def test_more_than_can_be_answered_is_refused_and_health_still_known(models: Path) -> None:
+def test_overload_is_refused_and_health_checks_still_work(models: Path) -> None:
     """All responses are 200 or 429, and each 429 has Retry-After."""
     with serving(models, SEEFOOD_QUEUE="2", SEEFOOD_MAX_IMAGES="1") as server:
         with asking(server.port, RED, clients=24) as load:
@@ -209,7 +209,7 @@ def test_more_than_can_be_answered_is_refused_and_health_still_known(models: Pat
         assert set(load.statuses) == {200, 429}
 
 
-def test_a_refusal_keeps_its_connection(models: Path) -> None:
+def test_a_refused_request_keeps_its_connection(models: Path) -> None:
     """A client can send the next request on the same connection, although most of the refused body was not read."""
     large = RED + b"\0" * 1_000_000
     with serving(models, SEEFOOD_QUEUE="1", SEEFOOD_MAX_IMAGES="1") as server:
@@ -228,7 +228,7 @@ def test_a_refusal_keeps_its_connection(models: Path) -> None:
         client.close()
 
 
-def test_bodies_are_held_up_to_a_bound(models: Path) -> None:
+def test_bodies_in_memory_are_limited(models: Path) -> None:
     """Many large photos at a time are refused before they fill the memory, even if earlier requests are slow."""
     large = HEAD.replace(str(len(RED)).encode(), b"15000000")
     with serving(models) as server:

@@ -55,12 +55,12 @@ def make(client: FlaskClient, make_app: MakeApp) -> Make:
 
 
 @pytest.fixture
-def told(make: Make, folder: Path) -> FlaskClient:
+def enabled(make: Make, folder: Path) -> FlaskClient:
     """Return a client of an application with feedback on."""
     return make(feedback_dir=str(folder))
 
 
-def _tell(client: FlaskClient, photo: bytes = PHOTO, label: str = "hotdog") -> TestResponse:
+def _send(client: FlaskClient, photo: bytes = PHOTO, label: str = "hotdog") -> TestResponse:
     return client.post("/v1/feedback", query_string={"label": label}, data=photo, content_type="image/jpeg")
 
 
@@ -77,8 +77,8 @@ def _check_problem(answer: TestResponse, status: int, slug: str) -> str:
     return str(body["detail"])
 
 
-def test_it_is_off_unless_a_folder_is_named(client: FlaskClient) -> None:
-    assert "SEEFOOD_FEEDBACK_DIR" in _check_problem(_tell(client), 404, "feedback-off")
+def test_feedback_is_off_by_default(client: FlaskClient) -> None:
+    assert "SEEFOOD_FEEDBACK_DIR" in _check_problem(_send(client), 404, "feedback-off")
 
 
 def _form(photo: bytes, label: str) -> dict[str, Any]:
@@ -100,61 +100,61 @@ WAYS = (_form, _raw, _json)
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_photo_is_stored_as_it_was_sent(told: FlaskClient, folder: Path, way: Callable[..., dict[str, Any]]) -> None:
+def test_a_photo_is_stored_unchanged(enabled: FlaskClient, folder: Path, way: Callable[..., dict[str, Any]]) -> None:
     exif = Image.Exif()
     exif.get_ifd(GPS)[1] = "N"
     photo = encode(draw("hotdog", 2), exif=exif)
-    answer = told.post("/v1/feedback", **way(photo, "not_hotdog"))
+    answer = enabled.post("/v1/feedback", **way(photo, "not_hotdog"))
     assert (answer.status_code, answer.get_json()["stored"]) == (201, True)
     assert _stored(folder) == {f"not_hotdog/{sha256(photo).hexdigest()}.jpg": photo}
     assert Image.open(io.BytesIO(photo)).getexif().get_ifd(GPS), "GPS data is kept"
 
 
-def test_the_suffix_is_that_of_the_bytes(told: FlaskClient, folder: Path) -> None:
+def test_the_suffix_follows_the_bytes(enabled: FlaskClient, folder: Path) -> None:
     for kind in ("PNG", "WEBP", "HEIF", "AVIF", "GIF", "BMP"):
-        assert _tell(told, encode(draw("hotdog", 1), kind)).status_code == 201
+        assert _send(enabled, encode(draw("hotdog", 1), kind)).status_code == 201
     suffixes = {Path(name).suffix for name in _stored(folder)}
     assert suffixes == {".png", ".webp", ".heic", ".avif", ".gif", ".bmp"}
 
 
-def test_a_photo_is_stored_once_and_under_its_last_label(told: FlaskClient, folder: Path) -> None:
-    assert [_tell(told).status_code for _ in range(3)] == [201, 200, 200]
-    assert _tell(told).get_json() == {"stored": False}
-    assert _tell(told, label="not_hotdog").status_code == 201
+def test_a_photo_is_stored_once_under_its_last_label(enabled: FlaskClient, folder: Path) -> None:
+    assert [_send(enabled).status_code for _ in range(3)] == [201, 200, 200]
+    assert _send(enabled).get_json() == {"stored": False}
+    assert _send(enabled, label="not_hotdog").status_code == 201
     assert _stored(folder) == {f"not_hotdog/{NAME}": PHOTO}
-    assert _tell(told, label="not_hotdog").get_json() == {"stored": False}
+    assert _send(enabled, label="not_hotdog").get_json() == {"stored": False}
 
 
-def test_a_receipt_deletes_its_photo_once(told: FlaskClient, folder: Path) -> None:
-    receipt = _tell(told).get_json()["receipt"]
+def test_a_receipt_deletes_its_photo_once(enabled: FlaskClient, folder: Path) -> None:
+    receipt = _send(enabled).get_json()["receipt"]
     other = encode(draw("hotdog", 4))
-    _tell(told, other)
-    answer = told.delete(f"/v1/feedback/{receipt}")
+    _send(enabled, other)
+    answer = enabled.delete(f"/v1/feedback/{receipt}")
     assert (answer.status_code, answer.data) == (204, b"")
     assert list(_stored(folder).values()) == [other]
-    _check_problem(told.delete(f"/v1/feedback/{receipt}"), 404, "unknown-receipt")
+    _check_problem(enabled.delete(f"/v1/feedback/{receipt}"), 404, "unknown-receipt")
 
 
-def test_a_receipt_deletes_its_photo_under_another_label(told: FlaskClient, folder: Path) -> None:
-    receipt = _tell(told).get_json()["receipt"]
-    _tell(told, label="not_hotdog")
-    assert told.delete(f"/v1/feedback/{receipt}").status_code == 204
+def test_a_receipt_deletes_its_photo_under_another_label(enabled: FlaskClient, folder: Path) -> None:
+    receipt = _send(enabled).get_json()["receipt"]
+    _send(enabled, label="not_hotdog")
+    assert enabled.delete(f"/v1/feedback/{receipt}").status_code == 204
     assert not _stored(folder)
 
 
 def test_a_receipt_is_valid_after_a_restart_and_in_this_folder_only(make: Make, folder: Path, tmp_path: Path) -> None:
-    receipt = _tell(make(feedback_dir=str(folder))).get_json()["receipt"]
+    receipt = _send(make(feedback_dir=str(folder))).get_json()["receipt"]
     other = make(feedback_dir=str(tmp_path / "other"))
-    _tell(other)
+    _send(other)
     _check_problem(other.delete(f"/v1/feedback/{receipt}"), 404, "unknown-receipt")
     assert make(feedback_dir=str(folder)).delete(f"/v1/feedback/{receipt}").status_code == 204
     assert (folder / ".receipt-key").stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize("receipt", [NAME, f"{NAME}.", f"{NAME}.{'0' * 64}", "x", "é", "%ff", "..%2f..%2fetc.x", "."])
-def test_a_receipt_cant_be_guessed(told: FlaskClient, folder: Path, receipt: str) -> None:
-    _tell(told)
-    assert told.delete(f"/v1/feedback/{receipt}").status_code == 404
+def test_a_receipt_cant_be_guessed(enabled: FlaskClient, folder: Path, receipt: str) -> None:
+    _send(enabled)
+    assert enabled.delete(f"/v1/feedback/{receipt}").status_code == 404
     assert _stored(folder) == {f"hotdog/{NAME}": PHOTO}
 
 
@@ -163,39 +163,39 @@ def test_a_receipt_is_unknown_where_feedback_is_off(client: FlaskClient) -> None
 
 
 def test_a_photo_that_cant_be_deleted_is_one_sentence(
-    told: FlaskClient, folder: Path, monkeypatch: pytest.MonkeyPatch
+    enabled: FlaskClient, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    receipt = _tell(told).get_json()["receipt"]
+    receipt = _send(enabled).get_json()["receipt"]
 
     def refuse(*_: Any) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     monkeypatch.setattr(Path, "unlink", refuse)
-    detail = _check_problem(told.delete(f"/v1/feedback/{receipt}"), 503, "feedback-unavailable")
+    detail = _check_problem(enabled.delete(f"/v1/feedback/{receipt}"), 503, "feedback-unavailable")
     assert detail == f"The photo is not deleted: {os.strerror(errno.EROFS)}."
     monkeypatch.undo()
     assert _stored(folder)
 
 
-def test_the_model_says_whether_feedback_is_on(client: FlaskClient, told: FlaskClient) -> None:
-    assert [each.get("/v1/model").get_json()["feedback"] for each in (client, told)] == [False, True]
+def test_the_model_says_whether_feedback_is_on(client: FlaskClient, enabled: FlaskClient) -> None:
+    assert [each.get("/v1/model").get_json()["feedback"] for each in (client, enabled)] == [False, True]
 
 
 @pytest.mark.parametrize("label", ["", "pizza", "Hotdog", "../hotdog", "hotdog/../../x", "/tmp", "hotdog\0"])  # noqa: S108
 @pytest.mark.parametrize("way", WAYS)
-def test_a_label_that_is_none_is_refused(
-    told: FlaskClient, folder: Path, way: Callable[..., dict[str, Any]], label: str
+def test_an_unknown_label_is_refused(
+    enabled: FlaskClient, folder: Path, way: Callable[..., dict[str, Any]], label: str
 ) -> None:
-    detail = _check_problem(told.post("/v1/feedback", **way(PHOTO, label)), 400, "unknown-label")
+    detail = _check_problem(enabled.post("/v1/feedback", **way(PHOTO, label)), 400, "unknown-label")
     assert "hotdog or not_hotdog" in detail
     assert not _stored(folder.parent)
 
 
-def test_a_label_of_another_type_or_none_at_all_is_refused(told: FlaskClient) -> None:
+def test_a_missing_or_non_string_label_is_refused(enabled: FlaskClient) -> None:
     for label in (None, 1, ["hotdog"], {"hotdog": 1}):
-        _check_problem(told.post("/v1/feedback", **_json(PHOTO, label)), 400, "unknown-label")
+        _check_problem(enabled.post("/v1/feedback", **_json(PHOTO, label)), 400, "unknown-label")
     assert "no label" in _check_problem(
-        told.post("/v1/feedback", data=PHOTO, content_type="image/jpeg"), 400, "unknown-label"
+        enabled.post("/v1/feedback", data=PHOTO, content_type="image/jpeg"), 400, "unknown-label"
     )
 
 
@@ -211,43 +211,43 @@ def test_a_label_of_another_type_or_none_at_all_is_refused(told: FlaskClient) ->
         (b"\xff" * 400_000, 413, "request-entity-too-large"),
     ],
 )
-def test_what_cant_be_decoded_is_not_stored(
-    told: FlaskClient, folder: Path, photo: bytes, status: int, slug: str
+def test_an_undecodable_photo_is_not_stored(
+    enabled: FlaskClient, folder: Path, photo: bytes, status: int, slug: str
 ) -> None:
-    _check_problem(_tell(told, photo), status, slug)
+    _check_problem(_send(enabled, photo), status, slug)
     assert not _stored(folder)
 
 
-def test_feedback_is_about_one_photo_and_in_the_same_queue(told: FlaskClient, folder: Path) -> None:
+def test_feedback_takes_one_photo_and_counts_as_in_flight(enabled: FlaskClient, folder: Path) -> None:
     files = [(io.BytesIO(PHOTO), "1.jpg"), (io.BytesIO(PHOTO), "2.jpg")]
-    answer = told.post("/v1/feedback", data={"image": files, "label": "hotdog"}, content_type="multipart/form-data")
+    answer = enabled.post("/v1/feedback", data={"image": files, "label": "hotdog"}, content_type="multipart/form-data")
     _check_problem(answer, 413, "too-many-photos")
-    admission = told.application.extensions["admission"]
+    admission = enabled.application.extensions["admission"]
     with admission.admitted(0) as take:
         take(admission.max_in_flight - 1)
-        _check_problem(_tell(told), 429, "too-many-requests")
+        _check_problem(_send(enabled), 429, "too-many-requests")
     assert not _stored(folder)
 
 
-def test_the_folder_is_one_that_training_reads(told: FlaskClient, folder: Path, drawn: Path) -> None:
+def test_training_reads_the_feedback_folder(enabled: FlaskClient, folder: Path, drawn: Path) -> None:
     for seed in range(3):
-        _tell(told, encode(draw("hotdog", 2000 + seed)), LABELS[seed % 2])
+        _send(enabled, encode(draw("hotdog", 2000 + seed)), LABELS[seed % 2])
     photos = find_labelled(folder, *LABELS)
     assert photos.targets.tolist() == [1, 1, 0]
     assert set(photos.paths) <= set(gather(drawn, extras=(folder,)).photos.paths)
 
 
-def test_the_folder_is_bounded(make: Make, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_folder_has_a_size_limit(make: Make, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "hotdog").mkdir(parents=True)
     (folder / "hotdog" / "before.jpg").write_bytes(PHOTO)
     full = make(feedback_dir=str(folder), feedback_max_bytes=2 * len(PHOTO))
-    assert _tell(full).status_code == 201
-    assert f"{2 * len(PHOTO):,} bytes" in _check_problem(_tell(full, encode(draw("hotdog", 3))), 507, "feedback-full")
-    assert _tell(full).status_code == 200
-    assert _tell(full, label="not_hotdog").status_code == 201, "moving needs no space"
+    assert _send(full).status_code == 201
+    assert f"{2 * len(PHOTO):,} bytes" in _check_problem(_send(full, encode(draw("hotdog", 3))), 507, "feedback-full")
+    assert _send(full).status_code == 200
+    assert _send(full, label="not_hotdog").status_code == 201, "moving needs no space"
     (folder / "hotdog" / "before.jpg").unlink()
     monkeypatch.setattr(feedback, "_RECOUNT_SECONDS", 0)
-    assert _tell(full, encode(draw("hotdog", 1), quality=20)).status_code == 201, "freed space is detected"
+    assert _send(full, encode(draw("hotdog", 1), quality=20)).status_code == 201, "freed space is detected"
 
 
 @pytest.mark.parametrize(
@@ -259,34 +259,34 @@ def test_the_folder_is_bounded(make: Make, folder: Path, monkeypatch: pytest.Mon
         (errno.EIO, 503, "feedback-unavailable"),
     ],
 )
-def test_a_disk_that_refuses_is_one_sentence(
-    told: FlaskClient, folder: Path, monkeypatch: pytest.MonkeyPatch, reason: int, status: int, slug: str
+def test_a_disk_error_is_one_sentence(
+    enabled: FlaskClient, folder: Path, monkeypatch: pytest.MonkeyPatch, reason: int, status: int, slug: str
 ) -> None:
     def refuse(_: int) -> None:
         raise OSError(reason, os.strerror(reason))
 
     monkeypatch.setattr(os, "fsync", refuse)
-    detail = _check_problem(_tell(told), status, slug)
+    detail = _check_problem(_send(enabled), status, slug)
     assert detail == f"The photo is not stored: {os.strerror(reason)}."
     assert not _stored(folder), "not even a part"
     monkeypatch.undo()
-    assert _tell(told).status_code == 201
+    assert _send(enabled).status_code == 201
 
 
-def test_a_disk_that_is_full_is_one_sentence(make: Make, tmp_path: Path) -> None:
+def test_a_full_disk_is_one_sentence(make: Make, tmp_path: Path) -> None:
     with mounted(tmp_path / "disk", "size=64k") as reason:
         if reason:
             pytest.skip(f"no file system can be mounted: {reason}")
         small = make(feedback_dir=str(tmp_path / "disk"))
-        _check_problem(_tell(small, PHOTO + bytes(70_000)), 507, "feedback-full")
+        _check_problem(_send(small, PHOTO + bytes(70_000)), 507, "feedback-full")
         assert not _stored(tmp_path / "disk")
-        assert _tell(small).status_code == 201
+        assert _send(small).status_code == 201
 
 
-def test_a_folder_that_is_gone_is_one_sentence(told: FlaskClient, folder: Path) -> None:
+def test_a_deleted_folder_is_one_sentence(enabled: FlaskClient, folder: Path) -> None:
     for label in LABELS:
         (folder / label).rmdir()
-    _check_problem(_tell(told), 503, "feedback-unavailable")
+    _check_problem(_send(enabled), 503, "feedback-unavailable")
 
 
 def _start(folder: Path, labels: tuple[str, str] = ("hotdog", "not_hotdog")) -> str:
@@ -295,24 +295,24 @@ def _start(folder: Path, labels: tuple[str, str] = ("hotdog", "not_hotdog")) -> 
     return str(caught.value)
 
 
-def test_a_folder_that_cant_be_used_ends_the_start(tmp_path: Path) -> None:
+def test_an_unusable_folder_is_a_startup_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert _start(tmp_path / "file").startswith(f"SEEFOOD_FEEDBACK_DIR: {tmp_path / 'file'}")
     (tmp_path / "not_hotdog").touch()
     assert "name a folder that can be written to" in _start(tmp_path)
 
 
-def test_a_folder_that_is_read_only_ends_the_start(read_only: Path) -> None:  # noqa: F811
+def test_a_read_only_folder_is_a_startup_error(read_only: Path) -> None:  # noqa: F811
     assert "Read-only file system" in _start(read_only / "feedback")
 
 
 @pytest.mark.parametrize("label", ["", ".", "..", "../x", "a/b", "/etc", ".hidden", "a\nb"])
-def test_a_model_whose_labels_name_no_folder_ends_the_start(tmp_path: Path, label: str) -> None:
+def test_a_label_that_is_no_folder_name_is_a_startup_error(tmp_path: Path, label: str) -> None:
     assert "can't name a folder" in _start(tmp_path / "feedback", ("hotdog", label))
     assert not _stored(tmp_path)
 
 
-def test_the_command_ends_with_the_sentence(tiny_models: Path, tmp_path: Path) -> None:
+def test_the_command_reports_an_unusable_folder(tiny_models: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     environment = {"SEEFOOD_MODELS": str(tiny_models), "SEEFOOD_FEEDBACK_DIR": str(tmp_path / "file")}
     ended = CliRunner().invoke(main, ["serve", "--port", str(free_port())], env=environment)
@@ -321,7 +321,7 @@ def test_the_command_ends_with_the_sentence(tiny_models: Path, tmp_path: Path) -
     assert ended.output.count("\n") == 1
 
 
-def test_unfinished_files_of_a_killed_process_are_tidied_and_those_under_way_are_not(folder: Path) -> None:
+def test_old_unfinished_files_are_deleted(folder: Path) -> None:
     (folder / "hotdog").mkdir(parents=True)
     for name, age in (("old", 5000), ("new", 0)):
         part = folder / "hotdog" / f".{name}.jpg.0.part"
@@ -338,7 +338,7 @@ def _store_many(folder: Path, seed: int) -> None:
         store.store(chance.choice(photos), chance.choice(LABELS), ".jpg")
 
 
-def test_processes_that_store_the_same_photos_at_once_leave_each_in_one_place(folder: Path) -> None:
+def test_concurrent_processes_store_each_photo_once(folder: Path) -> None:
     context = multiprocessing.get_context("spawn")
     processes = [context.Process(target=_store_many, args=(folder, seed)) for seed in range(4)]
     for process in processes:
@@ -354,7 +354,7 @@ def test_processes_that_store_the_same_photos_at_once_leave_each_in_one_place(fo
 
 @pytest.mark.parametrize("path", ["/v1/predict", "/v1/feedback"])
 @pytest.mark.parametrize("way", WAYS)
-def test_nothing_sent_is_stored_or_logged_where_feedback_is_off(
+def test_nothing_is_stored_or_logged_if_feedback_is_off(
     make: Make,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -385,7 +385,7 @@ def _open_files() -> list[str]:
 
 
 @pytest.mark.slow
-def test_a_big_photo_is_stored_once_and_who_sends_a_photo_in_vain_is_told_why(tiny_models: Path, folder: Path) -> None:
+def test_large_feedback_is_stored_once_and_refused_feedback_gets_a_response(tiny_models: Path, folder: Path) -> None:
     big = PHOTO + bytes(10_000_000)
     with serving(tiny_models, SEEFOOD_FEEDBACK_DIR=str(folder)) as server:
         for label, status in (("hotdog", 201), ("hotdog", 200), ("not_hotdog", 201), ("not_hotdog", 200)):
@@ -400,10 +400,10 @@ def test_a_big_photo_is_stored_once_and_who_sends_a_photo_in_vain_is_told_why(ti
             assert server.request("POST", "/v1/predict?heatmap=no", PHOTO, "image/jpeg").status == 400
 
 
-def test_other_labels_name_other_folders(make_app: MakeApp, tmp_path: Path, folder: Path) -> None:
+def test_folders_are_named_after_the_model_labels(make_app: MakeApp, tmp_path: Path, folder: Path) -> None:
     named = replace(METADATA, positive_label="cat", negative_label="dog")
     model = Model(write_tiny_model(tmp_path / "cats.onnx", named.to_properties()))
     cats = make_app(Settings(feedback_dir=str(folder)), model).test_client()
-    assert _tell(cats, label="dog").status_code == 201
-    assert "cat or dog" in _check_problem(_tell(cats), 400, "unknown-label")
+    assert _send(cats, label="dog").status_code == 201
+    assert "cat or dog" in _check_problem(_send(cats), 400, "unknown-label")
     assert list(_stored(folder)) == [f"dog/{NAME}"]

@@ -55,7 +55,7 @@ def _exchange(server: Server, sent: bytes) -> bytes:
     ids=["no number", "longer than it says", "below zero", "cut off", "nothing"],
 )
 @pytest.mark.parametrize("path", ["/v1/predict", "/v2/models/hotdog/infer"])
-def test_a_malformed_chunked_body_is_the_clients_fault(quiet: Server, path: str, kind: str, body: bytes) -> None:
+def test_a_malformed_chunked_body_gets_400(quiet: Server, path: str, kind: str, body: bytes) -> None:
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nTransfer-Encoding: chunked\r\n\r\n"
     answer = _exchange(quiet, head.encode() + body)
     assert answer.startswith(b"HTTP/1.1 400"), answer
@@ -63,7 +63,7 @@ def test_a_malformed_chunked_body_is_the_clients_fault(quiet: Server, path: str,
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/v2/models/pizza/infer", "/v1/model", "/livez", "/v1/predict"])
-def test_a_body_that_nobody_reads_ends_no_connection(quiet: Server, path: str) -> None:
+def test_an_unread_body_does_not_close_the_connection(quiet: Server, path: str) -> None:
     """Clients reuse connections, and lose the next request if the server closes one without notice."""
     connection = HTTPConnection("127.0.0.1", quiet.port, timeout=20)
     for _ in range(3):
@@ -75,7 +75,7 @@ def test_a_body_that_nobody_reads_ends_no_connection(quiet: Server, path: str) -
     connection.close()
 
 
-def test_a_reset_in_the_middle_of_a_body_is_no_error_of_the_service(quiet: Server) -> None:
+def test_a_connection_reset_is_not_logged_as_an_error(quiet: Server) -> None:
     with socket.create_connection(("127.0.0.1", quiet.port)) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         head = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: 100000\r\n\r\n"
@@ -83,27 +83,27 @@ def test_a_reset_in_the_middle_of_a_body_is_no_error_of_the_service(quiet: Serve
     assert quiet.post_photos(RED).status == 200
 
 
-def test_a_file_name_that_is_no_utf8_is_named(quiet: Server) -> None:
+def test_a_file_name_that_is_not_utf8_gets_a_sentence(quiet: Server) -> None:
     answer = quiet.request("POST", "/v1/predict", multipart(RED).replace(b"photo", b"caf\xe9"), FORM)
     assert (answer.status, answer.json()["type"]) == (400, "urn:problem-type:seefood:bad-form")
     assert answer.json()["detail"].endswith("and names of fields and files in UTF-8.")
 
 
 @pytest.mark.parametrize("header", ["SCRIPT_NAME", "SCRIPT-NAME", "PATH_INFO", "X-Forwarded-Prefix"])
-def test_no_header_moves_the_routes(quiet: Server, header: str) -> None:
+def test_headers_can_not_change_the_route(quiet: Server, header: str) -> None:
     answer = quiet.request("GET", "/v1/livez", **{header: "/v1"})
     assert (answer.status, answer.json()["type"]) == (404, "urn:problem-type:seefood:not-found")
     assert quiet.request("GET", "/livez", **{header: "/v1"}).status == 200
 
 
 @pytest.mark.parametrize("accept", ["application/openmetrics-text; version=abc", "text/plain;version=x", ";;,", "\xe9"])
-def test_metrics_answer_whatever_is_accepted(quiet: Server, accept: str) -> None:
+def test_metrics_answer_any_accept_header(quiet: Server, accept: str) -> None:
     answer = quiet.request("GET", "/metrics", Accept=accept)
     assert answer.status == 200
     assert b"seefood_requests_total" in answer.body
 
 
-def test_a_key_file_may_begin_with_a_byte_order_mark(tiny_models: Path, tmp_path: Path) -> None:
+def test_a_key_file_can_start_with_a_byte_order_mark(tiny_models: Path, tmp_path: Path) -> None:
     keys = tmp_path / "keys"
     keys.write_bytes(b"\xef\xbb\xbfsecret\r\n")
     with serving(tiny_models, SEEFOOD_API_KEYS_FILE=str(keys)) as server:
@@ -111,7 +111,7 @@ def test_a_key_file_may_begin_with_a_byte_order_mark(tiny_models: Path, tmp_path
         assert server.request("GET", "/v1/model", **{"X-API-Key": "secret"}).status == 200
 
 
-def test_another_package_of_the_same_name_is_not_taken(tiny_models: Path, tmp_path: Path) -> None:
+def test_a_package_of_the_same_name_in_the_folder_is_not_imported(tiny_models: Path, tmp_path: Path) -> None:
     """The service can be started in any folder, with relative paths."""
     for name in ("service", "numpy"):
         (tmp_path / name).mkdir()
@@ -133,7 +133,7 @@ def test_another_package_of_the_same_name_is_not_taken(tiny_models: Path, tmp_pa
         process.wait()
 
 
-def test_a_lack_of_memory_is_not_blamed_on_the_photo() -> None:
+def test_a_lack_of_memory_is_not_reported_as_damage() -> None:
     """A valid photo that needs more memory than available is too costly, not damaged."""
     code = (
         "import resource; from service.photo import PhotoTooCostly, read_photo; import io; from PIL import Image\n"
@@ -148,7 +148,7 @@ def test_a_lack_of_memory_is_not_blamed_on_the_photo() -> None:
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_a_bomb_costs_itself_alone(tiny_models: Path, name: str) -> None:
+def test_a_decompression_bomb_does_not_affect_others(tiny_models: Path, name: str) -> None:
     """Photos that need much time or memory are refused, others are classified, and memory use stays low."""
     bomb = BOMBS[name]()
     assert len(bomb) < 1_000_000
@@ -166,7 +166,7 @@ def test_a_bomb_costs_itself_alone(tiny_models: Path, name: str) -> None:
     assert peak.megabytes < 600
 
 
-def test_bodies_that_never_come_take_no_memory(tiny_models: Path) -> None:
+def test_announced_bodies_take_no_memory(tiny_models: Path) -> None:
     head = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: 26732202\r\n\r\n"
     with serving(tiny_models) as server, peak_memory(server.process.pid) as peak, ExitStack() as stack:
         for _ in range(60):
@@ -193,7 +193,7 @@ def test_json_of_many_values_is_refused(tiny_models: Path, tmp_path: Path, path:
     assert peak.megabytes < 600
 
 
-def test_more_connections_than_open_files_end_nothing(tiny_models: Path) -> None:
+def test_more_connections_than_open_files_do_not_end_the_service(tiny_models: Path) -> None:
     with serving(tiny_models, "prlimit", "--nofile=512:512") as server:
         worker = server.workers()[0]
         with ExitStack() as stack:
@@ -204,7 +204,7 @@ def test_more_connections_than_open_files_end_nothing(tiny_models: Path) -> None
         assert server.workers() == [worker]
 
 
-def test_clients_of_http_1_0_that_never_close_hold_up_nobody(quiet: Server) -> None:
+def test_http_1_0_clients_that_never_close_do_not_block_others(quiet: Server) -> None:
     with ExitStack() as stack:
         connections = [
             stack.enter_context(socket.create_connection(("127.0.0.1", quiet.port), timeout=20)) for _ in range(100)
@@ -217,15 +217,16 @@ def test_clients_of_http_1_0_that_never_close_hold_up_nobody(quiet: Server) -> N
             assert quiet.post_photos(RED).status == 200
 
 
-def test_a_process_that_restarts_leaves_nothing_behind(tiny_models: Path) -> None:
+@pytest.mark.alone  # other processes also write into shared memory
+def test_a_restart_leaves_no_files(tiny_models: Path) -> None:
     def files() -> set[Path]:
-        """List the files in shared memory and in the temporary folder."""
-        folders = Path("/dev/shm"), Path(tempfile.gettempdir())  # noqa: S108
+        """List the files in shared memory and in the temporary folder of the service."""
+        folders = Path("/dev/shm"), Path(scratch)  # noqa: S108
         return {
             path for folder in folders for path in folder.rglob("*") if path.is_file() and "sem.loky" not in path.name
         }
 
-    with serving(tiny_models) as server:
+    with tempfile.TemporaryDirectory() as scratch, serving(tiny_models, TMPDIR=scratch) as server:
         before = files()
         for _ in range(3):
             (worker,) = server.workers()

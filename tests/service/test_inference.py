@@ -44,7 +44,7 @@ def _soon() -> float:
     return time.monotonic() + 20
 
 
-def test_a_cpu_answers_single_photos_one_more_at_a_time_than_cpus(model: Held) -> None:
+def test_a_cpu_runs_one_more_photo_at_a_time_than_cpus(model: Held) -> None:
     turns = loky.cpu_count() + 1
     inference = Inference(model)
     with ThreadPoolExecutor(turns + 2) as pool:
@@ -61,7 +61,7 @@ def test_a_cpu_answers_single_photos_one_more_at_a_time_than_cpus(model: Held) -
     assert all(answer.queue_seconds >= 0 < answer.inference_seconds for answer in answers)
 
 
-def test_a_failure_gives_the_turn_back(model: Held, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_releases_its_slot(model: Held, monkeypatch: pytest.MonkeyPatch) -> None:
     inference = Inference(model)
     monkeypatch.setattr(model, "run", lambda _: 1 // 0)
     for _ in range(loky.cpu_count() + 2):
@@ -72,7 +72,7 @@ def test_a_failure_gives_the_turn_back(model: Held, monkeypatch: pytest.MonkeyPa
     assert inference.predict(RED, _soon()).probability > 0.9
 
 
-def test_cuda_answers_what_waits_in_one_batch(model: Held) -> None:
+def test_cuda_runs_waiting_photos_as_one_batch(model: Held) -> None:
     """The model runs on a CPU; only its attribute `device` is changed, which selects batching."""
     model.device = "cuda"
     inference = Inference(model)
@@ -89,7 +89,7 @@ def test_cuda_answers_what_waits_in_one_batch(model: Held) -> None:
 
 
 @pytest.mark.parametrize(("device", "largest"), [("cpu", 1), ("cuda", MAX_BATCH_SIZE)])
-def test_every_batch_size_is_warmed(model: Held, device: str, largest: int) -> None:
+def test_every_batch_size_is_warmed_up(model: Held, device: str, largest: int) -> None:
     model.device = device
     model.go.set()
     assert ServedModel.prepare(model, Settings()).model.warm

@@ -71,13 +71,13 @@ def test_no_file_name_is_written(client: FlaskClient, written: io.StringIO) -> N
     assert len(_lines(written.getvalue())) == 1
 
 
-def test_a_path_can_forge_no_line(client: FlaskClient, written: io.StringIO) -> None:
+def test_a_path_can_not_forge_a_line(client: FlaskClient, written: io.StringIO) -> None:
     client.get('/nothing%0A{"status": 200}')
     (line,) = _lines(written.getvalue())
     assert (line["status"], line["route"], line["path"]) == (404, None, '/nothing\n{"status": 200}')
 
 
-def test_an_unexpected_error_is_found_by_its_request(
+def test_an_unexpected_error_is_logged_with_its_request_id(
     client: FlaskClient, written: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
@@ -95,14 +95,14 @@ def test_an_unexpected_error_is_found_by_its_request(
     assert b"reason" not in answer.data.replace(b"has the reason", b"")
 
 
-def test_a_line_outside_of_a_request_has_no_request(written: io.StringIO) -> None:
+def test_a_line_outside_of_a_request_has_no_request_id(written: io.StringIO) -> None:
     logging.getLogger("service.model").warning("Serving on the CPU.")
     (line,) = _lines(written.getvalue())
     assert (line["message"], "request_id" in line) == ("Serving on the CPU.", False)
 
 
 @pytest.mark.slow
-def test_a_server_writes_json_and_its_own_sentences(tiny_models: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_server_logs_json_and_startup_sentences(tiny_models: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with serving(tiny_models) as server:
         assert server.post_photos(RED).status == 200
         broken = server.request("POST", "/v1/predict", multipart(b"no photo"), "multipart/form-data; boundary=none")

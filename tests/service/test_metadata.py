@@ -9,14 +9,14 @@ from service.metadata import Metadata
 from tests.fixtures.tiny_model import METADATA
 
 
-def test_there_and_back() -> None:
+def test_properties_round_trip() -> None:
     properties = METADATA.to_properties()
     assert all(isinstance(value, str) for value in properties.values())
     assert json.loads(properties["familiarity_level"]) == METADATA.familiarity_level
     assert Metadata.from_properties(properties) == METADATA
 
 
-def test_a_model_that_can_not_tell_what_is_familiar_has_no_level() -> None:
+def test_metadata_without_a_familiarity_level_round_trips() -> None:
     old = replace(METADATA, familiarity_level=None)
     properties = old.to_properties()
     assert "familiarity_level" not in properties
@@ -42,7 +42,7 @@ def test_a_model_that_can_not_tell_what_is_familiar_has_no_level() -> None:
         ({"schema_version": None}, "schema_version is None, not '1'"),
     ],
 )
-def test_what_is_wrong_is_named(change: dict[str, str | None], sentence: str) -> None:
+def test_an_invalid_property_is_named(change: dict[str, str | None], sentence: str) -> None:
     properties = {**METADATA.to_properties(), **change}
     with pytest.raises(ValueError) as caught:
         Metadata.from_properties({key: value for key, value in properties.items() if value is not None})

@@ -34,7 +34,7 @@ def _samples(text: str) -> Counter[str]:
     )
 
 
-def _measure(client: FlaskClient) -> Counter[str]:
+def _scrape(client: FlaskClient) -> Counter[str]:
     return _samples(client.get("/metrics").get_data(as_text=True))
 
 
@@ -42,7 +42,7 @@ def _post(client: FlaskClient, photo: bytes) -> int:
     return client.post("/v1/predict", data=photo, content_type="image/png").status_code
 
 
-def test_every_metric_is_documented_and_no_other() -> None:
+def test_the_documentation_has_exactly_the_metrics() -> None:
     page = (ROOT / "docs" / "operations.md").read_text()
     documented = re.findall(r"^\| `(seefood_\w+)` \| (\w+) \|", page, re.MULTILINE)
     defined = [(one.name + ("_total" if one.type == "counter" else ""), one.type) for one in registry.collect()]
@@ -50,9 +50,9 @@ def test_every_metric_is_documented_and_no_other() -> None:
 
 
 def test_photos_and_requests_are_counted(client: FlaskClient) -> None:
-    before = _measure(client)
+    before = _scrape(client)
     assert [_post(client, photo) for photo in (RED, RED, BLUE, b"no photo")] == [200, 200, 200, 400]
-    more = _measure(client) - before
+    more = _scrape(client) - before
     assert more["seefood_requests_total{method=POST,route=/v1/predict,status=200}"] == 3
     assert more["seefood_requests_total{method=POST,route=/v1/predict,status=400}"] == 1
     assert more["seefood_request_duration_seconds_count{route=/v1/predict}"] == 4
@@ -66,7 +66,7 @@ def test_photos_and_requests_are_counted(client: FlaskClient) -> None:
     assert more["seefood_batch_size_sum{}"] == 3
 
 
-def test_a_scraper_gets_the_format_that_it_asks_for(client: FlaskClient) -> None:
+def test_the_format_follows_the_accept_header(client: FlaskClient) -> None:
     assert client.get("/metrics").content_type == "text/plain; version=0.0.4; charset=utf-8"
     asked = {"Accept": "application/openmetrics-text; version=1.0.0"}
     answer = client.get("/metrics", headers=asked)
@@ -74,22 +74,22 @@ def test_a_scraper_gets_the_format_that_it_asks_for(client: FlaskClient) -> None
     assert answer.data.endswith(b"# EOF\n")
 
 
-def test_the_model_is_known_before_the_first_request(tiny_models: Path, make_app: MakeApp) -> None:
-    told = _measure(make_app(Settings(models=tiny_models)).test_client())
+def test_model_and_version_are_exported_before_the_first_request(tiny_models: Path, make_app: MakeApp) -> None:
+    samples = _scrape(make_app(Settings(models=tiny_models)).test_client())
     about = "device=cpu,file=model.int8.onnx,name=hotdog,provider=CPUExecutionProvider,version=tiny"
-    assert told[f"seefood_model_info{{{about}}}"] == 1
-    assert told[f"seefood_build_info{{version={version('seefood')}}}"] == 1
-    assert "seefood_predictions_total{label=not_hotdog}" in told
-    assert told["seefood_photos_under_way{}"] == 0
+    assert samples[f"seefood_model_info{{{about}}}"] == 1
+    assert samples[f"seefood_build_info{{version={version('seefood')}}}"] == 1
+    assert "seefood_predictions_total{label=not_hotdog}" in samples
+    assert samples["seefood_photos_under_way{}"] == 0
 
 
-def test_what_clients_make_up_adds_no_series(client: FlaskClient) -> None:
-    before = _measure(client)
+def test_unknown_routes_and_methods_add_no_series(client: FlaskClient) -> None:
+    before = _scrape(client)
     for number in range(5):
         client.get(f"/made/up/{number}")
         client.get(f"/web/{number}.js")
         client.open("/v1/predict", method=f"METHOD{number}")
-    more = _measure(client) - before
+    more = _scrape(client) - before
     counted = {name: value for name, value in more.items() if name.startswith("seefood_requests_total")}
     counted.pop("seefood_requests_total{method=GET,route=/metrics,status=200}")
     assert counted == {
@@ -100,17 +100,17 @@ def test_what_clients_make_up_adds_no_series(client: FlaskClient) -> None:
 
 
 def test_a_refused_request_is_counted(client: FlaskClient) -> None:
-    before = _measure(client)
+    before = _scrape(client)
     admission = client.application.extensions["admission"]
     with admission.admitted(0) as take:
         take(admission.max_in_flight - 1)
         assert _post(client, RED) == 429
-        assert _measure(client)["seefood_photos_under_way{}"] == admission.max_in_flight
-    assert (_measure(client) - before)["seefood_refused_requests_total{}"] == 1
+        assert _scrape(client)["seefood_photos_under_way{}"] == admission.max_in_flight
+    assert (_scrape(client) - before)["seefood_refused_requests_total{}"] == 1
 
 
 @pytest.mark.slow
-def test_a_server_counts_whoever_asks_and_begins_again_after_a_restart(tiny_models: Path) -> None:
+def test_a_server_counts_all_clients_and_restarts_from_zero(tiny_models: Path) -> None:
     with serving(tiny_models) as server:
         with ThreadPoolExecutor(4) as pool:
             posts = [pool.submit(server.request, "POST", "/v1/predict", RED, "image/png") for _ in range(40)]

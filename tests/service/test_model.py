@@ -1,6 +1,7 @@
 """A model file is found, opened and run; an unusable one gives one sentence."""
 
 import ctypes
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,7 @@ def _photos(*colours: tuple[int, int, int]) -> np.ndarray:
     return np.stack([np.full((SIZE, SIZE, 3), colour, np.uint8) for colour in colours])
 
 
-def test_a_batch_is_answered_in_order(tiny_models: Path) -> None:
+def test_a_batch_keeps_its_order(tiny_models: Path) -> None:
     model = open_model(tiny_models)
     outputs = model.run(_photos((255, 0, 0), (90, 90, 90), (0, 0, 255), (255, 255, 0)))
     probability, heatmap, familiarity = outputs
@@ -42,14 +43,14 @@ def test_a_batch_is_answered_in_order(tiny_models: Path) -> None:
 
 
 @pytest.mark.parametrize("metadata", [METADATA, replace(METADATA, familiarity_level=None)], ids=["level", "no level"])
-def test_a_photo_on_the_level_is_familiar(tmp_path: Path, metadata: Metadata) -> None:
+def test_the_familiarity_level_is_inclusive(tmp_path: Path, metadata: Metadata) -> None:
     model = Model(write_tiny_model(tmp_path / "model.onnx", metadata.to_properties()))
     level = -128.0
     told = [model.verdict(0.9, familiarity).unfamiliar for familiarity in (level - 1e-3, level, level + 1e-3, None)]
     assert told == ([True, False, False, None] if metadata.familiarity_level else [None] * 4)
 
 
-def test_an_old_file_is_served_and_can_not_tell_what_is_familiar(tmp_path: Path, tiny_models: Path) -> None:
+def test_an_old_file_without_familiarity_is_served(tmp_path: Path, tiny_models: Path) -> None:
     pixels = _photos((255, 0, 0), (0, 255, 0))
     without_level = write_tiny_model(
         tmp_path / "without_level.onnx", replace(METADATA, familiarity_level=None).to_properties()
@@ -64,7 +65,7 @@ def test_an_old_file_is_served_and_can_not_tell_what_is_familiar(tmp_path: Path,
         assert model.describe()["familiarity_level"] is None
 
 
-def test_the_boolean_is_called_what_the_positive_label_is(tmp_path: Path) -> None:
+def test_the_boolean_is_named_after_the_positive_label(tmp_path: Path) -> None:
     named = replace(METADATA, positive_label="cat", negative_label="dog")
     model = Model(write_tiny_model(tmp_path / "model.onnx", named.to_properties()))
     cat = {"label": "cat", "cat": True, "probability": 0.9, "uncertain": False}
@@ -73,14 +74,14 @@ def test_the_boolean_is_called_what_the_positive_label_is(tmp_path: Path) -> Non
     assert model.verdict(0.3, -200).as_dict("cat") == dog
 
 
-def test_it_is_warm_only_after_an_inference(tiny_models: Path) -> None:
+def test_a_model_is_warm_after_the_warm_up(tiny_models: Path) -> None:
     model = open_model(tiny_models)
     assert not model.warm
     model.warm_up()
     assert model.warm
 
 
-def test_a_file_that_does_not_answer_its_reference_square_as_it_says_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_fails_its_self_test_is_refused(tmp_path: Path) -> None:
     square = reference_square(SIZE)
     (right,) = Model(write_tiny_model(tmp_path / "tiny.onnx")).run(square[None]).probability.tolist()
     for stored, of in ((right, square), (right + 0.5 if right < 0.5 else right - 0.5, square[::-1])):
@@ -97,7 +98,7 @@ def test_a_file_that_does_not_answer_its_reference_square_as_it_says_is_refused(
     assert not model.warm
 
 
-def test_answers_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+def test_outputs_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     path = write_tiny_model(tmp_path / "tiny.onnx")
     model = onnx.load(path)
     (weights,) = [each for each in model.graph.initializer if each.name == "weights"]
@@ -107,7 +108,7 @@ def test_answers_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
         Model(path).warm_up()
 
 
-def test_a_cpu_gets_int8_unless_told_otherwise(tiny_models: Path) -> None:
+def test_a_cpu_uses_int8_by_default(tiny_models: Path) -> None:
     assert open_model(tiny_models).path.name == "model.int8.onnx"
     assert open_model(tiny_models, precision="float32").path.name == "model.onnx"
 
@@ -133,12 +134,20 @@ def test_a_file_can_be_opened_by_its_path(tiny_models: Path) -> None:
     assert open_model(Path("nowhere"), str(tiny_models / "tiny" / "model.onnx")).metadata.version == "tiny"
 
 
-def test_cuda_that_is_not_there_is_no_silent_fall_back(tiny_models: Path) -> None:
+def test_missing_cuda_is_an_error_if_requested(tiny_models: Path) -> None:
     with pytest.raises(SeeFoodError, match="The device cuda can't be used: install onnxruntime-gpu"):
         open_model(tiny_models, device="cuda")
 
 
-def test_a_cuda_session_that_falls_back_is_refused_when_asked_for(
+def test_missing_cuda_is_named_where_there_is_no_float32_file(tiny_models: Path, tmp_path: Path) -> None:
+    """The image for CPUs has int8 files alone."""
+    models = shutil.copytree(tiny_models, tmp_path / "models", ignore=shutil.ignore_patterns("model.onnx"))
+    assert len(list(models.rglob("*.onnx"))) >= 1
+    with pytest.raises(SeeFoodError, match="The device cuda can't be used"):
+        open_model(models, device="cuda")
+
+
+def test_a_cuda_session_that_falls_back_is_an_error_if_requested(
     tiny_models: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     real = ort.InferenceSession
@@ -220,7 +229,7 @@ def _with_a_probability_for_each_of_two_classes(path: Path) -> None:
         ),
     ],
 )
-def test_a_wrong_file_is_named(tmp_path: Path, break_it: object, sentence: str) -> None:
+def test_an_unusable_file_is_named(tmp_path: Path, break_it: object, sentence: str) -> None:
     path = write_tiny_registry(tmp_path) / "tiny" / "model.int8.onnx"
     assert callable(break_it)
     break_it(path)

@@ -47,7 +47,7 @@ def _told() -> set[str]:
 
 
 @pytest.mark.parametrize("pointer", ["current", "phone"])
-def test_what_is_promoted_is_served(models: Path, pointer: str) -> None:
+def test_a_promoted_version_is_served(models: Path, pointer: str) -> None:
     _point(models, "tiny", pointer)
     manager = ModelManager(Settings(models=models, model="" if pointer == "current" else pointer))
     before = manager.current
@@ -65,7 +65,7 @@ def test_what_is_promoted_is_served(models: Path, pointer: str) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["corrupt", "absent", "no pointer", "no text"])
-def test_what_cant_be_served_leaves_the_old_one_and_is_told_once(
+def test_an_unusable_version_is_rejected_and_logged_once(
     models: Path, caplog: pytest.LogCaptureFixture, wrong: str
 ) -> None:
     manager, before = ModelManager(Settings(models=models)), _refused()
@@ -89,7 +89,7 @@ def test_what_cant_be_served_leaves_the_old_one_and_is_told_once(
     assert line.getMessage().startswith("still serving tiny: ")
 
 
-def test_a_refused_version_is_told_again_where_it_is_promoted_again(
+def test_a_rejected_version_is_logged_again_after_another_promotion(
     models: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     manager, before = ModelManager(Settings(models=models)), _refused()
@@ -106,7 +106,7 @@ def test_a_refused_version_is_told_again_where_it_is_promoted_again(
     assert _version(manager) == "new", "the version was repaired"
 
 
-def test_a_version_whose_labels_name_no_folder_is_refused(models: Path, tmp_path: Path) -> None:
+def test_a_version_with_unusable_labels_is_rejected(models: Path, tmp_path: Path) -> None:
     """A model is rejected if anything that depends on it fails."""
     manager = ModelManager(Settings(models=models, feedback_dir=str(tmp_path / "feedback")))
     properties = replace(METADATA, version="new", negative_label="../x").to_properties()
@@ -135,7 +135,9 @@ def _remember(models: Path, *promotions: tuple[str, str, str]) -> None:
 
 
 @pytest.mark.parametrize("pointer", ["current", "phone"])
-def test_a_start_falls_back_to_the_version_before(models: Path, caplog: pytest.LogCaptureFixture, pointer: str) -> None:
+def test_startup_falls_back_to_the_previous_version(
+    models: Path, caplog: pytest.LogCaptureFixture, pointer: str
+) -> None:
     write_tiny_version(models, "other")
     other = "phone" if pointer == "current" else "current"
     _remember(models, (pointer, "", "other"), (pointer, "other", "tiny"), (pointer, "tiny", "new"), (other, "x", "y"))
@@ -150,7 +152,7 @@ def test_a_start_falls_back_to_the_version_before(models: Path, caplog: pytest.L
     assert "new/model.int8.onnx" in line.getMessage()
 
 
-def test_a_history_of_before_there_were_two_pointers_is_read(models: Path) -> None:
+def test_a_history_without_pointers_is_read(models: Path) -> None:
     (models / "history.jsonl").write_text('{"version": "tiny"}\n{"version": "new", "before": "tiny"}\n')
     _break(models, "new")
     _point(models, "new")
@@ -158,7 +160,7 @@ def test_a_history_of_before_there_were_two_pointers_is_read(models: Path) -> No
 
 
 @pytest.mark.parametrize("history", [None, "", "no JSON\n", "[]\n", '{"version": "new"}\n'])
-def test_a_start_falls_back_to_what_the_command_has_opened(
+def test_startup_falls_back_to_the_version_of_the_command(
     models: Path, monkeypatch: pytest.MonkeyPatch, history: str | None
 ) -> None:
     """When a killed process is replaced, the pointer may name another version than at the start."""
@@ -172,9 +174,7 @@ def test_a_start_falls_back_to_what_the_command_has_opened(
     assert _version(ModelManager(Settings(models=models))) == "tiny"
 
 
-def test_a_start_without_anything_to_fall_back_to_is_the_first_sentence(
-    models: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_startup_without_a_fallback_raises_the_first_error(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _remember(models, ("current", "gone", "new"))
     monkeypatch.delenv(STARTUP_VERSION, raising=False)
     _break(models, "new")
@@ -183,7 +183,7 @@ def test_a_start_without_anything_to_fall_back_to_is_the_first_sentence(
         ModelManager(Settings(models=models))
 
 
-def test_a_fixed_version_that_cant_be_served_has_no_stand_in(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fixed_version_has_no_fallback(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _remember(models, ("current", "tiny", "new"))
     monkeypatch.setenv(STARTUP_VERSION, "tiny")
     _break(models, "new")

@@ -19,19 +19,19 @@ PHOTO = encode(RED_AND_BLUE, "PNG")
 
 
 @pytest.mark.parametrize("upsample", ["bilinear", "nearest"])
-def test_red_speaks_for_and_blue_against(upsample: str) -> None:
+def test_red_is_evidence_for_and_blue_against(upsample: str) -> None:
     mixed = overlay(GREY, np.array([[1, 0], [0, -1]], np.float32), upsample).astype(int)
     assert mixed[0, 0, 0] > 180 > 90 > mixed[0, 0, 2], "red is evidence for"
     assert mixed[-1, -1, 2] > 180 > 90 > mixed[-1, -1, 0], "blue is evidence against"
 
 
-def test_no_evidence_leaves_the_photo_and_little_leaves_it_pale() -> None:
+def test_weak_evidence_is_pale() -> None:
     assert (overlay(GREY, np.zeros((7, 7), np.float32)) == GREY).all()
     pale = overlay(GREY, np.full((7, 7), 0.05, np.float32)).astype(int) - GREY
     assert 0 < np.abs(pale).max() < 6
 
 
-def test_strong_evidence_is_seen_whole_and_the_photo_through_it() -> None:
+def test_the_photo_is_visible_under_strong_evidence() -> None:
     photo = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     mixed = overlay(photo, np.array([[100, -100]], np.float32))
     assert mixed.dtype == np.uint8
@@ -65,7 +65,7 @@ def _opened(png: object) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
 
 
 @pytest.mark.parametrize("upsample", ["", "&upsample=bilinear", "&upsample=nearest"])
-def test_a_client_gets_the_models_square_with_the_evidence_over_it(client: FlaskClient, upsample: str) -> None:
+def test_heatmap_png_is_the_square_with_its_evidence(client: FlaskClient, upsample: str) -> None:
     prediction = _ask(client, f"heatmap=png{upsample}")
     assert "heatmap" not in prediction
     evidence = np.array(_ask(client, "heatmap=true")["heatmap"], np.float32)
@@ -73,7 +73,7 @@ def test_a_client_gets_the_models_square_with_the_evidence_over_it(client: Flask
     assert np.abs(_opened(prediction["heatmap_png"]) - expected).max() <= 1, "except for the rounding of the numbers"
 
 
-def test_each_of_several_photos_gets_its_own_and_a_bad_one_gets_none(client: FlaskClient) -> None:
+def test_each_photo_gets_its_own_picture(client: FlaskClient) -> None:
     blue = encode(Image.new("RGB", (20, 20), (0, 0, 255)))
     files = [(io.BytesIO(data), name) for data, name in ((PHOTO, "1"), (b"broken", "2"), (blue, "3"))]
     answer = client.post("/v1/predict?heatmap=png", data={"image": files}, content_type="multipart/form-data")
@@ -92,7 +92,7 @@ def test_each_of_several_photos_gets_its_own_and_a_bad_one_gets_none(client: Fla
         ("upsample=NEAREST", "The parameter upsample is 'NEAREST'; it must be bilinear or nearest."),
     ],
 )
-def test_any_other_value_is_refused(client: FlaskClient, query: str, sentence: str) -> None:
+def test_an_invalid_parameter_is_refused(client: FlaskClient, query: str, sentence: str) -> None:
     answer = client.post(f"/v1/predict?{query}", data=PHOTO, content_type="image/png")
     body = json.loads(answer.data)
     assert (answer.status_code, body["type"]) == (400, "urn:problem-type:seefood:bad-parameter")

@@ -65,13 +65,13 @@ def test_wide_colours_become_srgb(kind: str) -> None:
     assert _near(data, (136, 60, 62), tolerance=4)
 
 
-def test_colours_with_alpha_or_of_one_channel_keep_what_they_are() -> None:
+def test_alpha_and_grey_photos_ignore_an_rgb_profile() -> None:
     assert _near(encode(Image.new("RGBA", (40, 30), (*RED, 0)), "PNG", icc_profile=display_p3()), WHITE)
     assert _near(encode(Image.new("L", (40, 30), 90), "PNG", icc_profile=display_p3()), (90, 90, 90))
 
 
 @pytest.mark.parametrize("profile", [display_p3()[:200], display_p3() + bytes(1_000_000)], ids=["damaged", "huge"])
-def test_a_profile_that_is_none_does_not_spoil_good_pixels(profile: bytes) -> None:
+def test_an_invalid_profile_is_ignored(profile: bytes) -> None:
     assert _near(encode(Image.new("RGB", (40, 30), RED), icc_profile=profile), RED)
 
 
@@ -110,7 +110,7 @@ def test_the_first_frame_of_an_animation_counts() -> None:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF", "HEIF"])
-def test_orientation_is_honoured(kind: str, orientation: int) -> None:
+def test_exif_orientation_is_applied(kind: str, orientation: int) -> None:
     upright = draw("hotdog", 1, (96, 64))
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
@@ -121,7 +121,7 @@ def test_orientation_is_honoured(kind: str, orientation: int) -> None:
     assert np.abs(np.asarray(seen, np.int16) - np.asarray(upright, np.int16)).mean() < 6
 
 
-def test_damaged_metadata_does_not_spoil_good_pixels() -> None:
+def test_damaged_metadata_is_ignored() -> None:
     data = encode(Image.new("RGB", (40, 30), RED), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\x7f nonsense")
     assert _near(data, RED)
 
@@ -133,7 +133,7 @@ def test_damaged_metadata_does_not_spoil_good_pixels() -> None:
         *[("GIF", ".gif"), ("BMP", ".bmp"), ("HEIF", ".heic"), ("AVIF", ".avif")],
     ],
 )
-def test_the_suffix_is_that_of_the_bytes(kind: str, expected: str) -> None:
+def test_the_suffix_follows_the_bytes(kind: str, expected: str) -> None:
     assert suffix(encode(Image.new("RGB", (40, 30), RED), kind)) == expected
     assert expected in SUFFIXES
 
@@ -207,7 +207,7 @@ def _tiff() -> bytes:
         (lambda: b"PK\x03\x04" + b"\0" * 100, UnsupportedPhoto),
     ],
 )
-def test_what_is_no_photo_is_a_typed_error(data: Callable[[], bytes], error: type[PhotoError]) -> None:
+def test_other_files_give_a_typed_error(data: Callable[[], bytes], error: type[PhotoError]) -> None:
     with pytest.raises(error) as caught:
         read_photo(data(), 224)
     assert str(caught.value).endswith(".")

@@ -40,9 +40,7 @@ def _counted() -> float:
     return registry.get_sample_value("seefood_decode_seconds_count") or 0
 
 
-def test_photos_are_answered_in_their_order_and_bad_ones_in_their_place(
-    served: ServedModel, decoders: Decoders
-) -> None:
+def test_results_are_in_the_order_of_the_photos(served: ServedModel, decoders: Decoders) -> None:
     before = _counted()
     photos = [RED, b"broken", BLUE, RED, BLUE, BLUE]
     done = classify_photos(served, decoders, photos, 60)
@@ -61,9 +59,7 @@ def test_photos_are_answered_in_their_order_and_bad_ones_in_their_place(
     assert _counted() - before == 5, "bad ones are not counted"
 
 
-def test_who_waits_longer_than_the_deadline_is_told_and_the_rest_is_given_up(
-    served: ServedModel, decoders: Decoders
-) -> None:
+def test_the_deadline_cancels_the_remaining_photos(served: ServedModel, decoders: Decoders) -> None:
     before = _counted()
     with pytest.raises(DeadlineExceeded):
         classify_photos(served, decoders, [SLOW] * 20, 0.3)
@@ -72,7 +68,7 @@ def test_who_waits_longer_than_the_deadline_is_told_and_the_rest_is_given_up(
     assert _counted() - before == 1
 
 
-def test_a_failure_of_the_model_gives_the_rest_up(
+def test_a_model_error_cancels_the_remaining_photos(
     served: ServedModel, decoders: Decoders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Inference, "predict", lambda *_: 1 // 0)
@@ -82,7 +78,7 @@ def test_a_failure_of_the_model_gives_the_rest_up(
     assert isinstance(classify_photos(served, decoders, [RED], 10)[0], ClassifiedPhoto)
 
 
-def test_squares_are_answered_in_their_order(served: ServedModel) -> None:
+def test_squares_are_classified_in_their_order(served: ServedModel) -> None:
     squares = np.zeros((3, SIZE, SIZE, 3), np.uint8)
     squares[1, ..., 0] = squares[0, ..., 2] = squares[2, ..., 2] = 255
     assert [round(one.probability) for one in classify_squares(served, squares, 60)] == [0, 1, 0]

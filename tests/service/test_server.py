@@ -19,7 +19,7 @@ from scoring.score import score
 from service.model import Verdict, open_model
 from service.settings import Settings
 from tests.fixtures.drawing import LABELS, draw, encode
-from tests.fixtures.server import BOUNDARY, Answer, Server, multipart, serving
+from tests.fixtures.server import BOUNDARY, Response, Server, multipart, serving
 from tests.fixtures.tiny_model import METADATA, write_tiny_model
 
 pytestmark = pytest.mark.slow
@@ -27,15 +27,15 @@ pytestmark = pytest.mark.slow
 FORM = f"multipart/form-data; boundary={BOUNDARY}"
 
 
-def test_a_trained_model_is_served_as_it_was_exported(server: Server, trained_models: Path, drawn: Path) -> None:
-    paths = sorted(drawn.rglob("*.jpg"))[::30]
+def test_a_served_model_predicts_as_the_exported_file(server: Server, trained_models: Path, drawn: Path) -> None:
+    paths = sorted(drawn.rglob("*.jpg"))[::16]
     body = server.post_photos(*(path.read_bytes() for path in paths)).json()
     expected = [one.probability for _, one in score(open_model(trained_models), paths) if isinstance(one, Verdict)]
     assert [p["probability"] for p in body["predictions"]] == pytest.approx(expected, abs=2e-3)
     assert all(p["label"] in LABELS and p["hotdog"] == (p["label"] == "hotdog") for p in body["predictions"])
 
 
-def test_every_way_to_send_a_photo_gets_the_same_answer(server: Server) -> None:
+def test_every_way_to_send_a_photo_gets_the_same_prediction(server: Server) -> None:
     photo = encode(draw("hotdog", 5))
     form = server.post_photos(photo)
     raw = server.request("POST", "/v1/predict", photo, "image/jpeg")
@@ -45,7 +45,7 @@ def test_every_way_to_send_a_photo_gets_the_same_answer(server: Server) -> None:
     assert answers[0] == answers[1] == answers[2]
 
 
-def test_parallel_clients_get_their_own_answers(server: Server) -> None:
+def test_parallel_clients_get_their_own_predictions(server: Server) -> None:
     photos = [encode(draw(LABELS[i % 2], i)) for i in range(12)]
     alone = [server.post_photos(photo).json()["predictions"][0]["probability"] for photo in photos]
     with ThreadPoolExecutor(12) as pool:
@@ -54,7 +54,7 @@ def test_parallel_clients_get_their_own_answers(server: Server) -> None:
     assert len({body["request_id"] for body in together}) == len(together)
 
 
-def test_it_says_that_it_is_ready_and_what_it_serves(server: Server, trained_models: Path) -> None:
+def test_readiness_and_model_version_are_reported(server: Server, trained_models: Path) -> None:
     current = (trained_models / "current").read_text().strip()
     assert server.request("GET", "/livez").status == 200
     assert server.request("GET", "/readyz").json()["model"] == current
@@ -86,7 +86,7 @@ def test_bad_input_gets_its_problem(
 
 @pytest.mark.parametrize("megabytes", [21, 30, 90])
 @pytest.mark.parametrize("way", ["form", "raw"])
-def test_a_body_that_is_too_large_is_told_so_while_it_is_sent(server: Server, way: str, megabytes: int) -> None:
+def test_a_too_large_body_gets_413_while_it_is_sent(server: Server, way: str, megabytes: int) -> None:
     """The response arrives although the client is still sending: the connection is not reset."""
     body = b"\xff" * (megabytes * 1_000_000)
     answer = server.post_photos(body) if way == "form" else server.request("POST", "/v1/predict", body, "image/jpeg")
@@ -94,7 +94,7 @@ def test_a_body_that_is_too_large_is_told_so_while_it_is_sent(server: Server, wa
 
 
 @pytest.mark.parametrize("kind", [FORM, "image/jpeg"])
-def test_chunks_that_are_too_many_are_refused_before_the_last(tiny_models: Path, kind: str) -> None:
+def test_a_too_large_chunked_body_is_refused_before_its_end(tiny_models: Path, kind: str) -> None:
     photo = b"\xff" * (Settings().max_bytes * 4 // 3 + 200_000)
     body = multipart(photo) if kind == FORM else photo
     head = f"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -109,7 +109,7 @@ def test_chunks_that_are_too_many_are_refused_before_the_last(tiny_models: Path,
             assert connection.recv(12) == b"HTTP/1.1 413"
 
 
-def test_a_client_that_hangs_up_hurts_nobody(server: Server) -> None:
+def test_a_client_that_disconnects_does_not_affect_others(server: Server) -> None:
     for _ in range(8):
         with socket.create_connection(("127.0.0.1", server.port)) as connection:
             connection.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\nhalf a pho")
@@ -126,7 +126,7 @@ def test_other_labels_are_served_under_their_own_name(tiny_models: Path, tmp_pat
     assert (body["predictions"][0]["label"], body["predictions"][0]["cat"]) == ("cat", True)
 
 
-def test_decoders_are_as_many_as_the_cpus_that_are_available(tiny_models: Path) -> None:
+def test_there_is_one_decoder_for_each_available_cpu(tiny_models: Path) -> None:
     """With one CPU available, the service runs one decoder, and one for large photos."""
     if not hasattr(os, "sched_setaffinity"):
         pytest.skip("this system can't bind a process to a CPU")
@@ -156,7 +156,7 @@ def test_it_stops_cleanly(tiny_models: Path, stop: signal.Signals) -> None:
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.5, 1.0, 2.0])
-def test_it_stops_cleanly_while_it_restarts(tiny_models: Path, seconds: float) -> None:
+def test_it_stops_cleanly_during_a_restart(tiny_models: Path, seconds: float) -> None:
     with serving(tiny_models) as running:
         running.process.send_signal(signal.SIGHUP)
         time.sleep(seconds)
@@ -168,7 +168,7 @@ def test_it_stops_cleanly_while_it_restarts(tiny_models: Path, seconds: float) -
     assert not alive
 
 
-def _check_problem(answer: Answer, status: int) -> None:
+def _check_problem(answer: Response, status: int) -> None:
     assert answer.status == status
     assert answer.headers["content-type"] == "application/problem+json"
     body = answer.json()

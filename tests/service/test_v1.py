@@ -66,12 +66,12 @@ def test_a_form_with_several_photos_is_answered_in_order(client: FlaskClient) ->
     ]
 
 
-def test_a_photo_unlike_those_of_training_is_unfamiliar(client: FlaskClient) -> None:
+def test_a_photo_unlike_the_training_photos_is_unfamiliar(client: FlaskClient) -> None:
     body = _post(client, (RED, "red.png"), (YELLOW, "yellow.png")).get_json()
     assert [(p["label"], p["unfamiliar"]) for p in body["predictions"]] == [("hotdog", False), ("hotdog", True)]
 
 
-def test_a_model_that_can_not_tell_does_not(make_app: MakeApp, tmp_path: Path) -> None:
+def test_a_model_without_familiarity_answers_without_it(make_app: MakeApp, tmp_path: Path) -> None:
     client = make_app(Settings(), Model(write_old_model(tmp_path / "old.onnx"))).test_client()
     (prediction,) = _post(client, (YELLOW, "yellow.png")).get_json()["predictions"]
     assert set(prediction) == {"label", "hotdog", "probability", "uncertain", "filename"}
@@ -90,7 +90,7 @@ def test_a_json_body(client: FlaskClient, prefix: str) -> None:
     assert (prediction["hotdog"], prediction["filename"]) == (True, None)
 
 
-def test_the_bytes_decide_and_not_the_content_type(client: FlaskClient) -> None:
+def test_the_format_follows_the_bytes_and_not_the_content_type(client: FlaskClient) -> None:
     assert client.post("/v1/predict", data=RED, content_type="image/jpeg").status_code == 200
 
 
@@ -167,13 +167,13 @@ def test_a_bad_photo_among_several_gets_its_problem_in_its_place(client: FlaskCl
     }
 
 
-def test_several_bad_photos_and_no_other_get_the_first_ones_problem(client: FlaskClient) -> None:
+def test_only_bad_photos_get_the_problem_of_the_first(client: FlaskClient) -> None:
     answer = _post(client, (b"broken", "bad.png"), (b"", "empty.png"))
     _check_problem(answer, 400, "undecodable-photo")
     assert answer.get_json()["detail"].startswith("bad.png: ")
 
 
-def test_the_heatmap_comes_where_it_is_asked_for(client: FlaskClient) -> None:
+def test_the_heatmap_is_returned_on_request(client: FlaskClient) -> None:
     (plain,) = _json(client, json.dumps({"image": base64.b64encode(RED).decode()})).get_json()["predictions"]
     assert "heatmap" not in plain
     answer = client.post("/v1/predict?heatmap=true", data=RED, content_type="image/png")
@@ -184,14 +184,14 @@ def test_the_heatmap_comes_where_it_is_asked_for(client: FlaskClient) -> None:
     assert 1 / (1 + np.exp(-heatmap.mean())) == pytest.approx(prediction["probability"], abs=1e-3)
 
 
-def test_a_full_service_says_so_before_the_photo_is_read(client: FlaskClient) -> None:
+def test_an_overloaded_service_refuses_before_the_body_is_read(client: FlaskClient) -> None:
     with _places_left(client, 0):
         answer = client.post("/v1/predict", data=b"not even a photo", content_type="image/png")
     _check_problem(answer, 429, "too-many-requests")
     assert answer.headers["Retry-After"] == "1"
 
 
-def test_several_photos_find_room_together_or_not_at_all(client: FlaskClient) -> None:
+def test_several_photos_are_admitted_together_or_not_at_all(client: FlaskClient) -> None:
     with _places_left(client, 1):
         _check_problem(_post(client, (RED, "1.png"), (RED, "2.png")), 429, "too-many-requests")
         assert _post(client, (RED, "1.png")).status_code == 200
@@ -207,7 +207,7 @@ def _places_left(client: FlaskClient, count: int) -> Iterator[None]:
         yield
 
 
-def test_a_photo_that_waits_too_long_is_given_up(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_photo_past_its_deadline_gets_504(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_: object) -> None:
         raise DeadlineExceeded
 
@@ -240,11 +240,11 @@ def test_a_bad_request_gets_its_problem(client: FlaskClient, name: str) -> None:
     _check_problem(client.post("/v1/predict", **request), status, slug)
 
 
-def test_a_form_field_of_another_name_is_no_photo(client: FlaskClient) -> None:
+def test_a_form_field_of_another_name_is_ignored(client: FlaskClient) -> None:
     _check_problem(_post(client, (RED, "red.png"), field="photo"), 400, "no-image")
 
 
-def test_a_form_whose_photo_was_not_chosen_is_no_photo(client: FlaskClient) -> None:
+def test_a_form_without_a_chosen_file_has_no_photo(client: FlaskClient) -> None:
     _check_problem(_post(client, (b"", "")), 400, "no-image")
 
 
@@ -264,7 +264,7 @@ def test_an_unknown_path(client: FlaskClient, path: str) -> None:
     _check_problem(client.get(path), 404, "not-found")
 
 
-def test_a_failure_of_ours_shows_no_trace(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_internal_error_shows_no_traceback(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise ZeroDivisionError("secret")
 

@@ -83,7 +83,7 @@ def test_it_is_ready_after_the_warm_up_and_not_before(client: FlaskClient, monke
 
 
 @pytest.mark.parametrize("nested", [False, True])
-def test_lists_are_answered_as_photos_are(client: FlaskClient, nested: bool) -> None:
+def test_tensors_as_lists_get_the_same_predictions_as_photos(client: FlaskClient, nested: bool) -> None:
     asked = _asked(PIXELS, id="a \ud800 name", outputs=None)
     asked["inputs"][0] |= {"data": PIXELS.tolist()} if nested else {}
     body = _infer(client, asked).get_json()
@@ -98,7 +98,7 @@ def test_lists_are_answered_as_photos_are(client: FlaskClient, nested: bool) -> 
     assert familiarity["data"] == pytest.approx(-PIXELS[..., 1].mean((1, 2)), abs=1e-3)
 
 
-def test_a_model_that_can_not_tell_what_is_familiar_offers_no_such_output(make_app: MakeApp, tmp_path: Path) -> None:
+def test_a_model_without_familiarity_has_no_such_output(make_app: MakeApp, tmp_path: Path) -> None:
     client = make_app(Settings(), Model(write_old_model(tmp_path / "old.onnx"))).test_client()
     names = ["probability", "heatmap"]
     assert [output["name"] for output in client.get("/v2/models/hotdog").get_json()["outputs"]] == names
@@ -107,7 +107,7 @@ def test_a_model_that_can_not_tell_what_is_familiar_offers_no_such_output(make_a
     _check_error(refused, 400, "'familiarity' is not available in this form; request 'probability' or 'heatmap'")
 
 
-def test_bytes_and_lists_can_be_mixed(client: FlaskClient) -> None:
+def test_binary_data_and_lists_can_be_mixed(client: FlaskClient) -> None:
     tensor = _input(shape=PIXELS.shape, parameters={"binary_data_size": PIXELS.nbytes}, data=None)
     outputs = [{"name": "heatmap", "parameters": {"binary_data": False}}, {"name": "probability"}]
     asked = {"inputs": [tensor], "outputs": outputs, "parameters": {"binary_data_output": True}}
@@ -276,7 +276,7 @@ def test_a_wrong_method(client: FlaskClient) -> None:
     assert "POST" in answer.headers["Allow"]
 
 
-def test_a_full_service_says_so_before_the_body_is_read(client: FlaskClient) -> None:
+def test_an_overloaded_service_refuses_before_the_tensor_is_read(client: FlaskClient) -> None:
     admission = client.application.extensions["admission"]
     with admission.admitted(0) as take:
         take(admission.max_in_flight - 1)
@@ -285,7 +285,7 @@ def test_a_full_service_says_so_before_the_body_is_read(client: FlaskClient) -> 
     assert answer.headers["Retry-After"] == "1"
 
 
-def test_a_tensor_that_waits_too_long_is_given_up(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tensor_past_its_deadline_gets_504(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_: object) -> None:
         raise DeadlineExceeded
 
@@ -293,7 +293,7 @@ def test_a_tensor_that_waits_too_long_is_given_up(client: FlaskClient, monkeypat
     _check_error(_infer(client, _asked(PIXELS)), 504, "before the deadline")
 
 
-def test_a_failure_of_ours_shows_no_trace(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_internal_error_shows_no_traceback(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise ZeroDivisionError("secret")
 
@@ -334,7 +334,7 @@ def _photos_answered(running: Server) -> list[float]:
 
 
 @pytest.mark.slow
-def test_tritons_client_sees_a_server_and_a_model(triton_client: triton.InferenceServerClient) -> None:
+def test_triton_client_reads_server_and_model_metadata(triton_client: triton.InferenceServerClient) -> None:
     for _ in range(5):
         assert triton_client.is_server_live()
         assert triton_client.is_server_ready()
@@ -348,7 +348,7 @@ def test_tritons_client_sees_a_server_and_a_model(triton_client: triton.Inferenc
 @pytest.mark.slow
 @pytest.mark.parametrize("sent", [True, False])
 @pytest.mark.parametrize("wanted", [True, False, None])
-def test_tritons_client_gets_what_v1_says(
+def test_triton_client_gets_the_predictions_of_v1(
     triton_client: triton.InferenceServerClient, running: Server, tiny_models: Path, sent: bool, wanted: bool | None
 ) -> None:
     names = ("heatmap", "familiarity", "probability")
@@ -363,21 +363,23 @@ def test_tritons_client_gets_what_v1_says(
 
 
 @pytest.mark.slow
-def test_tritons_client_gets_no_more_than_it_asks_for(triton_client: triton.InferenceServerClient) -> None:
+def test_triton_client_gets_only_the_requested_outputs(triton_client: triton.InferenceServerClient) -> None:
     answer = triton_client.infer("hotdog", _tensor(PIXELS), outputs=[triton.InferRequestedOutput("probability")])
     assert answer.as_numpy("probability").shape == (2,)
     assert answer.as_numpy("heatmap") is None
 
 
 @pytest.mark.slow
-def test_tritons_client_asks_several_at_once(triton_client: triton.InferenceServerClient, running: Server) -> None:
+def test_triton_client_sends_several_requests_at_a_time(
+    triton_client: triton.InferenceServerClient, running: Server
+) -> None:
     asked = [triton_client.async_infer("hotdog", _tensor(PIXELS[i % 2 : i % 2 + 1])) for i in range(8)]
     answers = [one.get_result().as_numpy("probability")[0] for one in asked]
     assert answers == pytest.approx(_photos_answered(running) * 4, abs=1e-6)
 
 
 @pytest.mark.slow
-def test_tritons_client_shows_the_sentence(triton_client: triton.InferenceServerClient) -> None:
+def test_triton_client_shows_the_sentence(triton_client: triton.InferenceServerClient) -> None:
     wrong = np.zeros((1, 32, 32, 3), np.uint8)
     with pytest.raises(InferenceServerException, match=r"shape \[1, 32, 32, 3\]; it must be 'pixels'") as error:
         triton_client.infer("hotdog", _tensor(wrong))

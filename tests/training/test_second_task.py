@@ -1,15 +1,14 @@
-"""Other photos, other classes, no code touched: checked, trained, evaluated, promoted and served."""
+"""Other classes, without changes of the code: checked, trained, evaluated, promoted and served."""
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from service.registry import current_version
 from tests.conftest import ROOT
+from tests.fixtures.command import seefood
 from tests.fixtures.server import serving
 
 WEIGHTS = ROOT.parent / "shared" / "weights" / "resnet18-distilled.pth"
@@ -31,11 +30,9 @@ def task(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _seefood(models: Path, *arguments: str | Path) -> str:
-    command = [sys.executable, "-m", "service.cli", *map(str, arguments)]
-    done = subprocess.run(
-        command, env={"SEEFOOD_MODELS": str(models), "PATH": ""}, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    """Run a command in this process, which saves the imports of torch, and return its stdout."""
+    done = seefood(models, *arguments)
+    assert done.exit_code == 0, done.stderr
     return done.stdout
 
 
@@ -50,7 +47,7 @@ def test_foods_and_objects(task: Path, tmp_path: Path) -> None:
     probe = current_version(models)
     assert (models / probe / "photos.csv").read_text().count("\n") == 161
     figures = json.loads(_seefood(models, "evaluate", task / "test", "--json"))
-    assert figures["roc_auc"]["low"] > 0.9, "a linear probe tells foods from objects"
+    assert figures["roc_auc"]["low"] > 0.9, "a linear probe separates foods from objects"
 
     _seefood(models, *started, "--epochs", "1", "--aim", "precision=0.95", "--seeds", "2", "--drop-suspects")
     (candidate,) = {path.parent.name for path in models.glob("[!.]*/card.md")} - {probe}
@@ -58,7 +55,7 @@ def test_foods_and_objects(task: Path, tmp_path: Path) -> None:
     assert "left out of the fit" in card
     assert "Over 2 fits" in card
     assert "precision=0.95" in card
-    assert current_version(models) == probe, "a candidate waits"
+    assert current_version(models) == probe, "a candidate is not promoted"
     assert f"{candidate} is current" in _seefood(models, "models", "promote", candidate, "--test", task / "test")
 
     photo = next((task / "test" / "food").glob("*.jpg"))

@@ -1,36 +1,30 @@
-"""The command a person types, from drawn folders to a version in the registry."""
+"""The command `seefood train`, from folders of drawings to a version in the registry."""
 
 import csv
 import json
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner, Result
 from scipy.special import expit, log_expit
 
 from scoring.score import score
-from service.cli import main
 from service.model import Floats, Verdict, open_model
 from service.registry import current_version
+from tests.fixtures.command import seefood
 from tests.fixtures.drawing import draw_folder
 from training import train
 from training.config import SEED
-from training.data.checks import check
-from training.data.folders import scan, split
-from training.export.onnx_export import onnx_export as export
-from training.model.classifier import build
-from training.model.fit import Best
-from training.report.version_files import read_photos
-from training.train import new_run
-
-
-def _run(*arguments: str | Path, models: Path) -> Result:
-    return CliRunner().invoke(main, [*map(str, arguments)], env={"SEEFOOD_MODELS": str(models)}, catch_exceptions=False)
+from training.data.cache import Cache
+from training.data.checks import check_photos
+from training.data.dataset import read_photos
+from training.data.folders import find_photos_to_train
+from training.data.split import split
+from training.export import export_model, parity
+from training.model.classifier import build_classifier
 
 
 @pytest.mark.slow
@@ -47,7 +41,7 @@ def test_a_version_is_whole(trained_models: Path) -> None:
     }
     assert {path.name for path in trained_models.iterdir()} == {
         ".lock",
-        ".looks.sqlite",
+        ".cache.sqlite",
         ".runs",
         "current",
         "history.jsonl",
@@ -69,18 +63,18 @@ def test_a_version_is_whole(trained_models: Path) -> None:
 
 @pytest.mark.slow
 def test_one_epoch_from_nothing_is_better_than_chance(trained_models: Path, drawn: Path) -> None:
-    result = _run("evaluate", drawn, "--json", models=trained_models)
+    result = seefood(trained_models, "evaluate", drawn, "--json")
     assert json.loads(result.stdout)["roc_auc"]["low"] > 0.5
 
 
 @pytest.mark.slow
 def test_the_weights_that_were_validated_are_the_ones_that_are_shipped(trained_models: Path, drawn: Path) -> None:
-    """The fit validates averaged weights; the checkpoint, and so the export, must hold those and no others."""
+    """The fit validates averaged weights; the checkpoint and the export must have the same weights."""
     model = open_model(trained_models, precision="float32")
     with (trained_models / ".runs" / model.metadata.version / "fit-0" / "metrics.csv").open() as table:
         (validated,) = [float(row["val_loss"]) for row in csv.DictReader(table) if row["val_loss"]]
-    photos = scan(drawn)
-    _, validation = split(photos, check(photos).digests, SEED)
+    photos = find_photos_to_train(drawn)
+    _, validation = split(photos, check_photos(photos, [], Cache(None)).digests, SEED)
     logits = model.run(read_photos(validation, 224))[1].mean((1, 2))
     loss = -log_expit(np.where(validation.targets == 1, logits, -logits)).mean()
     assert loss == pytest.approx(validated, rel=0.01)
@@ -91,32 +85,32 @@ def test_the_exported_file_answers_as_the_checkpoint_does(trained_models: Path, 
     model = open_model(trained_models, precision="float32")
     (checkpoint,) = (trained_models / ".runs" / model.metadata.version).glob("*/best.ckpt")
     state = torch.load(checkpoint, weights_only=True)["state_dict"]
-    network, _ = build("none")
+    network, _ = build_classifier("none")
     network.load_state_dict({name.removeprefix("network."): value for name, value in state.items()})
-    photos = scan(drawn).take(range(0, 240, 12))
+    photos = find_photos_to_train(drawn).take(range(0, 128, 8))
     pixels = read_photos(photos, 224)
     with torch.inference_mode():
         logits = network.eval().heatmap(torch.from_numpy(pixels)).mean((1, 2)).numpy()
     calibrated = model.run(pixels).heatmap.mean((1, 2))
-    bias = float(np.median(calibrated - logits))  # which calibration has added to the head's
+    bias = float(np.median(calibrated - logits))  # added by the calibration
     answered = np.array([one.probability for _, one in score(model, photos.paths) if isinstance(one, Verdict)])
     expected = expit((logits + bias) / model.metadata.temperature)
-    assert np.abs(answered - expected).max() <= export.PARITY_TOLERANCE
+    assert np.abs(answered - expected).max() <= parity.PARITY_TOLERANCE
 
 
 @pytest.mark.slow
 def test_models_are_listed(trained_models: Path) -> None:
     version = current_version(trained_models)
-    assert f"* {version}" in _run("models", models=trained_models).stdout
-    assert _run("models", "list", models=trained_models).stdout == _run("models", models=trained_models).stdout
-    missing = _run("models", "promote", "v0", "--force", models=trained_models)
+    assert f"* {version}" in seefood(trained_models, "models").stdout
+    assert seefood(trained_models, "models", "list").stdout == seefood(trained_models, "models").stdout
+    missing = seefood(trained_models, "models", "promote", "v0", "--force")
     assert (missing.exit_code, missing.stderr.count("\n")) == (2, 1)
 
 
 @pytest.mark.slow
 def test_evaluate_prints_a_table(trained_models: Path, drawn: Path) -> None:
-    result = _run("evaluate", drawn, models=trained_models)
-    assert "120 hotdog and 120 not_hotdog photos" in result.stdout
+    result = seefood(trained_models, "evaluate", drawn)
+    assert "64 hotdog and 64 not_hotdog photos" in result.stdout
     assert "accuracy" in result.stdout
     assert "roc auc" in result.stdout
 
@@ -124,11 +118,11 @@ def test_evaluate_prints_a_table(trained_models: Path, drawn: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("gate", ["PARITY_TOLERANCE", "_ROUNDING"])
 def test_a_failed_gate_writes_no_version(gate: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a tolerance below zero even the best of files fails."""
-    monkeypatch.setattr(export, gate, -2.0)
+    """With a negative tolerance every file fails."""
+    monkeypatch.setattr(parity, gate, -2.0)
     monkeypatch.setattr(train, "fit", _no_fit)
     folder = draw_folder(tmp_path / "photos", each=33)
-    result = _run("train", folder, "--weights", "none", models=tmp_path / "models")
+    result = seefood(tmp_path / "models", "train", folder, "--weights", "none")
     assert result.exit_code == 2
     assert result.stderr.splitlines()[-1].endswith("so no version was written.")
     assert not list((tmp_path / "models").glob("[!.]*"))
@@ -138,48 +132,41 @@ def test_a_failed_gate_writes_no_version(gate: str, tmp_path: Path, monkeypatch:
 def test_a_network_that_int8_hurts_stays_float32_as_far_as_it_must(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing but a file that answers as float32 does passes a gate that allows no difference."""
-    real, seen = export.check_int8, []
+    """If the gate allows no difference, only a file that is all float32 passes."""
+    real, seen = parity.check_int8, []
 
     def strict(exact: Floats, answers: Floats, targets: Floats, threshold: float) -> dict[str, float]:
         seen.append(float(np.abs(exact - answers).max()))
         if seen[-1] > 1e-5:
-            raise export.GateError("It differs.")
+            raise parity.GateError("It differs.")
         return real(exact, answers, targets, threshold)
 
-    monkeypatch.setattr(export, "check_int8", strict)
+    monkeypatch.setattr(parity, "check_int8", strict)
     folder = draw_folder(tmp_path / "photos", each=33)
-    result = _run("train", folder, "--weights", "none", "--epochs", "1", models=tmp_path / "models")
+    result = seefood(tmp_path / "models", "train", folder, "--weights", "none", "--epochs", "1")
     assert result.exit_code == 0, (seen, result.stderr)
-    assert len(seen) == len(export.FLOAT32_SHARES)
+    assert len(seen) == len(export_model.FLOAT32_SHARES)
     assert "with the last 100% of the convolutions in float32" in result.stderr
 
 
 @pytest.mark.slow
-def test_a_fit_that_comes_to_nothing_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fit_with_nan_weights_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: str) -> tuple[torch.nn.Module, list[str]]:
-        network, absent = build("none")
+        network, absent = build_classifier("none")
         torch.nn.init.constant_(network.head.weight, float("nan"))
         return network, absent
 
-    monkeypatch.setattr("training.model.classifier.build", broken)
+    monkeypatch.setattr("training.train.build_classifier", broken)
     folder = draw_folder(tmp_path / "photos", each=33)
-    result = _run("train", folder, "--weights", "none", "--epochs", "1", models=tmp_path / "models")
+    result = seefood(tmp_path / "models", "train", folder, "--weights", "none", "--epochs", "1")
     assert result.exit_code == 2
-    assert "The weights are no longer numbers in epoch 1" in result.stderr
+    assert "The weights are infinite or NaN numbers after epoch 1" in result.stderr
     assert not list((tmp_path / "models").glob("[!.]*"))
 
 
-def _no_fit(network: torch.nn.Module, *_: object, **__: object) -> Best:
+def _no_fit(network: torch.nn.Module, *_: object, **__: object) -> int:
     torch.nn.init.normal_(network.get_parameter("head.weight"))
-    return Best(1, Path("none.ckpt"))
-
-
-def test_two_runs_of_one_second_have_folders_of_their_own(tmp_path: Path) -> None:
-    with ThreadPoolExecutor(3) as pool:
-        names = set(pool.map(new_run, [tmp_path] * 3))
-    assert len(names) == 3
-    assert {path.name for path in (tmp_path / ".runs").iterdir()} == names
+    return 1
 
 
 @pytest.mark.parametrize("case", ["one class", "no photos", "output", "weights", "test folder"])
@@ -196,7 +183,7 @@ def test_what_cannot_work_ends_before_anything_is_computed(case: str, tmp_path: 
         weights = str(tmp_path / "nothing.pth")
     elif case == "test folder":
         tests = ["--test", tmp_path / "photos" / "hotdog"]
-    result = _run("train", folder, "--weights", weights, *tests, models=models)
+    result = seefood(models, "train", folder, "--weights", weights, *tests)
     assert result.exit_code == 2
     assert result.stdout == ""
     assert result.stderr.startswith("seefood: ")
@@ -204,7 +191,7 @@ def test_what_cannot_work_ends_before_anything_is_computed(case: str, tmp_path: 
     assert not models.is_dir() or not any(models.iterdir())
 
 
-def test_the_interpreter_is_told_to_train_by_name() -> None:
+def test_the_help_lists_the_options() -> None:
     result = subprocess.run(
         [sys.executable, "-m", "service.cli", "train", "--help"], capture_output=True, text=True, check=True
     )

@@ -1,1 +1,1 @@
-"""Photos: found, checked, split and turned into tensors."""
+"""Photos: find, correct, check and split them, and load them as tensors."""

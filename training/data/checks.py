@@ -1,4 +1,4 @@
-"""A look at the photos before anything is fitted: damaged, doubled, contradictory, small and blank ones, balance."""
+"""Checks of the photos before training: unreadable, duplicate, contradictory, leaking, small and blank photos."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,34 +9,34 @@ import numpy as np
 from tqdm import tqdm
 
 from service.photo import printable, utf8
-from training.data.folders import Photos
-from training.data.near_duplicates import merge, near
-from training.data.photo_info import Look, look_at
+from training.data.cache import Cache
+from training.data.near_duplicates import group_near, merge
+from training.data.photo_info import PhotoInfo, read_photo_info
+from training.data.photos import Photos
 
-CACHE = ".looks.sqlite"  # in the registry folder
-NEAR_BITS = 6  # of 64: two photos whose perceptual hashes differ in no more show the same picture
-SMALL = 64  # px: a short side below this shows a network little
-BLANK = 3.0  # grey levels of 256: a photo that spreads less shows nothing
+NEAR_BITS = 6  # of 64: perceptual hashes that differ in at most so many bits are of the same picture
+SMALL = 64  # px: photos with a shorter side below this have little detail
+BLANK = 3.0  # grey levels of 256: photos with a lower contrast show nothing
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What was found among the photos of a folder.
+    """Result of the checks.
 
     Attributes:
-        photos: how many there are of each class.
+        photos: number of photos of each class.
         unreadable: files that can't be decoded, with the reason.
-        doubles: groups of the same picture under one label; the first of each is the one to keep.
+        duplicates: groups of the same picture under one label; the first of each group is kept.
         contradictions: groups of the same picture under both labels.
-        leaks: groups of the same picture among photos to learn from and photos held back, one held back first.
-        small, blank: photos that can hardly teach anything.
-        left_out: what training does without by default, each with the reason.
+        leaks: groups of the same picture in the training photos and in the held-out photos; a held-out one is first.
+        small, blank: photos with little or no information; they are only reported.
+        left_out: photos that training leaves out, with the reason.
         digests: SHA-256 of each file, hex.
     """
 
     photos: dict[str, int]
     unreadable: dict[Path, str]
-    doubles: list[list[Path]]
+    duplicates: list[list[Path]]
     contradictions: list[list[Path]]
     leaks: list[list[Path]]
     small: list[Path]
@@ -45,22 +45,24 @@ class Findings:
     digests: dict[Path, str]
 
     def by_kind(self) -> dict[str, list[Path]]:
-        """Return the photos that something speaks against, by what it is."""
+        """Return the photos with a problem, by the kind of problem."""
         return {
             "can't be read": list(self.unreadable),
-            "show the same picture as another of their class": [path for group in self.doubles for path in group[1:]],
+            "show the same picture as another of their class": [
+                path for group in self.duplicates for path in group[1:]
+            ],
             "show the same picture as one of the other class": [path for g in self.contradictions for path in g],
-            "show the same picture as one held back": [path for group in self.leaks for path in group[1:]],
+            "show the same picture as one held out": [path for group in self.leaks for path in group[1:]],
             "are small": self.small,
             "are blank": self.blank,
         }
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the findings as JSON can hold them."""
+        """Return the findings in the format of findings.json."""
         return {
             "photos": self.photos,
             "unreadable": {utf8(path): reason for path, reason in self.unreadable.items()},
-            "doubles": [[utf8(path) for path in group] for group in self.doubles],
+            "doubles": [[utf8(path) for path in group] for group in self.duplicates],
             "contradictions": [[utf8(path) for path in group] for group in self.contradictions],
             "leaks": [[utf8(path) for path in group] for group in self.leaks],
             "small": [utf8(path) for path in self.small],
@@ -69,45 +71,51 @@ class Findings:
         }
 
 
-def check(photos: Photos, held_back: Sequence[Sequence[Path]] = (), cache: Path | None = None) -> Findings:
-    """Look at every photo once, with a progress bar.
+def check_photos(photos: Photos, held_out: Sequence[Sequence[Path]], cache: Cache) -> Findings:
+    """Check every photo, with a progress bar on a terminal.
+
+    If the same picture is in several sets, the copy in the last set is kept.
 
     Args:
-        photos: to learn from.
-        held_back: photos that must not be learnt from, those that matter most last: validation, then test.
-        cache: as in `look_at`, which says what it raises.
+        photos: the training photos.
+        held_out: sets of photos that must not be trained on: validation, then test.
+        cache: for the facts about each photo.
+
+    Raises:
+        SeeFoodError: the cache can't be used.
     """
-    paths = [*photos.paths, *(path for part in held_back for path in part)]
-    ranks = np.repeat(range(len(held_back) + 1), [len(photos), *map(len, held_back)])
-    looks = list(tqdm(look_at(paths, cache), "Looking", len(paths), unit=" photos", leave=False, disable=None))
-    usable = [i for i, look in enumerate(looks) if look.reason is None]
-    blank = {i for i in usable if looks[i].spread < BLANK}
-    unreadable = {path: look.reason for path, look in zip(paths, looks, strict=True) if look.reason is not None}
-    doubles, contradictions, leaks, left_out = [], [], [], dict(unreadable)
-    for group in _groups(looks, usable, blank):
-        kept = max(group, key=lambda i: ranks[i])
-        sides = [[paths[i] for i in group if i < len(photos) and photos.targets[i] == target] for target in (1, 0)]
-        if ranks[kept] > 0:
-            leaking = [paths[i] for i in group if ranks[i] < ranks[kept]]
+    paths = [*photos.paths, *(path for part in held_out for path in part)]
+    sets = np.repeat(range(len(held_out) + 1), [len(photos), *map(len, held_out)])  # 0: training
+    reading = read_photo_info(paths, cache)
+    infos = list(tqdm(reading, "Checking", len(paths), unit=" photos", leave=False, disable=None))
+    usable = [i for i, info in enumerate(infos) if info.error is None]
+    blank = {i for i in usable if infos[i].contrast < BLANK}
+    unreadable = {path: info.error for path, info in zip(paths, infos, strict=True) if info.error is not None}
+    duplicates, contradictions, leaks, left_out = [], [], [], dict(unreadable)
+    for group in _same_pictures(infos, usable, blank):
+        kept = max(group, key=lambda i: sets[i])
+        by_class = [[paths[i] for i in group if i < len(photos) and photos.targets[i] == target] for target in (1, 0)]
+        if sets[kept] > 0:
+            leaking = [paths[i] for i in group if sets[i] < sets[kept]]
             leaks.extend([[paths[kept], *leaking]] if leaking else [])
-            left_out |= dict.fromkeys(leaking, _same_as(paths[kept], ", which is held back"))
-        elif all(sides):
+            left_out |= dict.fromkeys(leaking, _same_as(paths[kept], ", which is held out"))
+        elif all(by_class):
             contradictions.append([paths[i] for i in group])
-            for side, other in (sides, sides[::-1]):
-                left_out |= dict.fromkeys(side, _same_as(other[0], ", of the other class"))
+            for one, other in (by_class, by_class[::-1]):
+                left_out |= dict.fromkeys(one, _same_as(other[0], ", of the other class"))
         else:
-            doubles.append([paths[i] for i in group])
-            left_out |= dict.fromkeys(doubles[-1][1:], _same_as(doubles[-1][0]))
+            duplicates.append([paths[i] for i in group])
+            left_out |= dict.fromkeys(duplicates[-1][1:], _same_as(duplicates[-1][0]))
     return Findings(
-        photos={photos.positive: int(photos.targets.sum()), photos.negative: int((1 - photos.targets).sum())},
+        photos=dict(zip((photos.positive, photos.negative), photos.counts(), strict=True)),
         unreadable=unreadable,
-        doubles=doubles,
+        duplicates=duplicates,
         contradictions=contradictions,
         leaks=leaks,
-        small=[paths[i] for i in usable if looks[i].short_side < SMALL],
+        small=[paths[i] for i in usable if infos[i].short_side < SMALL],
         blank=[paths[i] for i in sorted(blank)],
         left_out=left_out,
-        digests={path: look.digest for path, look in zip(paths, looks, strict=True)},
+        digests={path: info.digest for path, info in zip(paths, infos, strict=True)},
     )
 
 
@@ -115,15 +123,16 @@ def _same_as(path: Path, remark: str = "") -> str:
     return f"It shows the same picture as {printable(path)}{remark}."
 
 
-def _groups(looks: Sequence[Look], usable: Sequence[int], blank: set[int]) -> list[list[int]]:
-    """Group photos that show the same picture: equal bytes, or near hashes where there is something to see."""
+def _same_pictures(infos: Sequence[PhotoInfo], usable: Sequence[int], blank: set[int]) -> list[list[int]]:
+    """Group photos that show the same picture: equal bytes, or near perceptual hashes unless they are blank."""
     if not usable:
         return []
-    _, same_bytes = np.unique([looks[i].digest for i in usable], return_inverse=True)
-    seen = np.array([place for place, i in enumerate(usable) if i not in blank], np.intp)
-    alike = near(np.array([int(looks[usable[place]].phash, 16) for place in seen], np.uint64), NEAR_BITS)
-    _, first = np.unique(alike, return_index=True)
-    labels = merge(same_bytes, seen[first[alike]], seen)
+    _, same_bytes = np.unique([infos[i].digest for i in usable], return_inverse=True)
+    hashed = np.array([place for place, i in enumerate(usable) if i not in blank], np.intp)
+    hashes = np.array([int(infos[usable[place]].phash, 16) for place in hashed], np.uint64)
+    near = group_near(hashes, NEAR_BITS)
+    _, first = np.unique(near, return_index=True)
+    labels = merge(same_bytes, hashed[first[near]], hashed)
     order = np.argsort(labels, kind="stable")
     parts = np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
     return sorted([usable[i] for i in part] for part in parts if len(part) > 1)

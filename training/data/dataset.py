@@ -1,7 +1,8 @@
-"""Photos as tensors: augmented, by content and view alone, or as the service sees them."""
+"""Photos as tensors: augmented for training, or as the service sees them."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import loky
 import numpy as np
@@ -10,56 +11,59 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms import v2
 
-from service.photo import decode, square
-from training.data.folders import Photos
-from training.data.photo_info import DECODE_AT_LEAST
-from training.model import distributed as ranks
-from training.model.backbones import backbone
-from training.recipe import Augmentation, Recipe
+from service.photo import Pixels, decode, read_photo, square
+from training.config import Augmentation, Hyperparameters
+from training.data.photo_info import DECODE_SIZE
+from training.data.photos import Photos
 
 Example = tuple[Tensor, Tensor]
 
 
+def read_photos(photos: Photos, size: int) -> Pixels:
+    """Read photos as the service does: uint8 [N, size, size, 3]."""
+    return np.stack([read_photo(path.read_bytes(), size) for path in photos.paths])
+
+
 def augmentation(kind: Augmentation, size: int) -> v2.Transform:
-    """Return what turns an image into another that a person would still call the same, [size, size] px."""
+    """Return the transform of an image to an augmented image of [size, size] pixels."""
     if kind == "none":
         return v2.Resize((size, size))
     steps: list[v2.Transform] = [v2.RandomResizedCrop(size, scale=(0.5, 1.0)), v2.RandomHorizontalFlip()]
     return v2.Compose([*steps, v2.TrivialAugmentWide()] if kind == "trivial" else steps)
 
 
-def augmented(content: bytes, view: int, kind: Augmentation, drawn: int, size: int) -> Tensor:
-    """Return one view of a photo, uint8 [size, size, 3]; the same for the same bytes, view, kind and drawn size.
+def augmented_view(content: bytes, view: int, kind: Augmentation, crop_size: int, size: int) -> Tensor:
+    """Return one augmented view of a photo, uint8 [size, size, 3]; it is deterministic.
 
     Args:
-        content: the bytes of the photo file.
-        view: its number; each is another crop.
-        kind: what is done to the photo.
-        drawn: side in pixels at which that is done; networks of several sizes see the same crop.
+        content: bytes of the photo file.
+        view: number of the view; each number gives another crop.
+        kind: the augmentation.
+        crop_size: side in pixels at which the photo is augmented; networks of different sizes then see the same crop.
         size: side in pixels of the result.
     """
-    image = decode(content, at_least=DECODE_AT_LEAST)
+    image = decode(content, at_least=DECODE_SIZE)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int.from_bytes(hashlib.sha256(b"%d " % view + content).digest()[:7], "big"))
-        image = augmentation(kind, drawn)(image)
-    return torch.from_numpy(np.array(image if size == drawn else v2.functional.resize(image, [size, size])))
+        image = augmentation(kind, crop_size)(image)
+    return torch.from_numpy(np.array(image if size == crop_size else v2.functional.resize(image, [size, size])))
 
 
 class TrainingSet(Dataset[Example]):
-    """Augmented photos: uint8 [size, size, 3] pixels and a float32 target in [0, 1], by position, view and size.
+    """Augmented photos: uint8 [size, size, 3] pixels and a float32 target in [0, 1], by (position, view, size).
 
     Args:
-        photos: to learn from.
-        targets: what the network should say of them: float32 [views, N], where a view's number takes its row in turn.
-        kind: what is done to a photo.
-        drawn: side in pixels at which that is done; None: the size that is asked for.
+        photos: the training photos.
+        targets: float32 [views, N] in [0, 1]; view number v uses row v modulo `views`.
+        kind: the augmentation.
+        crop_size: as in `augmented_view`; None: the size of each item.
     """
 
-    def __init__(self, photos: Photos, targets: Tensor, kind: Augmentation, drawn: int | None = None) -> None:
+    def __init__(self, photos: Photos, targets: Tensor, kind: Augmentation, crop_size: int | None = None) -> None:
         self.photos = photos
         self.targets = targets
         self.kind = kind
-        self.drawn = drawn
+        self.crop_size = crop_size
 
     def __len__(self) -> int:
         return len(self.photos)
@@ -67,7 +71,7 @@ class TrainingSet(Dataset[Example]):
     def __getitem__(self, item: tuple[int, int, int]) -> Example:
         index, view, size = item
         content = self.photos.paths[index].read_bytes()
-        pixels = augmented(content, view, self.kind, self.drawn or size, size)
+        pixels = augmented_view(content, view, self.kind, self.crop_size or size, size)
         return pixels, self.targets[view % len(self.targets), index]
 
 
@@ -86,66 +90,91 @@ class ValidationSet(Dataset[Example]):
         return torch.from_numpy(square(image, self.size).copy()), torch.tensor(self.photos.targets[index])
 
 
-class Shuffled(Sampler[tuple[int, int, int]]):
-    """Each photo once an epoch, with the view and the size of its augmentation, the same wherever an epoch runs.
+@dataclass(frozen=True)
+class Shard:
+    """The part of each batch that one of several processes gets."""
 
-    Over several processes every one gets its share of each batch, so that together they see the batches of one.
+    rank: int = 0
+    world_size: int = 1
+
+
+class EpochSampler(Sampler[tuple[int, int, int]]):
+    """Each photo once an epoch, as (position, view, size); the order depends on seed and epoch only.
+
+    With several processes each one gets its shard of every batch; together they see the batches of one process.
+
+    Args:
+        count: number of photos.
+        batch_size: over all processes.
+        seed: random seed of the order.
+        sizes: side of the squares in pixels, by epoch.
+        views: number of the view, by epoch.
+        epoch: the first epoch, from 0; Lightning starts to iterate before it calls `set_epoch`.
+        shard: of this process.
     """
 
     def __init__(
-        self, count: int, batch_size: int, seed: int, sizes: Sequence[int], views: Sequence[int], epoch: int = 0
+        self,
+        count: int,
+        batch_size: int,
+        seed: int,
+        sizes: Sequence[int],
+        views: Sequence[int],
+        epoch: int = 0,
+        shard: Shard = Shard(),
     ) -> None:
+        self.photos = count
         self.count = count - count % batch_size
-        self.of = count
         self.seed = seed
-        self.sizes = sizes  # by epoch
-        self.views = views  # by epoch
-        self.epoch = epoch  # Lightning draws the first one before it calls set_epoch
+        self.sizes = sizes
+        self.views = views
+        self.epoch = epoch
+        self.shard = shard
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch, counted from 0; Lightning does so before each."""
+        """Set the epoch, from 0; Lightning calls this before each epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.count // ranks.world()
+        return self.count // self.shard.world_size
 
     def __iter__(self) -> Iterator[tuple[int, int, int]]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.of)[: self.count]
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.photos)[: self.count]
         view, size = self.views[self.epoch], self.sizes[self.epoch]
-        return ((index, view, size) for index in order[ranks.rank() :: ranks.world()].tolist())
+        return ((index, view, size) for index in order[self.shard.rank :: self.shard.world_size].tolist())
 
 
 def training_loader(
     photos: Photos,
     targets: Tensor,
-    recipe: Recipe,
-    name: str,
+    hyperparameters: Hyperparameters,
+    sizes: Sequence[int],
     seed: int,
     epoch: int = 0,
-    drawn: int | None = None,
+    crop_size: int | None = None,
+    shard: Shard = Shard(),
 ) -> DataLoader[Example]:
-    """Return augmented batches from an epoch on.
+    """Return augmented batches.
 
     Args:
-        photos: to learn from.
-        targets: float32 [views, N] in [0, 1], which need not be the labels. Where teachers made them, and so
-            `drawn` is given, the epochs take their views in turn; else every epoch has views of its own.
-        recipe: how to fit.
-        name: of the backbone.
-        seed: of the order, and of the views that are of an epoch alone.
-        epoch: the first, counted from 0.
-        drawn: as in TrainingSet.
+        photos: the training photos.
+        targets: float32 [views, N] in [0, 1].
+        hyperparameters: of the fit.
+        sizes: side of the squares in pixels, by epoch.
+        seed: random seed of the order, and of the views if there are no teachers.
+        epoch: the first epoch, from 0.
+        crop_size: given if teachers made the targets; the epochs then use the views of the teachers in turn, and
+            otherwise each epoch has new views.
+        shard: of this process.
     """
-    small = recipe.train_size or backbone(name).train_size
-    large = recipe.last_size or backbone(name).last_size
-    sizes = [small] * (recipe.epochs - recipe.large_epochs()) + [large] * recipe.large_epochs()
-    views = [number % len(targets) if drawn else seed * 100_000 + number for number in range(recipe.epochs)]
-    batch = max(recipe.batch(len(photos)), ranks.world())
-    batch -= batch % ranks.world()
+    epochs = range(hyperparameters.epochs)
+    views = [number % len(targets) if crop_size else seed * 100_000 + number for number in epochs]
+    batch = max(hyperparameters.batch(len(photos)), shard.world_size)
+    batch -= batch % shard.world_size
     return DataLoader(
-        TrainingSet(photos, targets, recipe.augmentation, drawn),
-        batch_size=batch // ranks.world(),
-        sampler=Shuffled(len(photos), batch, seed, sizes, views, epoch),
+        TrainingSet(photos, targets, hyperparameters.augmentation, crop_size),
+        batch_size=batch // shard.world_size,
+        sampler=EpochSampler(len(photos), batch, seed, sizes, views, epoch, shard),
         num_workers=loky.cpu_count(),
         persistent_workers=True,
         pin_memory=torch.cuda.is_available(),
@@ -153,7 +182,7 @@ def training_loader(
 
 
 def validation_loader(photos: Photos, size: int) -> DataLoader[Example]:
-    """Return photos in batches, in order, as the service sees them."""
+    """Return the photos as the service sees them, in order, in batches."""
     return DataLoader(
         ValidationSet(photos, size),
         batch_size=32,

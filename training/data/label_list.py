@@ -1,112 +1,140 @@
-"""A list of photos, by content, whose label a person has corrected: what is under another label, or left out."""
+"""The label list: a CSV file of photos, by content, whose label a person has corrected or that are excluded."""
 
 import csv
+import logging
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from service.errors import SeeFoodError, in_words
+from service.errors import SeeFoodError, describe_os_error
 from service.photo import utf8
-from training.data.folders import Photos
+from training.data.folders import TrainingData
 from training.data.photo_info import file_digest
+from training.data.photos import Photos
 
 EXCLUDED = "excluded"
 COLUMNS = ("sha256", "label", "reason")
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Correction:
-    """What a person says of a photo: the label it should have, or EXCLUDED, and why in a few words."""
+    """The correct label of a photo, or EXCLUDED, and the reason in a few words."""
 
     label: str
     reason: str
 
 
 @dataclass(frozen=True)
-class Changed:
-    """A photo whose label was corrected: the label of its folder, and the correction."""
+class LabelChange:
+    """A photo whose label was changed: the label of its folder, and the correction."""
 
     path: Path
-    was: str
+    old_label: str
     correction: Correction
 
+    @property
+    def change(self) -> str:
+        """Return the change in words, without its reason."""
+        label = self.correction.label
+        return f"{self.old_label} left out" if label == EXCLUDED else f"{self.old_label} to {label}"
 
-def read_labels(path: Path, positive: str, negative: str) -> dict[str, Correction]:
-    """Read a label list: a CSV file with the columns sha256 (hex), label (a class or `excluded`) and reason.
+
+def correct_labels(data: TrainingData, path: Path | None) -> tuple[TrainingData, list[LabelChange]]:
+    """Apply a label list to the training and validation photos; test photos keep their labels.
+
+    Args:
+        data: the photos.
+        path: the label list, as for `read_label_list`; None: nothing is changed.
+
+    Raises:
+        SeeFoodError: the list can't be used.
+    """
+    if path is None:
+        return data, []
+    corrections = read_label_list(path, data.photos.positive, data.photos.negative)
+    photos, changes = apply_label_list(data.photos, corrections)
+    validation = data.validation
+    if validation:
+        validation, more = apply_label_list(validation, corrections)
+        changes += more
+    _log.info("%s changes labels: %s.", path, summarize(changes))
+    return replace(data, photos=photos, validation=validation), changes
+
+
+def read_label_list(path: Path, positive: str, negative: str) -> dict[str, Correction]:
+    """Read a CSV file with the columns sha256 (hex), label (a class or `excluded`) and reason.
 
     Returns:
         The corrections by the SHA-256 of the photo's bytes.
 
     Raises:
-        SeeFoodError: the file can't be read, or a line of it can't be used; the sentence names the line.
+        SeeFoodError: the file can't be read, or a line is not valid.
     """
     corrections: dict[str, Correction] = {}
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             table = csv.DictReader(file, strict=True)
             if missing := set(COLUMNS) - set(table.fieldnames or ()):
-                raise SeeFoodError(f"The label list {path} has no column '{min(missing)}'; it needs {_names()}.")
+                required = f"{', '.join(COLUMNS[:-1])} and {COLUMNS[-1]}"
+                raise SeeFoodError(f"The label list {path} has no column '{min(missing)}'; it needs {required}.")
             for row in table:
                 digest, label = (row["sha256"] or "").strip().lower(), (row["label"] or "").strip()
                 where = f"The label list {path}, line {table.line_num},"
                 if not re.fullmatch("[0-9a-f]{64}", digest):
-                    raise SeeFoodError(f"{where} has '{digest}' where a SHA-256 in 64 hex digits is needed.")
+                    raise SeeFoodError(f"{where} has '{digest}' instead of a SHA-256 of 64 hex digits; correct it.")
                 if label not in (positive, negative, EXCLUDED):
                     raise SeeFoodError(f"{where} has the label '{label}'; use {positive}, {negative} or {EXCLUDED}.")
                 if corrections.get(digest, Correction(label, "")).label != label:
                     raise SeeFoodError(f"{where} gives the photo {digest[:12]} a second, different label; remove one.")
                 corrections[digest] = Correction(label, (row["reason"] or "").strip())
     except OSError as error:
-        raise SeeFoodError(f"The label list {in_words(error, str(path))}") from error
+        raise SeeFoodError(f"The label list {describe_os_error(error, str(path))}") from error
     except (csv.Error, UnicodeDecodeError) as error:
         raise SeeFoodError(f"The label list {path} is not a CSV file in UTF-8: {error}.") from error
     return corrections
 
 
-def correct(photos: Photos, corrections: Mapping[str, Correction]) -> tuple[Photos, list[Changed]]:
-    """Return the photos with corrected labels and without the excluded ones, and what was changed.
+def apply_label_list(photos: Photos, corrections: Mapping[str, Correction]) -> tuple[Photos, list[LabelChange]]:
+    """Return the photos with corrected labels and without the excluded ones, and the changes.
 
-    A photo that can't be read keeps its label, as a later check leaves it out with the reason.
+    A photo that can't be read keeps its label; the checks leave it out later.
     """
-    targets, kept, changed = photos.targets.copy(), [], []
-    names = photos.negative, photos.positive
-    for index, path in enumerate(photos.paths):
-        was = names[int(targets[index])]
+    targets, kept, changes = photos.targets.copy(), [], []
+    for index, (path, old_label) in enumerate(zip(photos.paths, photos.labels(), strict=True)):
         correction = corrections.get(file_digest(path))
-        if correction and correction.label != was:
-            changed.append(Changed(path, was, correction))
+        if correction and correction.label != old_label:
+            changes.append(LabelChange(path, old_label, correction))
             targets[index] = float(correction.label == photos.positive)
         if not correction or correction.label != EXCLUDED:
             kept.append(index)
-    return Photos(photos.paths, targets.astype(np.float32), *names[::-1]).take(kept), changed
+    corrected = Photos(photos.paths, targets.astype(np.float32), photos.positive, photos.negative)
+    return corrected.take(kept), changes
 
 
-def summary(changed: Sequence[Changed]) -> str:
-    """Say how many photos were changed, and from what to what."""
-    counts = Counter(
-        f"{each.was} left out" if each.correction.label == EXCLUDED else f"{each.was} to {each.correction.label}"
-        for each in changed
-    )
-    return ", ".join(f"{count} {what}" for what, count in sorted(counts.items())) or "no photo of the list is here"
+def summarize(changes: Sequence[LabelChange]) -> str:
+    """Return the number of photos of each change, in words."""
+    counts = Counter(each.change for each in changes)
+    return ", ".join(f"{count} {change}" for change, count in sorted(counts.items())) or "no photo is in the list"
 
 
-def as_json(changed: Sequence[Changed]) -> list[dict[str, str]]:
-    """Return what was changed as JSON can hold it."""
+def changes_as_json(changes: Sequence[LabelChange]) -> list[dict[str, str]]:
+    """Return the changes in the format of findings.json."""
     return [
-        {"photo": utf8(each.path), "was": each.was, "is": each.correction.label, "reason": each.correction.reason}
-        for each in changed
+        {"photo": utf8(each.path), "was": each.old_label, "is": each.correction.label, "reason": each.correction.reason}
+        for each in changes
     ]
 
 
-def kinds(changed: Sequence[Changed]) -> list[tuple[str, str, str, int]]:
-    """Count the changed photos by label before, label after and reason, the most frequent first."""
-    counts = Counter((each.was, each.correction.label, each.correction.reason) for each in changed)
-    return [(*what, count) for what, count in counts.most_common()]
-
-
-def _names() -> str:
-    return f"{', '.join(COLUMNS[:-1])} and {COLUMNS[-1]}"
+def group_changes(changes: Sequence[LabelChange]) -> list[tuple[str, list[LabelChange]]]:
+    """Group the changes by change and reason, the largest group first, each with a title that has its size."""
+    groups: dict[tuple[str, str], list[LabelChange]] = {}
+    for each in changes:
+        groups.setdefault((each.change, each.correction.reason), []).append(each)
+    ordered = sorted(groups.items(), key=lambda group: -len(group[1]))
+    return [(f"{change}: {reason or 'no reason given'} ({len(group)})", group) for (change, reason), group in ordered]

@@ -1,1 +1,1 @@
-"""Metrics with intervals, slices, comparison of two models, and synthetic pictures."""
+"""Evaluation of ONNX files: metrics with intervals, slices, comparison of two models, synthetic pictures."""

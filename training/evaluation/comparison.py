@@ -1,4 +1,4 @@
-"""Is a candidate worse than the version in use? Both answer the same photos; tests on all and on each slice decide."""
+"""Comparison of a candidate with the version in use on the same photos, on all of them and on each slice."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,12 +11,13 @@ from scipy.stats import binomtest
 
 from scoring.score import score
 from service.errors import SeeFoodError
-from service.model import Model, Verdict
-from training.data.folders import Photos, labelled
-from training.evaluation.slices import slices
+from service.model import Model
+from training.data.folders import find_labelled
+from training.data.photos import Photos
+from training.evaluation.slices import find_slices
 
-SIGNIFICANCE = 0.05  # the chance that a candidate that is equal everywhere is refused
-MIN_PHOTOS = 50  # of a slice: with fewer, hardly a loss below a fifth would be beyond chance
+SIGNIFICANCE = 0.05  # probability that an equally good candidate is rejected
+MIN_PHOTOS = 50  # of a slice: with fewer, only losses above about a fifth are significant
 
 
 @dataclass(frozen=True)
@@ -24,10 +25,10 @@ class Comparison:
     """Two models on the same photos.
 
     Attributes:
-        photos: how many both answered.
-        gained: how many only the candidate gets right.
-        lost: how many only the version in use gets right.
-        part: which slice the photos are, such as `kind apple_pie`; empty: all photos.
+        photos: number of photos.
+        gained: number that only the candidate gets right.
+        lost: number that only the version in use gets right.
+        part: the slice, such as `kind apple_pie`; empty: all photos.
     """
 
     photos: int
@@ -37,52 +38,52 @@ class Comparison:
 
     @property
     def p_worse(self) -> float:
-        """Return the chance in [0, 1] of so many losses among the differences if the two were equally good.
+        """Return the probability in [0, 1] of at least this many losses if both models are equally good.
 
-        McNemar 1947 (doi:10.1007/BF02295996), exact and one-sided.
+        McNemar's test (1947, doi:10.1007/BF02295996), exact and one-sided.
         """
-        differing = self.gained + self.lost
-        return float(binomtest(self.lost, differing, alternative="greater").pvalue) if differing else 1.0
+        different = self.gained + self.lost
+        return float(binomtest(self.lost, different, alternative="greater").pvalue) if different else 1.0
 
     def __str__(self) -> str:
         return (
             f"of {self.photos} photos{f' of {self.part}' if self.part else ''} the candidate gets {self.gained} right "
-            f"that the version in use does not, and {self.lost} wrong that it does"
+            f"that the version in use gets wrong, and {self.lost} wrong that it gets right"
         )
 
 
 @dataclass(frozen=True)
-class Trial:
-    """The comparison on all photos, and those on each slice of at least MIN_PHOTOS."""
+class SlicedComparison:
+    """The comparison on all photos, and on each slice of at least MIN_PHOTOS photos."""
 
-    whole: Comparison
+    overall: Comparison
     slices: tuple[Comparison, ...] = ()
 
     @property
-    def tested(self) -> list[tuple[Comparison, float]]:
+    def p_values(self) -> list[tuple[Comparison, float]]:
         """Return all comparisons with their adjusted p-values, the smallest first."""
-        comparisons = sorted((self.whole, *self.slices), key=lambda comparison: comparison.p_worse)
+        comparisons = sorted((self.overall, *self.slices), key=lambda comparison: comparison.p_worse)
         adjusted = holm([comparison.p_worse for comparison in comparisons])
         return list(zip(comparisons, adjusted, strict=True))
 
     @property
     def worse(self) -> list[Comparison]:
-        """Return the comparisons in which the candidate is worse beyond chance, the surest first."""
-        return [comparison for comparison, p in self.tested if p < SIGNIFICANCE]
+        """Return the comparisons in which the candidate is significantly worse, the smallest p-value first."""
+        return [comparison for comparison, p in self.p_values if p < SIGNIFICANCE]
 
     def __str__(self) -> str:
-        first, *others = self.worse or [self.whole]
-        p = dict(self.tested)[first]
+        first, *others = self.worse or [self.overall]
+        p = dict(self.p_values)[first]
         level = f"p = {p:.3f}" if p >= 0.001 else "p < 0.001"
         correction = f" by Holm's correction for {1 + len(self.slices)} comparisons" if self.slices else ""
-        rest = "; no slice is worse beyond chance" if self.slices and not self.worse else ""
+        rest = "; no slice is significantly worse" if self.slices and not self.worse else ""
         if others:
             rest = f"; also worse: {', '.join(other.part or 'all photos' for other in others)}"
         return f"{first} ({level}{correction}){rest}"
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjust ascending p-values, so that the chance of any false alarm among all the tests is no more than the level.
+    """Adjust ascending p-values for multiple tests, so that the probability of any false alarm keeps the level.
 
     Holm 1979, A simple sequentially rejective multiple test procedure (Scandinavian Journal of Statistics 6, 65-70).
     """
@@ -90,28 +91,28 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(p) for p in np.maximum.accumulate(scaled)]
 
 
-def compare(in_use: Model, candidate: Model, folders: Sequence[Path]) -> Trial:
-    """Let two models answer the photos of labelled folders, through the serving path.
+def compare(in_use: Model, candidate: Model, folders: Sequence[Path]) -> SlicedComparison:
+    """Compare two models on the photos of labelled folders, through the code that serves.
 
     Raises:
-        SeeFoodError: the models have other labels than each other or than the folders, or no photo can be read.
+        SeeFoodError: the models or folders have different labels, or no photo can be read.
     """
     labels = [(model.metadata.positive_label, model.metadata.negative_label) for model in (in_use, candidate)]
     if labels[0] != labels[1]:
         raise SeeFoodError(
-            f"The version in use tells {labels[0][0]} from {labels[0][1]} and the candidate {labels[1][0]} from "
+            f"The version in use has the labels {labels[0][0]} and {labels[0][1]}, the candidate {labels[1][0]} and "
             f"{labels[1][1]}: they can't be compared; promote it with --force."
         )
-    photos = reduce(Photos.plus, [labelled(folder, *labels[0]) for folder in folders])
-    answers = [[answer for _, answer in score(model, photos.paths)] for model in (in_use, candidate)]
-    readable = [i for i, pair in enumerate(zip(*answers, strict=True)) if not any(isinstance(one, str) for one in pair)]
-    if not readable:
-        raise SeeFoodError(f"None of {len(photos)} photos can be read; {photos.paths[0]}: {answers[0][0]}")
-    photos = photos.take(readable)
-    said = [[isinstance(one, Verdict) and one.positive for one in each] for each in answers]
-    old, new = (np.array(each)[readable] == (photos.targets == 1) for each in said)
-    parts = {f"{by} {name}": part for by, found in slices(photos).items() for name, part in found.items()}
-    return Trial(
+    photos = reduce(Photos.plus, [find_labelled(folder, *labels[0]) for folder in folders])
+    results = [[result for _, result in score(model, photos.paths)] for model in (in_use, candidate)]
+    pairs = list(enumerate(zip(*results, strict=True)))
+    verdicts = {i: (old, new) for i, (old, new) in pairs if not (isinstance(old, str) or isinstance(new, str))}
+    if not verdicts:
+        raise SeeFoodError(f"None of {len(photos)} photos can be read; {photos.paths[0]}: {results[0][0]}")
+    photos = photos.take(verdicts)
+    old, new = (np.array([pair[i].positive for pair in verdicts.values()]) == (photos.targets == 1) for i in (0, 1))
+    parts = {f"{by} {name}": part for by, found in find_slices(photos).items() for name, part in found.items()}
+    return SlicedComparison(
         _count(old, new),
         tuple(_count(old[part], new[part], name) for name, part in parts.items() if len(part) >= MIN_PHOTOS),
     )

@@ -1,4 +1,4 @@
-"""The parts of a test folder that are worth a figure of their own, named by what lies beside the photos."""
+"""Slices: parts of a test folder with the same source or kind, which get metrics of their own."""
 
 import csv
 import logging
@@ -6,58 +6,57 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from service.photo import printable
-from training.data.folders import Photos
+from training.data.photos import Photos
 
 MANIFEST = "MANIFEST.csv"
-MIN_PHOTOS = 10  # fewer say nothing: an interval over 9 is wider than most differences
-_LEVELS = 4  # above the evaluated folder
+MIN_PHOTOS = 10  # with fewer, the interval is wider than most differences
+_LEVELS = 4  # folders above the evaluated folder that are searched for a manifest
 
 Indices = list[int]
 
+_log = logging.getLogger(__name__)
 
-def slices(photos: Photos) -> dict[str, dict[str, Indices]]:
-    """Sort photos by where they come from and by what kind they are.
 
-    Source is what a MANIFEST.csv (columns `path`, from its own folder, and `source`) in the evaluated folder or up to
-    four above it says. Kind is the first subfolder below the class folder, else what stands before the first `-` of the
-    file's name: `apple_pie` for `apple_pie-12345.jpg`. A damaged manifest is said in a warning, and not used.
+def find_slices(photos: Photos) -> dict[str, dict[str, Indices]]:
+    """Group photos by source and by kind.
+
+    The source is read from a MANIFEST.csv (columns `path`, relative to its folder, and `source`) in the evaluated
+    folder or up to four folders above. A damaged manifest is ignored with a warning. The kind is the first subfolder of
+    the class folder, or else the part of the file name before the first `-`: `apple_pie` for `apple_pie-12345.jpg`.
 
     Returns:
-        By `source` and `kind`, positions in the photos, [n] each, by slice; only slices of MIN_PHOTOS and more, and
-        none of a division that leaves all photos together.
+        Positions of photos by `source` and `kind`, and by slice. Slices of fewer than MIN_PHOTOS photos and slices of
+        all photos are omitted.
     """
     found: dict[str, dict[str, Indices]] = {"source": {}, "kind": {}}
-    manifests: dict[Path, tuple[Path, Mapping[str, str]]] = {}  # of each folder with class folders, where it really is
-    for number, path in enumerate(photos.paths):
-        folder = _class_folder(path, photos.positive if photos.targets[number] == 1 else photos.negative)
+    manifests: dict[Path, tuple[Path, Mapping[str, str]]] = {}  # resolved path and sources, by evaluated folder
+    for number, (path, label) in enumerate(zip(photos.paths, photos.labels(), strict=True)):
+        folder = next((parent for parent in path.parents if parent.name == label), path.parent)
         if folder.parent not in manifests:
-            real = folder.parent.resolve()
-            manifests[folder.parent] = real, _sources(real)
-        real, sources = manifests[folder.parent]
-        below = path.relative_to(folder)
-        for by, name in (("source", sources.get((real / folder.name / below).as_posix())), ("kind", _kind(below))):
+            resolved = folder.parent.resolve()
+            manifests[folder.parent] = resolved, _sources(resolved)
+        resolved, sources = manifests[folder.parent]
+        relative = path.relative_to(folder)
+        source = sources.get((resolved / folder.name / relative).as_posix())
+        for by, name in (("source", source), ("kind", _kind(relative))):
             if name:
                 found[by].setdefault(printable(Path(name)), []).append(number)
-    return {by: kept for by, parts in found.items() if (kept := _worthwhile(parts, len(photos)))}
+    return {by: kept for by, parts in found.items() if (kept := _large_enough(parts, len(photos)))}
 
 
-def _class_folder(path: Path, label: str) -> Path:
-    return next((parent for parent in path.parents if parent.name == label), path.parent)
-
-
-def _kind(below: Path) -> str | None:
-    if len(below.parts) > 1:
-        return below.parts[0]
-    kind, dash, _ = below.stem.partition("-")
+def _kind(relative: Path) -> str | None:
+    if len(relative.parts) > 1:
+        return relative.parts[0]
+    kind, dash, _ = relative.stem.partition("-")
     return kind if dash else None
 
 
-def _worthwhile(parts: Mapping[str, Indices], total: int) -> dict[str, Indices]:
+def _large_enough(parts: Mapping[str, Indices], total: int) -> dict[str, Indices]:
     return {name: part for name, part in sorted(parts.items()) if MIN_PHOTOS <= len(part) < total}
 
 
 def _sources(folder: Path) -> dict[str, str]:
-    """Return what the manifest in or above an evaluated folder says of each file, by the file's whole path."""
+    """Return the source of each file, by absolute path, from the nearest manifest in or above a folder."""
     for parent in (folder, *list(folder.parents)[:_LEVELS]):
         manifest = parent / MANIFEST
         try:
@@ -69,9 +68,9 @@ def _sources(folder: Path) -> dict[str, str]:
         except KeyError as error:
             reason = f"it has no column {error.args[0]}"
         except (AttributeError, TypeError):
-            reason = "a line of it is too short"
+            reason = "a line has too few columns"
         except (OSError, ValueError, csv.Error) as error:
             reason = str(error)
-        logging.getLogger(__name__).warning("%s tells no sources apart: %s.", manifest, reason)
+        _log.warning("The sources in %s are ignored: %s.", manifest, reason)
         break
     return {}

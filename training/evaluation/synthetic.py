@@ -1,19 +1,30 @@
-"""Pictures that no camera took, to see what a model says of them: noise, screenshots and drawings."""
+"""Synthetic pictures, which are all negative: noise, screenshots and drawings."""
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-EACH = 50  # of a kind
+from service.model import Model
+from training.evaluation.evaluate import Evaluation, evaluate
+
+EACH = 50  # pictures of each kind
 _WIDTH, _HEIGHT = 400, 300
 _WORDS = ("file", "edit", "view", "help", "open", "find", "menu", "new", "the", "and", "with", "page", "next", "date")
 
 Colour = tuple[int, int, int]
 
 
-def draw_made_up(folder: Path) -> None:
-    """Fill a new folder with EACH PNG files of each kind, named `kind-number.png`; they are always the same."""
+def evaluate_synthetic(model: Model, scratch: Path) -> Evaluation:
+    """Evaluate a model on the synthetic pictures; they are written to `scratch` and removed afterwards."""
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+        draw_synthetic(Path(folder, model.metadata.negative_label))
+        return evaluate(model, Path(folder))
+
+
+def draw_synthetic(folder: Path) -> None:
+    """Create a folder with EACH PNG files of each kind, named `kind-number.png`; they are always the same."""
     folder.mkdir()
     for kind, draw in {"noise": _noise, "screenshot": _screenshot, "drawing": _drawing}.items():
         for number in range(EACH):
@@ -22,11 +33,11 @@ def draw_made_up(folder: Path) -> None:
 
 
 def _noise(random: np.random.Generator, number: int) -> Image.Image:
-    """Draw pixels that know nothing of each other, or, every second time, coloured noise: the lower, the stronger."""
+    """Draw white noise, or for odd numbers coloured noise, whose low frequencies are stronger."""
     if number % 2 == 0:
         return Image.fromarray(random.integers(0, 256, (_HEIGHT, _WIDTH, 3), np.uint8))
     frequency = np.hypot(np.fft.fftfreq(_HEIGHT)[:, None], np.fft.fftfreq(_WIDTH))
-    frequency[0, 0] = 1  # of the mean, by which nothing can be divided
+    frequency[0, 0] = 1  # the mean has frequency 0, which can't be a divisor
     falloff = frequency ** random.uniform(0.5, 2)
     white = random.normal(size=(3, _HEIGHT, _WIDTH))
     coloured = np.fft.ifft2(np.fft.fft2(white) / falloff).real
@@ -35,7 +46,7 @@ def _noise(random: np.random.Generator, number: int) -> Image.Image:
 
 
 def _screenshot(random: np.random.Generator, number: int) -> Image.Image:
-    """Draw a window on a desktop, every second time a dark one: a title bar, lines of text, and buttons."""
+    """Draw a window on a desktop with a title bar, lines of text and buttons; for odd numbers a dark one."""
     paper, ink = ((30, 32, 38), (220, 222, 228)) if number % 2 else ((250, 250, 250), (30, 30, 36))
     picture = Image.new("RGB", (_WIDTH, _HEIGHT), _colour(random, 40, 200))
     pen = ImageDraw.Draw(picture)
@@ -60,7 +71,7 @@ def _screenshot(random: np.random.Generator, number: int) -> Image.Image:
 
 
 def _drawing(random: np.random.Generator, number: int) -> Image.Image:
-    """Draw lines, circles and regular polygons on white or, every second time, coloured ground; half are outlines."""
+    """Draw lines, circles and regular polygons, half of them as outlines; for odd numbers on a coloured background."""
     picture = Image.new("RGB", (_WIDTH, _HEIGHT), _colour(random, 150, 256) if number % 2 else (255, 255, 255))
     pen = ImageDraw.Draw(picture)
     for _ in range(int(random.integers(3, 9))):

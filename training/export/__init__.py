@@ -1,1 +1,1 @@
-"""ONNX files: export, quantisation, the checks that they must pass, and the table of layers."""
+"""ONNX files: export, quantisation, parity gates, and the table of layers."""

@@ -1,4 +1,4 @@
-"""A network layer by layer, read off its ONNX file: what each layer looks at, and what it costs."""
+"""Table of the layers of an ONNX file: kernel, output, receptive field and number of parameters."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ HEADING = (
     "parameters",
     "fully connected",
 )
-_LEARNT = ("Conv", "BatchNormalization")  # their second and third input are what was learnt
+_WITH_WEIGHTS = ("Conv", "BatchNormalization")  # their second and third inputs are weights
 _KINDS = {
     "Conv": "convolution",
     "BatchNormalization": "batch norm",
@@ -42,15 +42,15 @@ class Layer:
     """One convolution, pooling, average, or batch norm that the export could not fold into a convolution.
 
     Attributes:
-        name: where it stands in the network, as far as the file tells.
-        kind: convolution, batch norm, max pooling, average pooling, or average (over all that is left).
-        kernel, stride, padding, dilation: down and across, in pixels of the layer's input.
+        name: name in the network, or the operator if the file has no name.
+        kind: convolution, batch norm, max pooling, average pooling, or average (over the whole grid).
+        kernel, stride, padding, dilation: vertical and horizontal, in pixels of the layer's input.
         output: channels, height and width.
-        receptive_field: of what one output sees of the photo, the longer side in pixels; padding counts, so that it can
-            be larger than the photo (Araujo et al. 2019, doi:10.23915/distill.00021).
-        parameters: weights and biases, those of a batch norm folded in.
-        fully_connected: weights and biases of a layer from every input to every output instead; 0 for any but a
-            convolution.
+        receptive_field: longer side of the receptive field of one output, in pixels of the photo. Padding counts, so it
+            can be larger than the photo (Araujo et al. 2019, doi:10.23915/distill.00021).
+        parameters: number of weights and biases, including those of a folded batch norm.
+        fully_connected: number of weights and biases of a fully connected layer with the same input and output; 0 if
+            the layer is not a convolution.
     """
 
     name: str
@@ -65,7 +65,7 @@ class Layer:
     fully_connected: int
 
     def cells(self) -> tuple[str, ...]:
-        """Return the layer as text, one cell for each name in HEADING; one number where both sides are equal."""
+        """Return the layer as text, one cell for each name in HEADING; equal sides are one number."""
         windows = (self.kernel, self.stride, self.padding, self.dilation)
         return (
             self.name,
@@ -78,51 +78,53 @@ class Layer:
         )
 
 
-def layers(path: Path) -> list[Layer]:
-    """List the layers of an ONNX file in the order that a photo passes them; raises SeeFoodError."""
+def read_layers(path: Path) -> list[Layer]:
+    """Return the layers of an ONNX file in the order of the forward pass; raises SeeFoodError."""
     try:
         model = onnx.load(path)
         model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
         graph = onnx.shape_inference.infer_shapes(model).graph
     except (OSError, ValueError, IndexError, DecodeError) as error:
-        raise SeeFoodError(f"{path} can't be read as an ONNX file: {error}.") from error
+        raise SeeFoodError(f"{path} can't be read as an ONNX file: {error}; name a model file.") from error
     shapes = {value.name: _shape(value) for value in (*graph.value_info, *graph.input, *graph.output)}
     weights = {tensor.name: (tensor.name, tuple(tensor.dims)) for tensor in graph.initializer}
-    start = ((1, 1), (1, 1))  # down and across: the receptive field, and the step between two neighbouring places
-    seen = {graph.input[0].name: start}  # of each tensor
+    start = ((1, 1), (1, 1))  # vertical and horizontal: receptive field, and distance of two neighbouring outputs
+    fields_of = {graph.input[0].name: start}  # by tensor
     found = []
     for node in graph.node:
         source = node.input[0]
-        if source in weights and node.op_type == "DequantizeLinear":  # a quantised weight is as many numbers
+        if source in weights and node.op_type == "DequantizeLinear":  # a quantised weight has the same shape
             weights[node.output[0]] = weights[source]
-        inputs = [seen[name] for name in node.input if name in seen]
+        inputs = [fields_of[name] for name in node.input if name in fields_of]
         if not inputs:
             continue
-        reach = max(inputs)
+        field = max(inputs)
         if node.op_type in _KINDS:
             before, after = shapes[source][1:], shapes[node.output[0]][1:]
-            learnt = [weights[name] for name in node.input[1:3] if name in weights] if node.op_type in _LEARNT else []
-            kernel, stride, padding, dilation = _window(node, learnt[0][1] if learnt else before)
-            fields, steps = reach
-            reach = (
-                _pair(fields[i] + (kernel[i] - 1) * dilation[i] * steps[i] for i in (0, 1)),
+            params = (
+                [weights[name] for name in node.input[1:3] if name in weights] if node.op_type in _WITH_WEIGHTS else []
+            )
+            kernel, stride, padding, dilation = _window(node, params[0][1] if params else before)
+            sizes, steps = field
+            field = (
+                _pair(sizes[i] + (kernel[i] - 1) * dilation[i] * steps[i] for i in (0, 1)),
                 _pair(steps[i] * stride[i] for i in (0, 1)),
             )
             found.append(
                 Layer(
-                    learnt[0][0].rpartition(".")[0].removeprefix("features.") if learnt else node.op_type.lower(),
+                    params[0][0].rpartition(".")[0].removeprefix("features.") if params else node.op_type.lower(),
                     _KINDS[node.op_type],
                     kernel,
                     stride,
                     padding,
                     dilation,
                     after if len(after) == 3 else (1, 1, 1),
-                    max(reach[0]),
-                    sum(prod(shape) for _, shape in learnt),
+                    max(field[0]),
+                    sum(prod(shape) for _, shape in params),
                     (prod(before) + 1) * prod(after) if node.op_type == "Conv" else 0,
                 )
             )
-        seen |= dict.fromkeys(node.output, reach)
+        fields_of |= dict.fromkeys(node.output, field)
     return found
 
 
@@ -131,7 +133,7 @@ def _shape(value: onnx.ValueInfoProto) -> Shape:
 
 
 def _window(node: onnx.NodeProto, shape: Shape) -> tuple[Pair, Pair, Pair, Pair]:
-    """Return kernel, stride, padding and dilation; a kernel that is not named is as large as the weight, or as all."""
+    """Return kernel, stride, padding and dilation; the default kernel has the size of the weight or grid."""
     named: dict[str, Any] = {option.name: onnx.helper.get_attribute_value(option) for option in node.attribute}
     whole = (1, 1) if node.op_type == "BatchNormalization" else shape[-2:]
     options = {"kernel_shape": whole, "strides": (1, 1), "pads": (0, 0), "dilations": (1, 1)} | named

@@ -1,1 +1,1 @@
-"""The network: backbone, classifier, fit, linear probe, distillation and calibration."""
+"""The classifier: backbone, fit, linear probe, distillation, calibration and familiarity."""

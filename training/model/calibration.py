@@ -1,4 +1,4 @@
-"""What a logit is worth: temperature, bias, threshold and uncertain band, from validation photos alone."""
+"""Calibration: temperature, bias, threshold and uncertain range, from validation photos only."""
 
 from dataclasses import dataclass
 
@@ -7,54 +7,91 @@ import numpy.typing as npt
 from scipy.optimize import minimize
 from scipy.special import expit, log_expit
 
-from training.config import Aim
+from training.config import ThresholdTarget
 
 Array = npt.NDArray[np.float32]
 
 _HUNDREDTHS = np.linspace(0.01, 0.99, 99)
-_UNCERTAIN = 0.25  # a verdict is in doubt while its calibrated chance of being wrong is above this
+_UNCERTAIN = 0.25  # a prediction is uncertain if its calibrated probability of an error is above this
+_BINS = 10
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """How to read a logit: probability = sigmoid(logit / temperature + bias), positive at or above the threshold."""
+    """Calibration of a logit: probability = sigmoid(logit / temperature + bias).
+
+    Attributes:
+        temperature, bias: as above.
+        threshold: the prediction is positive at this probability or above.
+        uncertain_low, uncertain_high: the prediction is uncertain between these probabilities.
+        error_before, error_after: calibration error in [0, 1] on the validation photos, before and after.
+    """
 
     temperature: float
     bias: float
     threshold: float
     uncertain_low: float
     uncertain_high: float
+    error_before: float
+    error_after: float
 
 
-def calibrate(logits: Array, targets: Array, aim: Aim, prevalence: float | None = None) -> Calibration:
-    """Fit temperature and bias, then choose the threshold that serves the aim.
+def calibrate(
+    logits: Array, targets: Array, threshold_target: ThresholdTarget, prevalence: float | None = None
+) -> Calibration:
+    """Fit temperature and bias, then choose the threshold.
 
     Args:
         logits: float32 [N], of validation photos.
         targets: float32 [N], 0 or 1.
-        aim: what the threshold is for; one that no threshold reaches is come as near to as can be.
-        prevalence: the share of positive photos, in (0, 1), among those that users will show; the validation photos
-            are weighed to that mix. None: their own mix.
+        threshold_target: metric that chooses the threshold. If no threshold reaches it, the nearest one is chosen.
+        prevalence: expected share of positive photos in use, in (0, 1); the validation photos are weighted to this
+            share. None: no weights.
     """
-    weights = weigh(targets, prevalence)
-    temperature, bias = _scale(logits, targets, weights)
-    threshold = _threshold(expit(logits / temperature + bias), targets == 1, aim, weights)
+    weights = prevalence_weights(targets, prevalence)
+    temperature, bias = _fit_temperature_and_bias(logits, targets, weights)
+    probabilities = expit(logits / temperature + bias)
+    threshold = _threshold(probabilities, targets == 1, threshold_target, weights)
     low, high = min(_UNCERTAIN, threshold - 0.05), max(1 - _UNCERTAIN, threshold + 0.05)
-    return Calibration(temperature, bias, threshold, round(max(low, 0.0), 3), round(min(high, 1.0), 3))
+    return Calibration(
+        temperature,
+        bias,
+        threshold,
+        uncertain_low=round(max(low, 0.0), 3),
+        uncertain_high=round(min(high, 1.0), 3),
+        error_before=calibration_error(targets, expit(logits), weights),
+        error_after=calibration_error(targets, probabilities, weights),
+    )
 
 
-def weigh(targets: Array, prevalence: float | None) -> Array:
-    """Return a weight for each photo, float32 [N], 1 on average, that gives the positive ones a share of the whole."""
+def calibration_error(
+    targets: npt.NDArray[np.floating], probabilities: npt.NDArray[np.floating], weights: Array | None = None
+) -> float:
+    """Return the expected calibration error in [0, 1], over ten equal bins of P(positive) (arXiv:1706.04599).
+
+    Args:
+        targets: 0 or 1, [N].
+        probabilities: P(positive) in [0, 1], [N].
+        weights: of the photos, [N]; None: all equal.
+    """
+    weights = np.ones(len(targets), np.float32) if weights is None else weights
+    bins = np.minimum((probabilities * _BINS).astype(int), _BINS - 1)
+    gaps = np.bincount(bins, weights * (targets - probabilities), _BINS)
+    return float(np.abs(gaps).sum() / weights.sum())
+
+
+def prevalence_weights(targets: Array, prevalence: float | None) -> Array:
+    """Return weights of the photos, float32 [N] with mean 1, that give the positive photos the share `prevalence`."""
     if prevalence is None:
         return np.ones(len(targets), np.float32)
     share = float(targets.mean())
     return np.where(targets == 1, prevalence / share, (1 - prevalence) / (1 - share)).astype(np.float32)
 
 
-def _scale(logits: Array, targets: Array, weights: Array) -> tuple[float, float]:
-    """Minimise the validation loss over a divisor of the logits (Guo et al. 2017, arXiv:1706.04599) and a bias.
+def _fit_temperature_and_bias(logits: Array, targets: Array, weights: Array) -> tuple[float, float]:
+    """Minimise the validation loss over temperature (Guo et al. 2017, arXiv:1706.04599) and bias (Platt 1999).
 
-    The bias is that of Platt (1999): another mix of photos, or larger squares than those of the fit, move every logit.
+    The bias corrects a shift of all logits, such as that of another class balance or of a larger input square.
     """
     signs = np.where(targets == 1, 1.0, -1.0)
 
@@ -65,26 +102,28 @@ def _scale(logits: Array, targets: Array, weights: Array) -> tuple[float, float]
     return float(np.exp(fitted.x[0])), float(fitted.x[1])
 
 
-def _threshold(probabilities: Array, truth: npt.NDArray[np.bool_], aim: Aim, weights: Array) -> float:
-    """Choose among hundredths, of probability and of photos.
+def _threshold(
+    probabilities: Array, truth: npt.NDArray[np.bool_], threshold_target: ThresholdTarget, weights: Array
+) -> float:
+    """Choose among hundredths of the probability and percentiles of the photos.
 
-    For accuracy it is the one nearest a half whose accuracy is within one standard error of the best (the rule of
-    Breiman et al. 1984): a half is right for a calibrated probability, and the very best of few photos follows noise.
+    For accuracy, choose the threshold nearest to 0.5 whose accuracy is within one standard error of the best (the rule
+    of Breiman et al. 1984). 0.5 is right for a calibrated probability, and the best threshold of few photos is noise.
     """
     candidates = np.sort(np.concatenate([_HUNDREDTHS, np.quantile(probabilities, _HUNDREDTHS)]))
-    said = probabilities[:, None] >= candidates
-    hits, alarms = ((said & side[:, None]) * weights[:, None] for side in (truth, ~truth))
-    hits, alarms = hits.sum(axis=0), alarms.sum(axis=0)
-    if aim.metric == "accuracy":
-        accuracy = (hits + weights[~truth].sum() - alarms) / weights.sum()
+    predicted = probabilities[:, None] >= candidates
+    hits, false_alarms = ((predicted & side[:, None]) * weights[:, None] for side in (truth, ~truth))
+    hits, false_alarms = hits.sum(axis=0), false_alarms.sum(axis=0)
+    if threshold_target.metric == "accuracy":
+        accuracy = (hits + weights[~truth].sum() - false_alarms) / weights.sum()
         best = accuracy.max()
         good = accuracy >= best - np.sqrt(best * (1 - best) / len(truth))
         chosen = np.where(good, np.abs(candidates - 0.5), np.inf).argmin()
-    elif aim.metric == "precision":
-        precision = hits / np.maximum(hits + alarms, 1e-9)
-        reached = precision >= aim.value
-        chosen = reached.argmax() if reached.any() else precision.argmax()  # the first leaves most recall
+    elif threshold_target.metric == "precision":
+        precision = hits / np.maximum(hits + false_alarms, 1e-9)
+        reached = precision >= threshold_target.value
+        chosen = reached.argmax() if reached.any() else precision.argmax()  # the first one has the highest recall
     else:
-        enough = hits >= aim.value * weights[truth].sum() - 1e-6
+        enough = hits >= threshold_target.value * weights[truth].sum() - 1e-6
         chosen = np.flatnonzero(enough)[-1:].sum()  # recall falls as the threshold rises
     return round(float(candidates[chosen]), 6)

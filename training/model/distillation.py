@@ -1,4 +1,4 @@
-"""Larger networks to learn from: any ONNX files that answer `pixels` with `probability`."""
+"""Distillation: soft targets from teachers, which are ONNX files with `pixels` in and `probability` out."""
 
 import hashlib
 from collections.abc import Sequence
@@ -13,85 +13,112 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from service.errors import SeeFoodError
-from training.data.cache import remembered
+from training.config import Hyperparameters
+from training.data.cache import Cache
 from training.data.dataset import TrainingSet
-from training.data.folders import Photos
-from training.recipe import Recipe
+from training.data.photos import Photos
 
 Array = npt.NDArray[np.float32]
 
-ANSWERS = ".teachers"  # in the registry folder
-
 
 class Teacher:
-    """An opened teacher; raises SeeFoodError where the file is none."""
+    """An opened teacher; raises SeeFoodError if the file is not one.
+
+    Attributes:
+        path: the ONNX file.
+        size: side of its input square in pixels.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self.digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            self._digest = hashlib.sha256(path.read_bytes()).hexdigest()
             options = ort.SessionOptions()
             options.intra_op_num_threads = loky.cpu_count()
             self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except OSError as error:
             raise SeeFoodError(f"The teacher {path} can't be read: {error.strerror}.") from error
-        except Exception as error:  # ONNX Runtime's errors share no base class but Exception
-            raise SeeFoodError(f"The teacher {path} is not an ONNX file.") from error
+        except Exception as error:  # ONNX Runtime's errors have no other common base class
+            raise SeeFoodError(f"The teacher {path} is not an ONNX file; name a file of seefood train.") from error
         inputs = {each.name: each for each in self._session.get_inputs()}
         outputs = {each.name for each in self._session.get_outputs()}
         shape = inputs["pixels"].shape if list(inputs) == ["pixels"] else []
         square = len(shape) == 4 and isinstance(shape[1], int) and shape[1] == shape[2] and shape[3] == 3
         if not square or inputs["pixels"].type != "tensor(uint8)" or "probability" not in outputs:
             raise SeeFoodError(
-                f"The teacher {path} must take uint8 `pixels` [N, S, S, 3] and answer `probability` [N]; "
-                "files that seefood train makes do."
+                f"The teacher {path} must have the input `pixels`, uint8 [N, S, S, 3], and the output `probability`, "
+                "[N]; name a file of seefood train."
             )
         self.size: int = shape[1]
 
-    def answers(
-        self, photos: Photos, digests: Sequence[str], recipe: Recipe, drawn: int, view: int, cache: Path
+    def probabilities(
+        self,
+        photos: Photos,
+        digests: Sequence[str],
+        hyperparameters: Hyperparameters,
+        crop_size: int,
+        view: int,
+        cache: Cache,
     ) -> Array:
-        """Return P(positive) of one view of each photo, float32 [N] in [0, 1]. Raises as `remembered` does.
+        """Return P(positive) of one augmented view of each photo, float32 [N] in [0, 1].
 
         Args:
-            photos: to look at.
-            digests: SHA-256 of each, hex.
-            recipe: has the augmentation.
-            drawn: as in `dataset.augmented`.
-            view: its number.
-            cache: a folder that keeps the answers.
+            photos: to classify.
+            digests: SHA-256 of each photo, hex.
+            hyperparameters: have the augmentation.
+            crop_size: as in `training.data.dataset.augmented_view`.
+            view: number of the view.
+            cache: keeps the probabilities.
+
+        Raises:
+            SeeFoodError: the cache can't be used.
         """
 
         def compute(positions: list[int]) -> Array:
             some = photos.take(positions)
-            views = TrainingSet(some, torch.from_numpy(some.targets)[None], recipe.augmentation, drawn)
+            views = TrainingSet(some, torch.from_numpy(some.targets)[None], hyperparameters.augmentation, crop_size)
             items = [(index, view, self.size) for index in range(len(some))]
             loader = DataLoader(views, 32, sampler=items, num_workers=loky.cpu_count())
             bar = tqdm(loader, f"{self.path.name}, view {view + 1}", unit=" batches", leave=False, disable=None)
-            return np.concatenate([self._session.run(["probability"], {"pixels": p.numpy()})[0] for p, _ in bar])
+            batches = [self._session.run(["probability"], {"pixels": pixels.numpy()})[0] for pixels, _ in bar]
+            return np.concatenate(batches)[:, None]
 
-        key = hashlib.sha256(f"{self.digest} {recipe.augmentation} {drawn} {view}".encode()).hexdigest()
-        return remembered(cache, key[:32], digests, compute)
+        namespace = f"teacher {self._digest} {hyperparameters.augmentation} {crop_size} {view}"
+        return cache.rows(namespace, digests, compute)[:, 0]
 
 
 class Ensemble:
-    """Teachers that look at the same crop of each photo, and whose answers are averaged.
+    """Teachers that see the same crops, and whose probabilities are averaged.
 
-    A student that sees that very crop has to match a function, not a label (Beyer et al. 2022, arXiv:2106.05237).
+    The student sees these crops too, so that it learns a function instead of a label (Beyer et al. 2022,
+    arXiv:2106.05237).
 
     Attributes:
-        drawn: side in pixels at which a crop is made: that of the largest teacher.
+        crop_size: side in pixels at which photos are augmented: the largest of all teachers.
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self._teachers = [Teacher(path) for path in paths]
-        self.drawn = max(teacher.size for teacher in self._teachers)
+        self.crop_size = max(teacher.size for teacher in self._teachers)
 
-    def answers(self, photos: Photos, digests: Sequence[str], recipe: Recipe, cache: Path) -> Array:
-        """Return the mean P(positive) of each view of each photo, float32 [recipe.views, N] in [0, 1]."""
+    def probabilities(
+        self, photos: Photos, digests: Sequence[str], hyperparameters: Hyperparameters, cache: Cache
+    ) -> Array:
+        """Return the mean P(positive) of each view of each photo, float32 [views, N] in [0, 1]; raises SeeFoodError."""
+        views = range(min(hyperparameters.views, max(1, hyperparameters.epochs)))
+        arguments = photos, digests, hyperparameters, self.crop_size
         return np.stack(
-            [
-                np.mean([each.answers(photos, digests, recipe, self.drawn, view, cache) for each in self._teachers], 0)
-                for view in range(min(recipe.views, max(1, recipe.epochs)))
-            ]
+            [np.mean([each.probabilities(*arguments, view, cache) for each in self._teachers], 0) for view in views]
         )
+
+
+def smooth_labels(targets: Array, hyperparameters: Hyperparameters) -> Array:
+    """Return the targets without a teacher: 0 or 1 [N] with label smoothing, float32 [1, N] in [0, 1]."""
+    smoothing = hyperparameters.label_smoothing
+    return (targets * (1 - smoothing) + smoothing / 2)[None].astype(np.float32)
+
+
+def mix_targets(labels: Array, probabilities: Array, hyperparameters: Hyperparameters) -> Array:
+    """Return the targets with teachers: the weighted mean of [1, N] labels and [views, N] probabilities, float32."""
+    weight = hyperparameters.teacher_weight
+    return ((1 - weight) * labels + weight * probabilities).astype(np.float32)

@@ -1,4 +1,4 @@
-"""One fit over several processes, as torchrun starts them: who am I, and who does what only one must do."""
+"""Training with several processes that torchrun starts (torch.distributed)."""
 
 import os
 from collections.abc import Iterator
@@ -8,8 +8,8 @@ import torch
 from torch import distributed
 
 
-def world() -> int:
-    """Return how many processes fit together; 1 without torchrun."""
+def world_size() -> int:
+    """Return the number of processes; 1 without torchrun."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
@@ -18,31 +18,31 @@ def rank() -> int:
     return int(os.environ.get("RANK", "0"))
 
 
-def leads() -> bool:
-    """Return whether this process is the one that speaks, writes and exports."""
+def is_main_process() -> bool:
+    """Return whether this is the process that logs, writes files and exports."""
     return rank() == 0
 
 
-def join() -> None:
-    """Meet the other processes, where there are any."""
-    if world() > 1 and not distributed.is_initialized():
+def init_process_group() -> None:
+    """Connect to the other processes, if there are any."""
+    if world_size() > 1 and not distributed.is_initialized():
         distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
 
 
-def agree(text: str) -> str:
-    """Return what the leading process says, in every process."""
-    if world() == 1:
+def broadcast(text: str) -> str:
+    """Return the text of the main process, in every process."""
+    if world_size() == 1:
         return text
-    said = [text]
-    distributed.broadcast_object_list(said)
-    return said[0]
+    values = [text]
+    distributed.broadcast_object_list(values)
+    return values[0]
 
 
 @contextmanager
-def leader_first() -> Iterator[None]:
-    """Let the leading process do it, and the others then find it done."""
-    if world() > 1 and not leads():
+def main_process_first() -> Iterator[None]:
+    """Run the block in the main process first, so that the other processes find its results in the cache."""
+    if world_size() > 1 and not is_main_process():
         distributed.barrier()
     yield
-    if world() > 1 and leads():
+    if world_size() > 1 and is_main_process():
         distributed.barrier()

@@ -1,16 +1,13 @@
-"""The fit: a pretrained network learns two classes, and the epoch that ranks the validation photos best is kept."""
+"""The fit: train a classifier, and keep the epoch with the highest ROC AUC on the validation photos."""
 
 import csv
-import ctypes
 import hashlib
 import logging
-import os
 import sys
 import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import lightning as L
 import torch
@@ -19,112 +16,134 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from service.errors import SeeFoodError
-from training.data.dataset import Example, training_loader, validation_loader
-from training.data.folders import Photos
-from training.model import distributed as ranks
+from training.config import Hyperparameters
+from training.data.dataset import Example, Shard, training_loader, validation_loader
+from training.data.photos import Photos
+from training.disk import writing_to
+from training.model.backbones import backbone_spec
 from training.model.classifier import Classifier
-from training.model.lit_classifier import Learner, balance
-from training.recipe import Recipe
-from training.registry.store import writing_to
+from training.model.distributed import is_main_process, rank, world_size
+from training.model.hardware import precision, trainer_devices
+from training.model.lit_classifier import LitClassifier, balance_classes
 
 LAST, BEST, CURVES = "last.ckpt", "best.ckpt", "metrics.csv"
 
 
 class Interrupted(SeeFoodError):
-    """A person stopped the fit; it can go on from its last checkpoint."""
+    """The user interrupted the fit; it can be resumed from its last checkpoint."""
 
     status = 130
 
 
-@dataclass(frozen=True)
-class Best:
-    """The epoch that was kept, counted from 1, the file of its weights, and the table of all epochs' figures.
+class RunFingerprint(Callback):
+    """Stores in each checkpoint what the fit depends on, so that only the same fit resumes from it."""
 
-    A linear probe has no epochs: 0, and no files.
-    """
-
-    epoch: int
-    checkpoint: Path | None = None
-    curves: Path | None = None
-
-
-class Told(Callback):
-    """Remembers in each checkpoint what the fit was asked for, and refuses one of another fit."""
-
-    def __init__(self, job: Mapping[str, object]) -> None:
-        self.job = dict(job)
+    def __init__(self, values: Mapping[str, object]) -> None:
+        self.values = dict(values)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what the fit was asked for."""
-        return self.job
+        """Return what the fit depends on."""
+        return self.values
 
 
 def fit(
-    network: Classifier,
-    absent: list[str],
-    train: Photos,
+    classifier: Classifier,
+    missing_keys: list[str],
+    training: Photos,
     targets: Tensor,
     validation: Photos,
     folder: Path,
-    recipe: Recipe,
+    hyperparameters: Hyperparameters,
     seed: int,
-    say: Callable[[str], None],
     *,
-    drawn: int | None = None,
-    probed: bool = False,
-) -> Best:
-    """Fit the network in place and leave it, in float32 on the CPU, as it was at its best epoch.
+    crop_size: int | None = None,
+    head_is_probe: bool = False,
+) -> int:
+    """Train the classifier in place; afterwards it has the weights of its best epoch, in float32 on the CPU.
 
     Args:
-        network: what `network.build` made.
-        absent: tensors of the backbone that start from nothing.
-        train: the photos that move the weights.
-        targets: what the network should say of them, float32 [views, N] in [0, 1], as `training_loader` takes it.
-        validation: the photos that choose the epoch.
-        folder: gets the checkpoints and a table of figures by epoch; a fit that was interrupted there goes on.
-        recipe: how to fit.
-        seed: of the order of the photos and of their augmentation.
-        say: takes a line of progress after each epoch.
-        drawn: as in TrainingSet.
-        probed: whether the head is a linear probe of the features already, and so learns as slowly as they do.
+        classifier: as returned by `build_classifier`.
+        missing_keys: tensors of its backbone without pretrained weights.
+        training: photos to train on.
+        targets: of these photos, float32 [views, N] in [0, 1].
+        validation: photos that choose the epoch.
+        folder: for the checkpoints BEST and LAST and the table CURVES; an interrupted fit in it is resumed.
+        hyperparameters: of the fit.
+        seed: random seed of the order and of the augmentation.
+        crop_size: as in `training_loader`.
+        head_is_probe: as in `LitClassifier`.
+
+    Returns:
+        The best epoch, from 1.
 
     Raises:
         Interrupted: by Ctrl-C.
-        SeeFoodError: the weights became no numbers, or the folder holds a checkpoint of another fit.
+        SeeFoodError: a weight became infinite or NaN, or the folder has a checkpoint of another fit.
     """
-    told = Told(
-        {"backbone": network.backbone, "recipe": str(recipe), "seed": seed, "photos": train.digest()}
-        | {"targets": hashlib.sha256(targets.numpy().tobytes()).hexdigest()}
+    fingerprint = RunFingerprint(
+        {
+            "backbone": classifier.backbone,
+            "hyperparameters": str(hyperparameters),
+            "seed": seed,
+            "photos": training.digest(),
+            "targets": hashlib.sha256(targets.numpy().tobytes()).hexdigest(),
+        }
     )
-    done = _epochs_done(folder / LAST, told)
-    weights = balance(train, recipe)
-    learner = Learner(network.to(memory_format=torch.channels_last), absent, recipe, weights, say, probed=probed)
-    if done < recipe.epochs:
-        loader = training_loader(train, targets, recipe, network.backbone, seed, done, drawn)
-        mine = validation.take(range(ranks.rank(), len(validation), ranks.world()))
+    epochs_done = _epochs_done(folder / LAST, fingerprint)
+    module = LitClassifier(
+        classifier.to(memory_format=torch.channels_last),
+        missing_keys,
+        hyperparameters,
+        balance_classes(training, hyperparameters),
+        head_is_probe=head_is_probe,
+    )
+    if epochs_done < hyperparameters.epochs:
+        shard = Shard(rank(), world_size())
+        sizes = _sizes(hyperparameters, classifier.backbone)
+        loader = training_loader(training, targets, hyperparameters, sizes, seed, epochs_done, crop_size, shard)
+        validation_shard = validation.take(range(shard.rank, len(validation), shard.world_size))
         with writing_to(folder):
-            _run(learner, loader, validation_loader(mine, network.size), folder, told, resume=done > 0)
+            _run(
+                module,
+                loader,
+                validation_loader(validation_shard, classifier.size),
+                folder,
+                fingerprint,
+                resume=epochs_done > 0,
+            )
     best, last = (torch.load(folder / name, map_location="cpu", weights_only=True) for name in (BEST, LAST))
-    learner.load_state_dict(best["state_dict"])
-    network.to("cpu").eval()
-    if ranks.leads():
-        _write_table(folder / CURVES, last["rows"])
-    return Best(best["epoch"] + 1, folder / BEST, folder / CURVES)
+    module.load_state_dict(best["state_dict"])
+    classifier.to("cpu").eval()
+    if is_main_process():
+        _write_curves(folder / CURVES, last["rows"])
+    return int(best["epoch"]) + 1
+
+
+def training_sizes(hyperparameters: Hyperparameters, backbone: str) -> tuple[int, int]:
+    """Return the side of the training squares in pixels, at first and in the final epochs."""
+    spec = backbone_spec(backbone)
+    return hyperparameters.train_size or spec.train_size, hyperparameters.final_size or spec.final_size
+
+
+def _sizes(hyperparameters: Hyperparameters, backbone: str) -> list[int]:
+    first, final = training_sizes(hyperparameters, backbone)
+    final_epochs = hyperparameters.final_epochs()
+    return [first] * (hyperparameters.epochs - final_epochs) + [final] * final_epochs
 
 
 def _run(
-    learner: Learner,
+    module: LitClassifier,
     training: DataLoader[Example],
     validation: DataLoader[Example],
     folder: Path,
-    told: Told,
+    fingerprint: RunFingerprint,
     *,
     resume: bool,
 ) -> None:
-    """Let Lightning do all epochs that are left, and write the best and the last of them into the folder."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # it advertises
-    recipe = learner.recipe
-    # Whole checkpoints: one of the weights only would hold those that were not averaged.
+    """Run the remaining epochs, and write the checkpoints of the best and of the last one."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its info lines are advertisements
+    hyperparameters = module.settings
+    # The checkpoints are complete: with save_weights_only they would have the weights without the moving average.
     best = ModelCheckpoint(
         folder,
         Path(BEST).stem,
@@ -134,73 +153,49 @@ def _run(
         enable_version_counter=False,
     )
     last = ModelCheckpoint(folder, Path(LAST).stem, save_on_train_epoch_end=True, enable_version_counter=False)
-    callbacks: list[Callback] = [told, best, last]
-    if recipe.averaged_epochs:
-        callbacks.append(EMAWeightAveraging(decay=1 - 1 / (1 + recipe.averaged_epochs * len(training))))
+    callbacks: list[Callback] = [fingerprint, best, last]
+    if hyperparameters.ema_epochs:
+        callbacks.append(EMAWeightAveraging(decay=1 - 1 / (1 + hyperparameters.ema_epochs * len(training))))
     trainer = L.Trainer(
-        max_epochs=recipe.epochs,
+        max_epochs=hyperparameters.epochs,
         precision=precision(),
         callbacks=callbacks,
         logger=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
         enable_model_summary=False,
-        enable_progress_bar=ranks.leads() and sys.stderr.isatty(),
-        **_devices(),
+        enable_progress_bar=is_main_process() and sys.stderr.isatty(),
+        **trainer_devices(),
     )
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="lightning")  # of what its own next release will call otherwise
+        warnings.filterwarnings("ignore", module="lightning")  # deprecations inside Lightning itself
         try:
-            trainer.fit(learner, training, validation, ckpt_path=folder / LAST if resume else None)
-        except SystemExit as error:  # how Lightning ends on Ctrl-C, once its workers have stopped
-            raise Interrupted(f"Interrupted in epoch {learner.current_epoch + 1} of {recipe.epochs}.") from error
+            trainer.fit(module, training, validation, ckpt_path=folder / LAST if resume else None)
+        except SystemExit as error:  # Lightning raises it on Ctrl-C, after its workers have stopped
+            message = f"Interrupted in epoch {module.current_epoch + 1} of {hyperparameters.epochs}."
+            raise Interrupted(message) from error
 
 
-def _epochs_done(path: Path, told: Told) -> int:
-    """Return how many epochs an earlier start of the same fit has left a checkpoint of; raises SeeFoodError."""
+def _epochs_done(path: Path, fingerprint: RunFingerprint) -> int:
+    """Return the number of epochs in the checkpoint of the same fit, 0 without one; raises SeeFoodError."""
     if not path.exists():
         return 0
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        earlier, done = checkpoint["callbacks"][told.state_key], len(checkpoint["rows"])
-    except Exception as error:  # a damaged file makes torch raise nearly anything
+        earlier, done = checkpoint["callbacks"][fingerprint.state_key], len(checkpoint["rows"])
+    except Exception as error:  # torch raises many kinds of errors for a damaged file
         raise SeeFoodError(f"The checkpoint {path} is damaged; delete its folder and start again.") from error
-    for what, value in told.job.items():
-        if earlier.get(what) != value:
+    for name, value in fingerprint.values.items():
+        if earlier.get(name) != value:
             raise SeeFoodError(
-                f"The checkpoint {path} is of another fit: its {what} is {earlier.get(what)}, not {value}; "
-                "resume it with the options and photos that it was started with."
+                f"The checkpoint {path} is of another fit: its {name} is {earlier.get(name)}, not {value}; "
+                "resume with the options and photos of the first start."
             )
     return done
 
 
-def _write_table(path: Path, rows: list[dict[str, float]]) -> None:
+def _write_curves(path: Path, rows: list[dict[str, float]]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         table = csv.DictWriter(file, list(rows[0]))
         table.writeheader()
         table.writerows(rows)
-
-
-def _devices() -> dict[str, Any]:
-    """Return Lightning's options for this process alone, or for all that torchrun has started."""
-    if ranks.world() == 1:
-        return {"devices": 1}
-    here = int(os.environ["LOCAL_WORLD_SIZE"])
-    cuda = torch.cuda.is_available()
-    return {"strategy": "ddp", "devices": here, "num_nodes": ranks.world() // here, "sync_batchnorm": cuda}
-
-
-def precision() -> Literal["bf16-mixed", "16-mixed", "32-true"]:
-    """Return bfloat16 autocast where the hardware multiplies it natively (twice as fast), else what is next best."""
-    if torch.cuda.is_available():
-        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
-    native = torch.cpu.get_capabilities()
-    return "bf16-mixed" if native.get("amx_bf16") or native.get("avx512_bf16") else "32-true"
-
-
-def keep_memory() -> None:
-    """Tell glibc to keep freed memory: on a CPU an epoch then takes a third of the time (mallopt(3))."""
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None)
-        libc.mallopt(-4, 0)  # M_MMAP_MAX
-        libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD

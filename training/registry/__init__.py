@@ -1,1 +1,1 @@
-"""The model registry: versions, pointers and history."""
+"""The model registry: versions, pointers, history and runs."""

@@ -1,4 +1,4 @@
-"""The versions of a registry as a table: which pointers name each, what it is made of, and what it measured."""
+"""Table of the versions of a registry: backbone, validation metrics and state."""
 
 import json
 import re
@@ -9,43 +9,43 @@ from typing import Any
 from service.errors import SeeFoodError
 from service.registry import CURRENT
 from training.registry.store import HISTORY, Version
-from training.text_table import Row, aligned
+from training.text_table import Row, align
 
-_FIGURES = {"accuracy": "ACCURACY", "roc_auc": "ROC AUC"}  # on the validation photos
+_METRICS = {"accuracy": "ACCURACY", "roc_auc": "ROC AUC"}  # on the validation photos
 
 
 def tabulate(models: Path, versions: list[Version], columns: int) -> str:
-    """Return the table, with the figures' intervals where so many columns hold them; raises SeeFoodError."""
+    """Return the table, with intervals if they fit into `columns` characters; raises SeeFoodError."""
     wide = _table(models, versions, intervals=True)
     return wide if max(map(len, wide.splitlines())) <= columns else _table(models, versions, intervals=False)
 
 
 def _table(models: Path, versions: list[Version], intervals: bool) -> str:
     promoted = _promoted(models)
-    rows: list[Row] = [("  VERSION", "BACKBONE", *_FIGURES.values(), "STATE")]
+    rows: list[Row] = [("  VERSION", "BACKBONE", *_METRICS.values(), "STATE")]
     for version in versions:
-        measured = version.metrics["validation"]
+        validation = version.metrics["validation"]
         rows.append(
             (
                 f"{'*' if CURRENT in version.pointers else ' '} {version.name}",
                 _backbone(models / version.name),
-                *(_figure(measured[name], intervals) for name in _FIGURES),
+                *(_cell(validation[name], intervals) for name in _METRICS),
                 ", ".join(version.pointers) or ("former" if version.name in promoted else "candidate"),
             )
         )
     if not any(row[1] for row in rows[1:]):
         rows = [(row[0], *row[2:]) for row in rows]
-    return aligned(rows)
+    return align(rows)
 
 
-def _figure(measured: Mapping[str, float], interval: bool) -> str:
-    if interval and {"low", "high"} <= set(measured):
-        return "{value:.3f} ({low:.3f} - {high:.3f})".format(**measured)
-    return f"{measured['value']:.3f}"
+def _cell(metric: Mapping[str, float], interval: bool) -> str:
+    if interval and {"low", "high"} <= set(metric):
+        return "{value:.3f} ({low:.3f} - {high:.3f})".format(**metric)
+    return f"{metric['value']:.3f}"
 
 
 def _backbone(version: Path) -> str:
-    """Return the backbone that the front matter of a version's card names; empty where there is none to read."""
+    """Return the backbone in the front matter of a version's card; empty if it can't be read."""
     try:
         front = (version / "card.md").read_text(encoding="utf-8").split("---\n")[1]
     except (OSError, ValueError, IndexError):
@@ -55,7 +55,7 @@ def _backbone(version: Path) -> str:
 
 
 def _promoted(models: Path) -> set[str]:
-    """Return the versions that a pointer has named at some time."""
+    """Return all versions that were promoted at any time."""
     try:
         lines = (models / HISTORY).read_text(encoding="utf-8").splitlines()
         entries: list[dict[str, Any]] = [json.loads(line) for line in lines]
@@ -63,4 +63,6 @@ def _promoted(models: Path) -> set[str]:
     except FileNotFoundError:
         return set()
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SeeFoodError(f"The history {models / HISTORY} can't be read: {error}.") from error
+        raise SeeFoodError(
+            f"The history {models / HISTORY} can't be read: {error}; repair it, or remove it."
+        ) from error

@@ -1,1 +1,1 @@
-"""What a version says about itself: model card, HTML report, and the other files beside the model."""
+"""Files that describe a version: model card, HTML report, metrics, photos and findings."""

@@ -1,4 +1,4 @@
-"""The report of a version: one HTML file that opens anywhere, and its charts as PNG files beside it."""
+"""The HTML report of a version: one file without links to others, and its charts as PNG files beside it."""
 
 import base64
 import io
@@ -9,83 +9,88 @@ from matplotlib.figure import Figure
 
 from service.model import Model
 from service.photo import printable, read_photo
-from training.data.folders import Photos
-from training.evaluation.evaluate import comparison_table, slice_tables, verdict_tables
-from training.export.layer_table import HEADING, layers
-from training.records import Story
-from training.report.html_report import plots, thumbnails
+from training.data.photos import Photos
+from training.evaluation.tables import comparison_table, positive_tables, slice_tables
+from training.export.layer_table import HEADING, read_layers
+from training.records import RunResult
+from training.report import plots, thumbnails
 
-MISTAKES = 12  # shown of each test folder
-SUSPECTS = 24
-CHANGED = 6  # of each reason
+MISTAKES = 12  # shown for each test folder
+LABEL_ISSUES = 24  # shown
+LABEL_CHANGES = 6  # shown for each correction and reason
 
 
-def write_report(folder: Path, model: Model, story: Story) -> None:
-    """Write index.html and the PNG files into a new folder; the model is the int8 file."""
+def write_report(folder: Path, model: Model, result: RunResult) -> None:
+    """Write index.html and the PNG files into a new folder.
+
+    Args:
+        folder: is created.
+        model: the int8 file of the version.
+        result: of the run.
+    """
     folder.mkdir()
-    fitted, metadata = story.fitted, model.metadata
-    labels = metadata.positive_label, metadata.negative_label
-    found = layers(model.path)
-    first = read_photo(fitted.training.paths[0].read_bytes(), model.size)
-    figures = {
-        "samples": {
-            "training": plots.samples(fitted.training, model.size),
-            **{
-                name: plots.samples(Photos(evaluation.paths, evaluation.targets, *labels), model.size)
-                for name, evaluation in story.tests.items()
-            },
-        },
-        "curves": plots.learning_curves(fitted.curves),
-        "validation": plots.decisions(story.validation, labels, metadata.threshold),
-        "inside": {
-            "kernels": plots.first_kernels(fitted.classifier),
-            "maps": plots.feature_maps(fitted.classifier, first),
-        },
-        **{
-            f"test {name}": plots.decisions(evaluation, labels, metadata.threshold)
-            for name, evaluation in story.tests.items()
-        },
+    charts = {
+        part: {name: _png(figure) for name, figure in figures.items()}
+        for part, figures in _figures(model, result).items()
     }
-    pictures = {part: {name: _png(figure) for name, figure in those.items()} for part, those in figures.items()}
-    for part, those in pictures.items():
-        for name, picture in those.items():
-            (folder / f"{part}-{name}.png".replace("/", "-").replace(" ", "-")).write_bytes(picture)
-    templates = Environment(
-        loader=PackageLoader("training.report", "templates"), undefined=StrictUndefined, autoescape=True
-    )
+    for part, pngs in charts.items():
+        for name, png in pngs.items():
+            (folder / f"{part}-{name}.png".replace("/", "-").replace(" ", "-")).write_bytes(png)
+    layers = read_layers(model.path)
+    issues = result.data.label_issues or ()
+    loader = PackageLoader("training.report", "templates")
+    templates = Environment(loader=loader, undefined=StrictUndefined, autoescape=True)
     page = templates.get_template("report.html.jinja").render(
-        metadata=metadata,
-        findings=fitted.findings,
-        groups=thumbnails.of_groups(fitted.findings),
-        changed=fitted.changed,
-        corrected=thumbnails.of_changed(fitted.changed, CHANGED),
-        suspects=fitted.suspects,
-        suspected=thumbnails.of_suspects(fitted.suspects[:SUSPECTS]),
-        recipe=fitted.recipe,
-        checks=story.checks,
-        fits=story.fits,
-        seeds=[(name, f"{mean:.3f}", f"{deviation:.3f}") for name, (mean, deviation) in story.seeds.items()],
-        tests=story.tests,
-        made_up=story.made_up,
-        before=story.before,
-        version_before=story.version_before,
+        result=result,
+        metadata=model.metadata,
+        findings=result.data.findings,
+        same_pictures=thumbnails.of_same_pictures(result.data.findings),
+        label_changes=result.data.label_changes,
+        changed_photos=thumbnails.of_label_changes(result.data.label_changes, LABEL_CHANGES),
+        label_issues=issues,
+        issue_photos=thumbnails.of_label_issues(issues[:LABEL_ISSUES]),
+        over_fits=[(name, f"{mean:.3f}", f"{deviation:.3f}") for name, (mean, deviation) in result.over_fits.items()],
         comparison_table=comparison_table,
         slice_tables=slice_tables,
-        verdict_tables=verdict_tables,
+        positive_tables=positive_tables,
         mistakes={
             name: thumbnails.of_mistakes(model, evaluation.mistakes[:MISTAKES])
-            for name, evaluation in story.tests.items()
+            for name, evaluation in result.tests.items()
         },
         heading=HEADING,
-        layers=[layer.cells() for layer in found],
-        parameters=sum(layer.parameters for layer in found),
-        pictures={
-            part: {name: f"data:image/png;base64,{base64.b64encode(png).decode()}" for name, png in those.items()}
-            for part, those in pictures.items()
+        layers=[layer.cells() for layer in layers],
+        parameters=sum(layer.parameters for layer in layers),
+        charts={
+            part: {name: f"data:image/png;base64,{base64.b64encode(png).decode()}" for name, png in pngs.items()}
+            for part, pngs in charts.items()
         },
         printable=printable,
     )
     (folder / "index.html").write_text(page, encoding="utf-8")
+
+
+def _figures(model: Model, result: RunResult) -> dict[str, dict[str, Figure]]:
+    training, threshold = result.data.training, model.metadata.threshold
+    tests = {
+        name: Photos(evaluation.paths, evaluation.targets, *result.labels) for name, evaluation in result.tests.items()
+    }
+    first = read_photo(training.paths[0].read_bytes(), model.size)
+    return {
+        "samples": {
+            "training": plots.samples(training, model.size),
+            **{name: plots.samples(photos, model.size) for name, photos in tests.items()},
+        },
+        "curves": plots.learning_curves(result.curves),
+        "validation": plots.prediction_charts(result.validation, result.labels, threshold),
+        "inside": {
+            "kernels": plots.first_kernels(result.classifier),
+            "maps": plots.feature_maps(result.classifier, first),
+        },
+        **{
+            f"test {name}": plots.prediction_charts(evaluation, result.labels, threshold)
+            for name, evaluation in result.tests.items()
+        },
+    }
 
 
 def _png(figure: Figure) -> bytes:

@@ -1,4 +1,4 @@
-"""The charts of a report, each one figure of the width of a phone; grey on nothing, for light and for dark pages."""
+"""Charts of the report, as wide as a phone; grey on a transparent background, for light and dark pages."""
 
 import csv
 from pathlib import Path
@@ -16,12 +16,12 @@ from sklearn.metrics import ConfusionMatrixDisplay, PrecisionRecallDisplay, RocC
 from torch import Tensor, nn
 
 from service.photo import Pixels, read_photo
-from training.data.folders import Photos
+from training.data.photos import Photos
 from training.evaluation.evaluate import Evaluation
 from training.model.classifier import Classifier
 
 YES, NO, GREY = "#2f9e57", "#c0392b", "#808080"
-_WIDTH = 5.0  # inches: on a screen of 360 px, letters of 11 points are 10 px high
+_WIDTH = 5.0  # inches; text of 11 points is then 10 px high on a screen of 360 px
 _STYLE: Any = {
     "figure.dpi": 150,
     "font.size": 11,
@@ -37,7 +37,7 @@ mpl.rcParams.update(_STYLE)
 
 
 def learning_curves(table: Path | None) -> dict[str, Figure]:
-    """Draw the loss, and the metrics on the validation photos, by epoch; nothing where no table was kept."""
+    """Draw loss and validation metrics by epoch from a CSV table; None: no figures."""
     if table is None:
         return {}
     with table.open(encoding="utf-8") as file:
@@ -55,37 +55,37 @@ def learning_curves(table: Path | None) -> dict[str, Figure]:
     return figures
 
 
-def decisions(evaluation: Evaluation, labels: tuple[str, str], threshold: float) -> dict[str, Figure]:
-    """Draw the scores and, of both classes, confusion matrix, ROC and precision-recall curve, and reliability."""
+def prediction_charts(evaluation: Evaluation, labels: tuple[str, str], threshold: float) -> dict[str, Figure]:
+    """Draw the scores and, if there are both classes, confusion matrix, ROC, precision-recall and reliability."""
     truth, probabilities = evaluation.targets, evaluation.probabilities
     figures = {"scores": _scores(truth, probabilities, labels, threshold)}
     if min(evaluation.photos) == 0:
         return figures
     figures["confusion"], matrix = _chart()
-    verdicts = probabilities >= threshold
+    predicted = probabilities >= threshold
     ConfusionMatrixDisplay.from_predictions(
-        truth, verdicts, display_labels=[labels[1], labels[0]], ax=matrix, colorbar=False, cmap="Greens"
+        truth, predicted, display_labels=[labels[1], labels[0]], ax=matrix, colorbar=False, cmap="Greens"
     )
-    matrix.set(xlabel="verdict", ylabel="label")
-    matrix.tick_params(axis="y", labelrotation=90)  # long names would leave the matrix no room
+    matrix.set(xlabel="prediction", ylabel="label")
+    matrix.tick_params(axis="y", labelrotation=90)  # long names would leave no space for the matrix
     for tick in matrix.get_yticklabels():
         tick.set_verticalalignment("center")
 
-    said, hits, alarms = verdicts.sum(), (verdicts & (truth == 1)).sum(), (verdicts & (truth == 0)).sum()
+    hits, false_alarms = (predicted & (truth == 1)).sum(), (predicted & (truth == 0)).sum()
     chosen: Any = {"color": NO, "label": f"threshold {threshold:.3g}"}
     figures["roc"], roc = _chart()
     RocCurveDisplay.from_predictions(truth, probabilities, ax=roc, name="model", curve_kwargs={"color": YES})
-    roc.plot(alarms / (truth == 0).sum(), hits / truth.sum(), "o", **chosen)
+    roc.plot(false_alarms / (truth == 0).sum(), hits / truth.sum(), "o", **chosen)
     roc.set(xlabel="false positive rate", ylabel="recall", aspect="auto")
 
     figures["precision-recall"], recall = _chart()
     PrecisionRecallDisplay.from_predictions(truth, probabilities, ax=recall, name="model", curve_kwargs={"color": YES})
-    recall.plot(hits / truth.sum(), hits / max(said, 1), "o", **chosen)
+    recall.plot(hits / truth.sum(), hits / max(predicted.sum(), 1), "o", **chosen)
     recall.set(xlabel="recall", ylabel="precision", aspect="auto")
 
     figures["reliability"], reliability = _chart()
     CalibrationDisplay.from_predictions(truth, probabilities, n_bins=10, ax=reliability, color=YES, name="model")
-    reliability.lines[0].set_color(GREY)  # the diagonal is black by default, on any ground
+    reliability.lines[0].set_color(GREY)  # the default, black, is invisible on a dark page
     reliability.set(xlabel=f"P({labels[0]}) as answered", ylabel=f"share that is {labels[0]}")
     for axes in (roc, recall, reliability):
         axes.legend(fontsize=10)
@@ -104,7 +104,7 @@ def _scores(truth: npt.NDArray[Any], scores: npt.NDArray[Any], labels: tuple[str
 
 
 def samples(photos: Photos, size: int, rows: int = 2, columns: int = 4) -> Figure:
-    """Show some photos of each class that there is, from all over the folder, as the network sees them."""
+    """Show some photos of each class, evenly spaced over the folder, as the network sees them."""
     classes = {
         label: np.flatnonzero(photos.targets == target)
         for target, label in ((1, photos.positive), (0, photos.negative))
@@ -121,7 +121,7 @@ def samples(photos: Photos, size: int, rows: int = 2, columns: int = 4) -> Figur
 
 
 def first_kernels(classifier: Classifier, columns: int = 8) -> Figure:
-    """Show the kernels of the first convolution: edges, colours and their directions."""
+    """Show the kernels of the first convolution."""
     first = next(module for module in classifier.features.modules() if isinstance(module, nn.Conv2d))
     weights = first.weight.detach().float().numpy()
     figure, axes = _pictures(-(-len(weights) // columns), columns, _WIDTH / columns)
@@ -131,10 +131,10 @@ def first_kernels(classifier: Classifier, columns: int = 8) -> Figure:
 
 
 def feature_maps(classifier: Classifier, pixels: Pixels, channels: int = 5) -> Figure:
-    """Show one photo, uint8 [S, S, 3], on its way: the strongest channels of the last stage of each grid size."""
+    """Show a photo, uint8 [S, S, 3], and its most active channels at the last stage of each grid size."""
     stages: dict[tuple[int, ...], tuple[str, Tensor]] = {}
     with torch.inference_mode():
-        maps = classifier.images(torch.tensor(pixels[None]))
+        maps = classifier.normalize(torch.tensor(pixels[None]))
         for name, stage in classifier.features.named_children():
             maps = stage(maps)
             stages[tuple(maps.shape[2:])] = name, maps[0]
@@ -155,7 +155,7 @@ def _chart() -> tuple[Figure, Axes]:
 
 
 def _pictures(rows: int, columns: int, height: float) -> tuple[Figure, npt.NDArray[Any]]:
-    """Make rows of pictures without axes, each row so many inches high."""
+    """Return a figure of rows of pictures without axes; `height` is that of a row in inches."""
     figure = Figure(figsize=(_WIDTH, height * rows), layout="constrained")
     axes: npt.NDArray[Any] = figure.subplots(rows, columns, squeeze=False)
     for plot in axes.flat:

@@ -1,103 +1,119 @@
-"""What was done to make a model, each step with its value, for the card and the report."""
+"""Run summary: what was done in a run, by step, for the card and the report."""
 
 from pathlib import Path
 
 from service.photo import RESIZE_POLICY
-from training.config import Job
-from training.data import label_list as labels
-from training.model import distributed as ranks
-from training.model.backbones import Backbone, backbone
-from training.model.fit import precision
-from training.prepare import Prepared
-from training.recipe import Recipe
+from training.config import TrainConfig
+from training.data.label_list import summarize
+from training.model.backbones import backbone_spec
+from training.model.calibration import Calibration
+from training.model.distributed import world_size
+from training.model.fit import training_sizes
+from training.model.hardware import precision
+from training.records import PreparedData
 
 
-def starts_as_probe(recipe: Recipe, prepared: Prepared, absent: list[str]) -> bool:
-    """Return whether the head starts as a linear probe: it does where that is all, or the features are to stay.
-
-    Layers that are learnt from nothing change the features altogether, and what a probe made of the old ones, in large
-    weights where those were small, then stands in their way; docs/recipe.md has figures.
-    """
-    return prepared.features is not None and (recipe.epochs == 0 or (recipe.probe and not absent))
-
-
-def steps(job: Job, prepared: Prepared, absent: list[str], epoch: int, seed: int) -> dict[str, object]:
-    """Return the steps up to the fit, in order.
+def summarize_run(
+    config: TrainConfig,
+    data: PreparedData,
+    missing_modules: list[str],
+    best_epoch: int,
+    seed: int,
+    calibration: Calibration,
+    *,
+    head_is_probe: bool,
+) -> dict[str, object]:
+    """Return the steps in order, each with its description.
 
     Args:
-        job: what was asked.
-        prepared: what was fitted on.
-        absent: modules of the backbone without weights.
-        epoch: the one that was kept, counted from 1; 0 for a linear probe.
+        config: of the run.
+        data: the photos.
+        missing_modules: modules of the backbone without pretrained weights.
+        best_epoch: the epoch that was kept, from 1; 0 for a linear probe.
         seed: of the fit.
+        calibration: of the classifier.
+        head_is_probe: whether the head started as a linear probe.
     """
-    training, validation, recipe = prepared.training, prepared.validation, job.recipe
-    partial = bool(absent) and job.weights != "none"
-    positive = int(training.targets.sum())
-    suspects = prepared.suspects
+    training = data.training
+    positive, negative = training.counts()
     return {
-        "photos": f"{positive} {training.positive} and {len(training) - positive} {training.negative} fitted, "
-        f"{len(validation)} others held back to validate; "
-        f"{len(prepared.findings.left_out)} left out as unreadable or showing the same picture",
-        **({"corrected labels": labels.summary(prepared.changed)} if job.labels else {}),
-        "suspected labels": "unknown: the network started from nothing"
-        if suspects is None
-        else f"{len(suspects)} photos, {'left out of the fit' if job.drop_suspects else 'fitted all the same'}",
-        "weights": Path(job.weights).name + (f"; absent from it: {', '.join(absent)}" if partial else ""),
+        "photos": f"{positive} {training.positive} and {negative} {training.negative} fitted, "
+        f"{len(data.validation)} others held out to validate; "
+        f"{len(data.findings.left_out)} left out as unreadable or showing the same picture",
+        **({"corrected labels": summarize(data.label_changes)} if config.label_list else {}),
+        "suspected labels": _label_issues(config, data),
+        "weights": _weights(config, missing_modules),
         **(
-            _fit_steps(job, prepared, absent, epoch)
-            if recipe.epochs
+            _fit_steps(config, data, missing_modules, best_epoch, head_is_probe)
+            if config.hyperparameters.epochs
             else {"fit": "a linear probe of the pretrained features"}
         ),
         "resize": RESIZE_POLICY,
         "seed": seed,
+        "calibration": f"temperature {calibration.temperature:.3f} and bias {calibration.bias:+.3f}, which change the "
+        f"calibration error on the validation photos from {calibration.error_before:.3f} to "
+        f"{calibration.error_after:.3f}",
+        "mix": f"validation photos weighted so that {config.prevalence:.0%} are {training.positive}, for calibration "
+        "and threshold"
+        if config.prevalence
+        else "the validation photos' own, for calibration and threshold",
+        "threshold": f"{calibration.threshold}, for the aim {config.threshold_target}",
     }
 
 
-def _fit_steps(job: Job, prepared: Prepared, absent: list[str], epoch: int) -> dict[str, object]:
-    recipe, described = job.recipe, backbone(job.backbone)
-    rate = recipe.learning_rate
-    probed = starts_as_probe(recipe, prepared, absent)
-    augmented = {
+def _label_issues(config: TrainConfig, data: PreparedData) -> str:
+    if data.label_issues is None:
+        return "unknown: the network had no pretrained weights"
+    return f"{len(data.label_issues)} photos, {'left out of the fit' if config.drop_label_issues else 'still fitted'}"
+
+
+def _weights(config: TrainConfig, missing_modules: list[str]) -> str:
+    partial = bool(missing_modules) and config.weights != "none"
+    return Path(config.weights).name + (f"; missing from it: {', '.join(missing_modules)}" if partial else "")
+
+
+def _fit_steps(
+    config: TrainConfig, data: PreparedData, missing_modules: list[str], best_epoch: int, head_is_probe: bool
+) -> dict[str, object]:
+    settings = config.hyperparameters
+    rate = settings.learning_rate
+    train_size, final_size = training_sizes(settings, config.backbone)
+    augmentation = {
         "none": "none",
         "crop": "random crops, mirroring",
         "trivial": "random crops, mirroring, TrivialAugmentWide",
     }
-    averaged = f"exponential average over {recipe.averaged_epochs:g} epoch of steps"
+    average = f"exponential average over {settings.ema_epochs:g} epoch of steps"
     return {
-        "best epoch": f"{epoch} of {recipe.epochs}, by ROC AUC on the validation photos",
-        "head": "starts as a linear probe of the pretrained features, and learns as slowly as they do"
-        if probed
+        "best epoch": f"{best_epoch} of {settings.epochs}, by ROC AUC on the validation photos",
+        "head": "starts as a linear probe of the pretrained features, with the learning rate of the last stage"
+        if head_is_probe
         else "starts at zero",
         "batch norms": "keep the mean and variance of the pretraining"
-        if recipe.keep_norms and not absent
+        if settings.keep_batch_norm and not missing_modules
         else "learn the mean and variance of the batches",
-        **({"frozen": f"the stages up to {recipe.frozen}, as pretrained"} if recipe.frozen else {}),
-        "loss": f"binary cross-entropy on the logit, labels smoothed by {recipe.label_smoothing:g}"
-        + (", both classes weighing the same" if recipe.class_weights else "")
-        + _taught(job),
-        "optimiser": f"AdamW, learning rate {rate:g} for fresh tensors and from {rate * recipe.first_share:.2g} (first "
-        f"stage) to {rate * recipe.last_share:.2g} (last) for pretrained ones, weight decay {recipe.weight_decay:g}, "
-        f"batches of {recipe.batch(len(prepared.training))}",
-        "schedule": f"warm-up over {recipe.warm_up:.0%} of the steps, then cosine",
-        "weights kept": averaged if recipe.averaged_epochs else "those of the last step",
-        "augmentation": augmented[recipe.augmentation],
-        "squares": _squares(recipe, described),
-        "precision": precision() + (f", {ranks.world()} processes" if ranks.world() > 1 else ""),
+        **({"frozen": f"the stages up to {settings.freeze}, as pretrained"} if settings.freeze else {}),
+        "loss": f"binary cross-entropy on the logit, labels smoothed by {settings.label_smoothing:g}"
+        + (", both classes with the same weight" if settings.class_weights else "")
+        + _teachers(config),
+        "optimiser": f"AdamW, learning rate {rate:g} for tensors without pretrained weights and from "
+        f"{rate * settings.first_stage_rate:.2g} (first stage) to {rate * settings.last_stage_rate:.2g} (last) for "
+        f"pretrained ones, weight decay {settings.weight_decay:g}, batches of {settings.batch(len(data.training))}",
+        "schedule": f"warm-up over {settings.warmup:.0%} of the steps, then cosine",
+        "weights kept": average if settings.ema_epochs else "those of the last step",
+        "augmentation": augmentation[settings.augmentation],
+        "squares": f"{train_size} px, {final_size} px in the last {settings.final_epochs()} epochs, and "
+        f"{backbone_spec(config.backbone).size} px to validate and to serve",
+        "precision": precision() + (f", {world_size()} processes" if world_size() > 1 else ""),
     }
 
 
-def _taught(job: Job) -> str:
-    if not job.teachers:
+def _teachers(config: TrainConfig) -> str:
+    if not config.teachers:
         return ""
-    names = ", ".join(path.name for path in job.teachers)
+    names = ", ".join(path.name for path in config.teachers)
+    settings = config.hyperparameters
     return (
-        f"; targets {job.recipe.teacher_share:.0%} by the mean of the teachers {names}, that see the same crop, "
-        f"{job.recipe.views} views of each photo"
+        f"; {settings.teacher_weight:.0%} of each target is the mean probability of the teachers {names} for the same "
+        f"crop, of {settings.views} views of each photo"
     )
-
-
-def _squares(recipe: Recipe, described: Backbone) -> str:
-    small, large = recipe.train_size or described.train_size, recipe.last_size or described.last_size
-    large_epochs = recipe.large_epochs()
-    return f"{small} px, {large} px in the last {large_epochs} epochs, and {described.size} px to validate and to serve"

@@ -1,20 +1,18 @@
-"""What is wrong with a folder is found, and nothing is changed by looking."""
+"""The checks find problems in a folder, and change nothing."""
 
 import json
 import os
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 from PIL import Image
 
-from service.cli import main
-from service.decoders import Decoders
-from service.errors import SeeFoodError
+from tests.fixtures.command import seefood
 from tests.fixtures.drawing import draw, draw_folder, encode
-from training.data.checks import check
-from training.data.folders import scan
-from training.data.photo_info import look_at
+from training.data.cache import Cache
+from training.data.checks import Findings, check_photos
+from training.data.folders import find_photos_to_train
+from training.data.photos import Photos
 
 
 @pytest.fixture(scope="module")
@@ -22,13 +20,12 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return draw_folder(tmp_path_factory.mktemp("clean") / "photos", each=100)
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return draw_folder(tmp_path / "photos", each=33)
+def _check(photos: Photos) -> Findings:
+    return check_photos(photos, [], Cache(None))
 
 
 def test_pictures_that_differ_are_no_doubles(clean: Path) -> None:
-    findings = check(scan(clean))
+    findings = _check(find_photos_to_train(clean))
     assert findings.photos == {"hotdog": 100, "not_hotdog": 100}
     assert all(not paths for paths in findings.by_kind().values())
     assert findings.left_out == {}
@@ -40,18 +37,18 @@ def test_copies_are_found_however_they_were_saved(folder: Path) -> None:
     (folder / "hotdog" / "copy.jpg").write_bytes(original.read_bytes())
     picture.save(folder / "hotdog" / "saved-again.jpg", quality=40)
     picture.resize((320, 260)).save(folder / "hotdog" / "enlarged.png")
-    findings = check(scan(folder))
+    findings = _check(find_photos_to_train(folder))
     names = ("000.jpg", "copy.jpg", "enlarged.png", "saved-again.jpg")
-    assert findings.doubles == [[folder / "hotdog" / name for name in names]]
-    assert set(findings.left_out) == set(findings.doubles[0][1:])
+    assert findings.duplicates == [[folder / "hotdog" / name for name in names]]
+    assert set(findings.left_out) == set(findings.duplicates[0][1:])
     assert set(findings.left_out.values()) == {f"It shows the same picture as {original}."}
 
 
 def test_one_picture_under_both_labels_is_left_out_twice(folder: Path) -> None:
     yes, no = folder / "hotdog" / "003.jpg", folder / "not_hotdog" / "z.jpg"
     no.write_bytes(yes.read_bytes())
-    findings = check(scan(folder))
-    assert findings.doubles == []
+    findings = _check(find_photos_to_train(folder))
+    assert findings.duplicates == []
     assert findings.contradictions == [[yes, no]]
     assert findings.left_out == {
         yes: f"It shows the same picture as {no}, of the other class.",
@@ -59,24 +56,24 @@ def test_one_picture_under_both_labels_is_left_out_twice(folder: Path) -> None:
     }
 
 
-def test_a_photo_that_is_held_back_is_not_learnt_from(folder: Path, tmp_path: Path) -> None:
+def test_a_photo_that_is_held_out_is_not_trained_on(folder: Path, tmp_path: Path) -> None:
     draw_folder(tmp_path / "val", each=0)
     draw_folder(tmp_path / "test", each=0)
-    learnt = scan(folder)
+    trained_on = find_photos_to_train(folder)
     copies = {name: tmp_path / name / "hotdog" / "copy.png" for name in ("val", "test")}
     for number, name in ((3, "val"), (5, "test"), (7, "val"), (7, "test")):
         target = copies[name].with_stem(f"copy{number}")
-        Image.open(learnt.paths[number]).save(target)
+        Image.open(trained_on.paths[number]).save(target)
     validation, test = (sorted((tmp_path / name).rglob("*.png")) for name in ("val", "test"))
-    findings = check(learnt, [validation, test])
+    findings = check_photos(trained_on, [validation, test], Cache(None))
     assert {path: reason.split()[-5] for path, reason in findings.left_out.items()} == {
-        learnt.paths[3]: f"{validation[0]},",
-        learnt.paths[5]: f"{test[0]},",
-        learnt.paths[7]: f"{test[1]},",
+        trained_on.paths[3]: f"{validation[0]},",
+        trained_on.paths[5]: f"{test[0]},",
+        trained_on.paths[7]: f"{test[1]},",
         validation[1]: f"{test[1]},",
     }
     assert sorted(map(len, findings.leaks)) == [2, 2, 3]
-    assert findings.doubles == []
+    assert findings.duplicates == []
 
 
 def test_damaged_small_and_blank_files_are_found(folder: Path) -> None:
@@ -87,50 +84,28 @@ def test_damaged_small_and_blank_files_are_found(folder: Path) -> None:
     for name in ("blank1.png", "blank2.png"):
         (hotdogs / name).write_bytes(encode(Image.new("RGB", (90, 91 + len(name)), "grey"), "PNG"))
     (hotdogs / "blank2.png").write_bytes(encode(Image.new("RGB", (90, 80), "white"), "PNG"))
-    findings = check(scan(folder))
+    findings = _check(find_photos_to_train(folder))
     assert set(findings.unreadable) == {hotdogs / "text.jpg", hotdogs / "truncated.jpg"}
     assert findings.small == [hotdogs / "small.png"]
     assert findings.blank == [hotdogs / "blank1.png", hotdogs / "blank2.png"]
-    assert findings.doubles == [], "two blank photos are not the same picture"
+    assert findings.duplicates == [], "two blank photos are not the same picture"
     assert set(findings.left_out) == set(findings.unreadable)
 
 
-def test_looking_changes_nothing(folder: Path) -> None:
+def test_the_check_changes_nothing(folder: Path) -> None:
     before = {path: path.read_bytes() for path in folder.rglob("*.jpg")}
-    check(scan(folder))
+    _check(find_photos_to_train(folder))
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
-
-
-def test_what_was_seen_is_remembered_by_content(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cache = tmp_path / "looks.sqlite"
-    paths = scan(folder).paths
-    first = list(look_at(paths, cache))
-    monkeypatch.setattr(Decoders, "grey", None)  # a photo that is decoded again fails now
-    renamed = [path.rename(path.with_name(f"renamed-{path.name}")) for path in paths]
-    assert list(look_at(renamed, cache)) == first
-
-
-def test_a_damaged_cache_is_a_sentence(folder: Path, tmp_path: Path) -> None:
-    cache = tmp_path / "looks.sqlite"
-    cache.write_text("this is no database, but long enough to be taken for one" * 20)
-    with pytest.raises(SeeFoodError, match=r"looks\.sqlite can't be used \(.*\); delete it"):
-        list(look_at(scan(folder).paths, cache))
-
-
-def test_a_file_that_vanishes_is_named(tmp_path: Path) -> None:
-    (look,) = look_at([tmp_path / "gone.jpg"])
-    assert look.reason == "The file can't be read: No such file or directory."
 
 
 def test_the_command_prints_what_it_found(folder: Path, tmp_path: Path) -> None:
     strange = Path(os.fsdecode(os.fsencode(folder / "hotdog") + b"/new\nline \xff.jpg"))
     strange.write_text("not a photo")
-    environment = {"SEEFOOD_MODELS": str(tmp_path / "models")}
-    table = CliRunner().invoke(main, ["check", str(folder)], env=environment)
+    table = seefood(tmp_path / "models", "check", folder)
     assert table.exit_code == 0
     assert "     34 photos of hotdog" in table.stdout
     assert "      1 can't be read" in table.stdout
     assert "/new\\nline \\xff.jpg: The bytes are not a photo" in table.stdout
-    as_json = CliRunner().invoke(main, ["check", str(folder), "--json"], env=environment)
+    as_json = seefood(tmp_path / "models", "check", folder, "--json")
     assert json.loads(as_json.stdout)["photos"] == {"hotdog": 34, "not_hotdog": 33}
     assert not (tmp_path / "models").exists()

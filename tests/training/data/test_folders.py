@@ -1,6 +1,5 @@
-"""A training folder is understood, or refused in one sentence."""
+"""A training folder is read, or refused with one sentence."""
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -8,38 +7,33 @@ import pytest
 
 from service.errors import SeeFoodError
 from tests.fixtures.drawing import draw_folder
-from training.data.folders import VALIDATION_FRACTION, Photos, gather, labelled, leave_out, scan, shuffled, split
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return draw_folder(tmp_path / "photos", each=33)
+from training.data.folders import find_labelled, find_photos_to_train, gather
 
 
 def test_two_classes_are_found(folder: Path) -> None:
-    photos = scan(folder)
+    photos = find_photos_to_train(folder)
     assert (photos.positive, photos.negative, len(photos)) == ("hotdog", "not_hotdog", 66)
     assert {path.parent.name for path, target in zip(photos.paths, photos.targets, strict=True) if target} == {"hotdog"}
     assert photos.targets.sum() == 33
 
 
 def test_the_positive_class_can_be_named(folder: Path) -> None:
-    assert scan(folder, "not_hotdog").positive == "not_hotdog"
+    assert find_photos_to_train(folder, "not_hotdog").positive == "not_hotdog"
 
 
 def test_other_classes_need_a_name(tmp_path: Path) -> None:
     folder = draw_folder(tmp_path / "pets", ("cat", "dog"), each=32)
-    assert scan(folder, "dog").negative == "cat"
-    with pytest.raises(SeeFoodError, match="has no class 'hotdog'; say which one is positive with --positive cat or"):
-        scan(folder)
+    assert find_photos_to_train(folder, "dog").negative == "cat"
+    with pytest.raises(SeeFoodError, match="has no class 'hotdog'; choose the positive class with --positive cat or"):
+        find_photos_to_train(folder)
     with pytest.raises(SeeFoodError, match="has no class 'cow'; its classes are cat and dog"):
-        scan(folder, "cow")
+        find_photos_to_train(folder, "cow")
 
 
 def test_a_label_that_is_a_field_of_the_answer_is_refused(tmp_path: Path) -> None:
     folder = draw_folder(tmp_path / "photos", ("label", "other"), each=32)
     with pytest.raises(SeeFoodError, match="can't be named 'label'"):
-        scan(folder, "label")
+        find_photos_to_train(folder, "label")
 
 
 def test_hidden_and_other_files_do_not_count(folder: Path) -> None:
@@ -47,68 +41,7 @@ def test_hidden_and_other_files_do_not_count(folder: Path) -> None:
     (folder / "README.txt").touch()
     (folder / "hotdog" / "notes.txt").touch()
     (folder / "hotdog" / ".hidden.jpg").touch()
-    assert len(scan(folder)) == 66
-
-
-def test_photos_are_left_out(folder: Path) -> None:
-    photos = scan(folder)
-    kept = leave_out(photos, {photos.paths[0]: "It is broken."})
-    assert kept.paths == photos.paths[1:]
-    assert kept.targets.sum() == 32
-
-
-def test_too_few_that_remain_are_a_sentence(folder: Path) -> None:
-    photos = scan(folder)
-    with pytest.raises(SeeFoodError, match=r"2 photos must be left out, .*000\.jpg the first; there remain 31"):
-        leave_out(photos, dict.fromkeys(photos.paths[:2], "It is broken."))
-
-
-def _digests(photos: Photos) -> dict[Path, str]:
-    return {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in photos.paths}
-
-
-def test_the_split_is_complete_seeded_and_of_both_classes(folder: Path) -> None:
-    photos = scan(folder)
-    digests = _digests(photos)
-    training, validation = split(photos, digests, seed=3)
-    assert set(training.paths) | set(validation.paths) == set(photos.paths)
-    assert not set(training.paths) & set(validation.paths)
-    for part in (training, validation):
-        assert all(path.parent.name == "hotdog" for path in part.take(np.flatnonzero(part.targets)).paths)
-        assert min(part.targets.sum(), (1 - part.targets).sum()) >= 4
-    assert split(photos, digests, seed=3)[1].paths == validation.paths
-    assert split(photos, digests, seed=4)[1].paths != validation.paths
-
-
-def test_the_split_holds_back_the_stated_share() -> None:
-    names = tuple(Path(f"{number}.jpg") for number in range(4000))
-    photos = Photos(names, np.repeat(np.array([1, 0], np.float32), 2000), "hotdog", "not_hotdog")
-    _, validation = split(photos, {path: path.name for path in names}, seed=0)
-    assert len(validation) / 4000 == pytest.approx(VALIDATION_FRACTION, abs=0.02)
-    assert validation.targets.mean() == pytest.approx(0.5, abs=0.05)
-    assert validation.take(range(100)).targets.mean() == pytest.approx(0.5, abs=0.2), "any first part is a fair sample"
-
-
-def test_a_photo_stays_on_its_side_as_the_folder_grows_and_is_renamed(tmp_path: Path) -> None:
-    def sides(folder: Path) -> dict[str, str]:
-        photos = scan(folder)
-        digests = _digests(photos)
-        parts = zip(("fit", "validate"), split(photos, digests, seed=0), strict=True)
-        return {digests[path]: name for name, part in parts for path in part.paths}
-
-    small = sides(draw_folder(tmp_path / "small", each=100))
-    grown = sides(draw_folder(tmp_path / "renamed", each=140))
-    assert len(grown) == 280
-    assert all(grown[digest] == side for digest, side in small.items())
-
-
-def test_shuffled_photos_stay_with_their_labels(folder: Path) -> None:
-    photos = scan(folder)
-    mixed = shuffled(photos, _digests(photos), seed=0)
-    assert sorted(mixed.paths) == sorted(photos.paths)
-    assert mixed.paths != photos.paths
-    assert [path.parent.name == "hotdog" for path in mixed.paths] == [target == 1 for target in mixed.targets]
-    assert mixed.take(range(30)).targets.mean() == pytest.approx(0.5, abs=0.3)
+    assert len(find_photos_to_train(folder)) == 66
 
 
 def test_a_folder_that_is_split_already(tmp_path: Path) -> None:
@@ -119,16 +52,16 @@ def test_a_folder_that_is_split_already(tmp_path: Path) -> None:
     assert data.validation is not None
     assert len(data.validation) == 10
     assert data.tests == (tmp_path / "test",)
-    assert [len(part) for part in data.held_back()] == [10, 6]
+    assert [len(part) for part in data.held_out()] == [10, 6]
     (tmp_path / "more").mkdir()
-    with pytest.raises(SeeFoodError, match="so may have val and test beside it, but not more"):
+    with pytest.raises(SeeFoodError, match="so only val and test can stand beside it; move or rename more"):
         gather(tmp_path)
 
 
 @pytest.mark.parametrize("given", ["extras", "tests"])
 def test_a_folder_is_given_once(folder: Path, given: str) -> None:
     again = folder / "hotdog" / ".."
-    with pytest.raises(SeeFoodError, match=r"photos/hotdog/\.\. is given twice; name different folders"):
+    with pytest.raises(SeeFoodError, match=r"photos/hotdog/\.\. is given twice; use different folders"):
         gather(folder, **{given: [again]})  # type: ignore[arg-type]
 
 
@@ -154,19 +87,19 @@ def test_extra_photos_are_added_of_one_class_or_both(folder: Path, tmp_path: Pat
 
 
 def test_the_digest_follows_content_and_label_alone(folder: Path, tmp_path: Path) -> None:
-    photos = scan(folder)
+    photos = find_photos_to_train(folder)
     renamed = draw_folder(tmp_path / "again", each=33)
     (renamed / "hotdog" / "000.jpg").rename(renamed / "hotdog" / "zzz.jpg")
-    assert scan(renamed).digest() == photos.digest()
+    assert find_photos_to_train(renamed).digest() == photos.digest()
     (renamed / "hotdog" / "zzz.jpg").rename(renamed / "not_hotdog" / "zzz.jpg")
-    assert scan(renamed, "hotdog").take(range(64)).digest() != photos.digest()
+    assert find_photos_to_train(renamed, "hotdog").take(range(64)).digest() != photos.digest()
 
 
 def test_a_folder_to_evaluate_may_lack_a_class(folder: Path) -> None:
     for path in (folder / "hotdog").iterdir():
         path.unlink()
     (folder / "hotdog").rmdir()
-    photos = labelled(folder, "hotdog", "not_hotdog")
+    photos = find_labelled(folder, "hotdog", "not_hotdog")
     assert (len(photos), photos.targets.sum()) == (33, 0)
 
 
@@ -177,10 +110,10 @@ def test_a_folder_to_evaluate_has_the_models_labels(folder: Path, add: str | Non
     else:
         folder = folder / "hotdog"
     with pytest.raises(SeeFoodError, match=f"must have subfolders named hotdog, not_hotdog or both; found: {found}"):
-        labelled(folder, "hotdog", "not_hotdog")
+        find_labelled(folder, "hotdog", "not_hotdog")
 
 
 def test_photos_stay_in_step_when_taken(folder: Path) -> None:
-    photos = scan(folder).take([65, 0])
+    photos = find_photos_to_train(folder).take([65, 0])
     assert [path.parent.name for path in photos.paths] == ["not_hotdog", "hotdog"]
     assert np.array_equal(photos.targets, [0, 1])

@@ -1,25 +1,25 @@
-"""A candidate gets a pointer only if it is not worse on the same photos, nor on any kind of them."""
+"""A candidate is promoted only if it is not significantly worse on all photos and on each slice."""
 
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from PIL import Image
 
-from service.cli import main
 from service.errors import SeeFoodError
 from service.model import open_model
 from service.registry import current_version, version_of
+from tests.fixtures.command import seefood
 from tests.fixtures.drawing import encode
 from tests.fixtures.tiny_model import METADATA, write_tiny_model, write_tiny_registry
-from training.evaluation.comparison import Comparison, Trial, compare, holm
+from training.evaluation.comparison import Comparison, SlicedComparison, compare, holm
 
 
 @pytest.fixture
 def models(tmp_path: Path) -> Path:
-    """Return a registry whose current version is right about red and blue; `blind` never says yes, `twin` is equal.
+    """Return a registry whose current version is right for red and blue; `blind` is never positive, `twin` is equal.
 
     `strict` says yes to what is clearly red alone, and `lenient` to a warm grey too.
     """
@@ -47,8 +47,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 def _promote(models: Path, *arguments: str | Path) -> Result:
-    environment = {"SEEFOOD_MODELS": str(models)}
-    return CliRunner().invoke(main, ["models", "promote", *map(str, arguments)], env=environment)
+    return seefood(models, "models", "promote", *arguments)
 
 
 def _why(models: Path) -> str:
@@ -56,7 +55,7 @@ def _why(models: Path) -> str:
     return why
 
 
-def test_a_worse_candidate_stays_one(models: Path, photos: Path) -> None:
+def test_a_worse_candidate_is_not_promoted(models: Path, photos: Path) -> None:
     result = _promote(models, "blind", "--test", photos)
     assert result.exit_code == 2
     assert "blind is worse: of 16 photos the candidate gets 0 right" in result.stderr
@@ -67,20 +66,21 @@ def test_force_overrides_and_is_recorded(models: Path, photos: Path) -> None:
     assert _promote(models, "blind", "--test", photos, "--force").exit_code == 0
     assert current_version(models) == "blind"
     assert _why(models).startswith("forced: of 16 photos the candidate gets 0 right")
-    back = CliRunner().invoke(main, ["models", "rollback"], env={"SEEFOOD_MODELS": str(models)})
-    assert back.exit_code == 2, "the first version was not promoted by the registry, which so knows none before"
+    back = seefood(models, "models", "rollback")
+    assert back.exit_code == 2, "the history has no version before"
 
 
 def test_an_equal_candidate_is_promoted(models: Path, photos: Path) -> None:
     assert _promote(models, "twin", "--test", photos).exit_code == 0
     assert current_version(models) == "twin"
     assert _why(models) == (
-        "of 16 photos the candidate gets 0 right that the version in use does not, and 0 wrong that it does (p = 1.000)"
+        "of 16 photos the candidate gets 0 right that the version in use gets wrong, and 0 wrong that it gets right "
+        "(p = 1.000)"
     )
 
 
 def test_without_photos_nothing_is_promoted_unless_forced(models: Path) -> None:
-    assert "--test FOLDER, or promote unseen with --force" in _promote(models, "twin").stderr
+    assert "--test FOLDER, or promote without with --force" in _promote(models, "twin").stderr
     assert current_version(models) == "tiny"
     assert _promote(models, "twin", "--force").exit_code == 0
     assert _why(models) == "forced, without a comparison"
@@ -95,7 +95,7 @@ def test_other_labels_cannot_be_compared(models: Path, photos: Path) -> None:
     [(0, 0, False), (0, 4, False), (0, 5, True), (10, 12, False), (10, 30, True), (9, 2, False)],
 )
 def test_only_a_difference_beyond_chance_counts(gained: int, lost: int, worse: bool) -> None:
-    assert bool(Trial(Comparison(500, gained, lost)).worse) is worse
+    assert bool(SlicedComparison(Comparison(500, gained, lost)).worse) is worse
 
 
 def test_the_chance_is_that_of_a_fair_coin() -> None:
@@ -109,8 +109,10 @@ def test_all_folders_count_and_unreadable_photos_do_not(models: Path, photos: Pa
     (tmp_path / "more" / "hotdog").mkdir(parents=True)
     (tmp_path / "more" / "hotdog" / "1.png").write_bytes(encode(Image.new("RGB", (20, 20), "red"), "PNG"))
     sighted, blind = open_model(models), open_model(models, "blind")
-    assert compare(sighted, blind, [photos, tmp_path / "more"]) == Trial(Comparison(photos=17, gained=0, lost=9))
-    assert compare(blind, sighted, [photos]) == Trial(Comparison(photos=16, gained=8, lost=0))
+    assert compare(sighted, blind, [photos, tmp_path / "more"]) == SlicedComparison(
+        Comparison(photos=17, gained=0, lost=9)
+    )
+    assert compare(blind, sighted, [photos]) == SlicedComparison(Comparison(photos=16, gained=8, lost=0))
 
 
 def test_photos_that_cannot_be_read_are_no_comparison(models: Path, tmp_path: Path) -> None:
@@ -121,7 +123,7 @@ def test_photos_that_cannot_be_read_are_no_comparison(models: Path, tmp_path: Pa
 
 
 def _strangers(folder: Path, faces: int) -> Path:
-    """Write 100 faint hotdogs and some faces, all of the same warm grey, and 60 blue rooms."""
+    """Write 100 faint hotdogs and some faces of the same warm grey, and 60 blue rooms."""
     data = {colour: encode(Image.new("RGB", (20, 20), colour), "PNG") for colour in ("#848080", "blue")}
     for label, kind, count, colour in (
         ("hotdog", "faint", 100, "#848080"),
@@ -134,32 +136,32 @@ def _strangers(folder: Path, faces: int) -> Path:
     return folder
 
 
-def test_a_better_candidate_that_is_worse_on_one_slice_stays_one(models: Path, tmp_path: Path) -> None:
+def test_a_better_candidate_that_is_worse_on_one_slice_is_not_promoted(models: Path, tmp_path: Path) -> None:
     (models / "current").write_text("strict\n")
     photos = _strangers(tmp_path / "strangers", faces=50)
-    trial = compare(open_model(models), open_model(models, "lenient"), [photos])
-    assert trial.whole == Comparison(photos=210, gained=100, lost=50)
-    assert trial.worse == [Comparison(photos=50, gained=0, lost=50, part="kind faces")]
+    comparison = compare(open_model(models), open_model(models, "lenient"), [photos])
+    assert comparison.overall == Comparison(photos=210, gained=100, lost=50)
+    assert comparison.worse == [Comparison(photos=50, gained=0, lost=50, part="kind faces")]
     result = _promote(models, "lenient", "--test", photos)
     assert (result.exit_code, result.stderr) == (
         2,
-        "seefood: lenient is worse: of 50 photos of kind faces the candidate gets 0 right that the version in use does "
-        "not, and 50 wrong that it does (p < 0.001 by Holm's correction for 4 comparisons); --force promotes it all "
-        "the same.\n",
+        "seefood: lenient is worse: of 50 photos of kind faces the candidate gets 0 right that the version in use gets "
+        "wrong, and 50 wrong that it gets right (p < 0.001 by Holm's correction for 4 comparisons); promote it anyway "
+        "with --force.\n",
     )
     assert current_version(models) == "strict"
 
 
-def test_a_small_slice_is_not_looked_at(models: Path, tmp_path: Path) -> None:
+def test_a_small_slice_is_not_compared(models: Path, tmp_path: Path) -> None:
     (models / "current").write_text("strict\n")
     assert _promote(models, "lenient", "--test", _strangers(tmp_path / "strangers", faces=49)).exit_code == 0
-    assert _why(models).endswith("(p = 1.000 by Holm's correction for 3 comparisons); no slice is worse beyond chance")
+    assert _why(models).endswith("(p = 1.000 by Holm's correction for 3 comparisons); no slice is significantly worse")
 
 
 def test_a_kind_is_one_slice_in_whatever_folders_it_is(models: Path, tmp_path: Path) -> None:
     folders = [_strangers(tmp_path / name, faces=25) for name in ("a", "b")]
-    trial = compare(open_model(models, "strict"), open_model(models, "lenient"), folders)
-    assert [(part.part, part.photos) for part in trial.slices] == [
+    result = compare(open_model(models, "strict"), open_model(models, "lenient"), folders)
+    assert [(part.part, part.photos) for part in result.slices] == [
         ("kind faces", 50),
         ("kind faint", 200),
         ("kind rooms", 120),
@@ -174,15 +176,15 @@ def test_an_equal_candidate_passes_on_every_slice(models: Path, tmp_path: Path) 
 def test_many_slices_need_more_than_one_that_is_worse_by_itself() -> None:
     alone = Comparison(50, 0, 5, "kind faces")
     others = tuple(Comparison(50, 0, 0, f"kind {number}") for number in range(12))
-    assert Trial(Comparison(650, 9, 5), (alone,)).worse == []
-    assert Trial(Comparison(50, 0, 5)).worse, "which without slices is beyond chance"
-    assert Trial(Comparison(650, 9, 8), (replace(alone, lost=8), *others)).worse == [], "14 / 2^8 is 0.055"
-    assert Trial(Comparison(650, 9, 9), (replace(alone, lost=9), *others)).worse == [replace(alone, lost=9)]
+    assert SlicedComparison(Comparison(650, 9, 5), (alone,)).worse == []
+    assert SlicedComparison(Comparison(50, 0, 5)).worse, "without slices it is significant"
+    assert SlicedComparison(Comparison(650, 9, 8), (replace(alone, lost=8), *others)).worse == [], "14 / 2^8 is 0.055"
+    assert SlicedComparison(Comparison(650, 9, 9), (replace(alone, lost=9), *others)).worse == [replace(alone, lost=9)]
 
 
 def test_every_slice_that_is_worse_is_named() -> None:
     parts = tuple(Comparison(50, 0, lost, f"kind {name}") for name, lost in (("pets", 20), ("faces", 30), ("rooms", 0)))
-    said = str(Trial(Comparison(150, 0, 50), parts))
+    said = str(SlicedComparison(Comparison(150, 0, 50), parts))
     assert said.startswith("of 150 photos the candidate")
     assert said.endswith("; also worse: kind faces, kind pets")
 
@@ -196,11 +198,11 @@ def test_the_first_phone_version_has_none_to_be_compared_with(models: Path) -> N
     result = _promote(models, "blind", "--as", "phone")
     assert (result.exit_code, result.stdout) == (
         0,
-        "blind is phone: the first phone version, with none to compare it with.\n",
+        "blind is phone: the first phone version, without another one for a comparison.\n",
     )
     assert (version_of(models, "phone"), current_version(models)) == ("blind", "tiny")
-    assert _why(models) == "the first phone version, with none to compare it with"
-    assert _promote(models, "twin", "--as", "phone").exit_code == 2, "the second one is compared"
+    assert _why(models) == "the first phone version, without another one for a comparison"
+    assert _promote(models, "twin", "--as", "phone").exit_code == 2, "the second version needs a comparison"
 
 
 def test_the_first_phone_version_must_exist(models: Path) -> None:
@@ -219,7 +221,7 @@ def test_a_phone_version_is_compared_with_the_one_before(models: Path, photos: P
     assert (
         "of 16 photos the candidate gets 0 right" in _promote(models, "blind", "--as", "phone", "--test", photos).stderr
     )
-    back = CliRunner().invoke(main, ["models", "rollback", "--as", "phone"], env={"SEEFOOD_MODELS": str(models)})
+    back = seefood(models, "models", "rollback", "--as", "phone")
     assert (back.exit_code, back.stdout) == (0, "blind is phone again.\n")
     assert current_version(models) == "tiny"
 

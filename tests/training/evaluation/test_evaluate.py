@@ -1,4 +1,4 @@
-"""Metrics are what a hand would count, through the serving path."""
+"""Folders are evaluated through the code that serves."""
 
 import json
 import shutil
@@ -8,67 +8,17 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from service.cli import main
 from service.errors import SeeFoodError
 from service.model import Model, open_model
-from tests.conftest import ROOT
+from tests.fixtures.command import seefood
 from tests.fixtures.drawing import encode
+from tests.fixtures.painting import paint
 from tests.fixtures.tiny_model import METADATA, write_old_model, write_tiny_model, write_tiny_registry
-from training.evaluation.evaluate import calibration_error, comparison_table, evaluate, measure, slice_tables
-
-
-def test_metrics_by_hand() -> None:
-    targets = np.array([1, 1, 1, 1, 0, 0, 0, 0, 0, 0], np.float32)
-    probabilities = np.array([0.9, 0.8, 0.7, 0.2, 0.6, 0.4, 0.3, 0.3, 0.1, 0.1], np.float32)
-    metrics = measure(targets, probabilities, threshold=0.5)
-    values = {name: round(metric.value, 4) for name, metric in metrics.items()}
-    assert values == {
-        "accuracy": 0.8,
-        "precision": 0.75,
-        "recall": 0.75,
-        "false_positive_rate": 0.1667,
-        "balanced_accuracy": round((3 / 4 + 5 / 6) / 2, 4),
-        "f1": 0.75,
-        "roc_auc": round(20 / 24, 4),
-        "pr_auc": round((1 + 1 + 1 + 4 / 8) / 4, 4),
-        "calibration_error": 0.32,
-    }
-    for metric in metrics.values():
-        assert 0 <= metric.low < metric.value < metric.high <= 1
-
-
-def test_a_share_has_wilsons_interval() -> None:
-    metric = measure(np.zeros(100), np.zeros(100), 0.5)["false_positive_rate"]
-    assert (metric.value, metric.low, round(metric.high, 4)) == (0, 0, 0.037)
-
-
-def test_the_page_about_strangers_has_the_intervals_right() -> None:
-    page = (ROOT / "docs" / "test-photos.md").read_text(encoding="utf-8")
-    none = {n: measure(np.zeros(n), np.zeros(n), 0.5)["false_positive_rate"] for n in (50, 380, 381)}
-    assert f"0 of 50 is {none[50]}" in page
-    assert none[381].high <= 0.01 < none[380].high
-    assert "two sides, is wider, and needs 381" in page
-
-
-def test_calibrated_probabilities_have_no_calibration_error() -> None:
-    probabilities = np.repeat([0.15, 0.85], 1000)
-    targets = np.concatenate([np.arange(1000) < 150, np.arange(1000) < 850]).astype(float)
-    assert calibration_error(targets, probabilities) == pytest.approx(0, abs=1e-9)
-    assert calibration_error(targets, np.repeat([0.05, 0.95], 1000)) == pytest.approx(0.1)
-    assert calibration_error(np.ones(3), np.ones(3)) == 0
-
-
-def test_one_class_has_no_precision_and_no_curve() -> None:
-    assert set(measure(np.zeros(9), np.full(9, 0.7), 0.5)) == {"accuracy", "false_positive_rate"}
-    assert set(measure(np.ones(9), np.full(9, 0.7), 0.5)) == {"accuracy", "recall"}
-
-
-def test_a_model_that_never_says_yes_has_no_precision() -> None:
-    assert "precision" not in measure(np.array([0, 1]), np.array([0.1, 0.2]), 0.5)
+from training.evaluation.evaluate import evaluate
 
 
 @pytest.fixture
@@ -97,29 +47,12 @@ def test_a_folder_of_unreadable_photos_is_a_sentence(tiny_models: Path, tmp_path
         evaluate(open_model(tiny_models), tmp_path)
 
 
-def _paint(folder: Path, colours: dict[str, str]) -> None:
-    """Fill files, by their path, with one colour each."""
-    for name, colour in colours.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(encode(Image.new("RGB", (20, 20), colour), "PNG"))
-
-
 def _evaluate(models: Path, *arguments: object) -> Result:
-    return CliRunner().invoke(main, ["evaluate", *map(str, arguments)], env={"SEEFOOD_MODELS": str(models)})
-
-
-@pytest.fixture
-def kinds(tmp_path: Path) -> Path:
-    """Return a folder where the model is right about 9 of 10 grilled, 5 of 10 raw, and all of 12 others."""
-    folder = tmp_path / "kinds"
-    _paint(folder, {f"hotdog/grilled-{i}.png": "red" if i < 9 else "blue" for i in range(10)})
-    _paint(folder, {f"hotdog/raw-{i}.png": "red" if i < 5 else "blue" for i in range(10)})
-    _paint(folder, {f"not_hotdog/{i}.png": "blue" for i in range(12)})
-    return folder
+    return seefood(models, "evaluate", *arguments)
 
 
 def test_slices_have_shares_of_their_own_the_least_accurate_first(tiny_models: Path, kinds: Path) -> None:
-    (kinds / "hotdog" / "raw-10.png").write_bytes(b"broken")  # what can't be read must not shift the others
+    (kinds / "hotdog" / "raw-10.png").write_bytes(b"broken")  # an unreadable photo must not shift the others
     evaluation = evaluate(open_model(tiny_models), kinds)
     assert [(part.by, part.name, part.photos) for part in evaluation.slices] == [
         ("kind", "raw", (10, 0)),
@@ -135,8 +68,8 @@ def test_slices_have_shares_of_their_own_the_least_accurate_first(tiny_models: P
 
 
 def test_a_slice_of_both_classes_has_both_shares(tiny_models: Path, tmp_path: Path) -> None:
-    _paint(tmp_path, {f"hotdog/a-{i}.png": "red" for i in range(5)} | {"hotdog/b.png": "red"})
-    _paint(tmp_path, {f"not_hotdog/a-{i}.png": "red" if i else "blue" for i in range(5)})
+    paint(tmp_path, {f"hotdog/a-{i}.png": "red" for i in range(5)} | {"hotdog/b.png": "red"})
+    paint(tmp_path, {f"not_hotdog/a-{i}.png": "red" if i else "blue" for i in range(5)})
     (part,) = evaluate(open_model(tiny_models), tmp_path).slices
     assert part.photos == (5, 5)
     values = {name: metric.value for name, metric in part.metrics.items()}
@@ -145,15 +78,15 @@ def test_a_slice_of_both_classes_has_both_shares(tiny_models: Path, tmp_path: Pa
 
 @pytest.fixture
 def yellow(tmp_path: Path) -> Path:
-    """Return a folder of 10 faces, of which 4 are unfamiliar, and 10 rooms, of which none is."""
+    """Return a folder of 10 faces, 4 of them unfamiliar, and 10 familiar rooms."""
     folder = tmp_path / "yellow"
-    _paint(folder, {f"not_hotdog/face-{i}.png": "yellow" if i < 4 else "blue" for i in range(10)})
-    _paint(folder, {f"not_hotdog/room-{i}.png": "blue" for i in range(10)})
+    paint(folder, {f"not_hotdog/face-{i}.png": "yellow" if i < 4 else "blue" for i in range(10)})
+    paint(folder, {f"not_hotdog/room-{i}.png": "blue" for i in range(10)})
     return folder
 
 
 def test_the_share_of_unfamiliar_photos_is_measured_last(tiny_models: Path, yellow: Path) -> None:
-    (yellow / "not_hotdog" / "face-10.png").write_bytes(b"broken")  # what can't be read must not shift the others
+    (yellow / "not_hotdog" / "face-10.png").write_bytes(b"broken")  # an unreadable photo must not shift the others
     evaluation = evaluate(open_model(tiny_models), yellow)
     assert list(evaluation.metrics) == ["accuracy", "false_positive_rate", "unfamiliar"]
     assert str(evaluation.metrics["unfamiliar"]) == "0.200 (0.081 - 0.416)", "Wilson's interval of 4 in 20"
@@ -172,34 +105,6 @@ def test_a_model_that_cannot_tell_has_no_share_of_unfamiliar_photos(yellow: Path
     assert result.stdout.splitlines()[0] == "KIND   PHOTOS  CALLED HOTDOG"
 
 
-def test_two_models_stand_beside_each_other(kinds: Path, tmp_path: Path) -> None:
-    """The one before has another threshold, so that it says yes to nothing."""
-    _paint(kinds, {f"hotdog/mixed-{i}.png": "red" for i in range(4)})
-    _paint(kinds, {f"not_hotdog/mixed-{i}.png": "red" if i < 4 else "blue" for i in range(6)})
-    now, before = (
-        evaluate(Model(write_tiny_model(tmp_path / name, replace(METADATA, threshold=level).to_properties())), kinds)
-        for name, level in (("now.onnx", 0.5), ("before.onnx", 1.0))
-    )
-    heading, *rows = comparison_table(now, before, ("hotdog", "not_hotdog"), "v1")
-    assert heading == ("kind", "label", "photos", "called hotdog, this version", "called hotdog, version v1 before")
-    assert [(*row[:3], *(figure[:5] for figure in row[3:])) for row in rows] == [
-        ("raw", "hotdog", "10", "0.500", "0.000"),
-        ("mixed", "hotdog", "4", "1.000", "0.000"),
-        ("mixed", "not_hotdog", "6", "0.667", "0.000"),
-        ("grilled", "hotdog", "10", "0.900", "0.000"),
-        ("(all)", "hotdog", "24", "0.750", "0.000"),
-        ("(all)", "not_hotdog", "18", "0.222", "0.000"),
-    ]
-    assert rows[0][3:] == ("0.500 (0.237 - 0.763)", "0.000 (0.000 - 0.278)")
-
-
-def test_a_table_leaves_out_what_no_slice_has(tiny_models: Path, kinds: Path) -> None:
-    (rows,) = slice_tables(evaluate(open_model(tiny_models), kinds).slices).values()
-    assert rows[0] == ("kind", "photos", "accuracy", "recall", "unfamiliar")
-    assert rows[1][:2] == ("raw", "10")
-    assert slice_tables([]) == {}
-
-
 def test_the_command_prints_slices(tiny_models: Path, kinds: Path) -> None:
     result = _evaluate(tiny_models, kinds)
     assert result.exit_code == 0, result.stderr
@@ -214,7 +119,7 @@ def test_the_command_prints_slices(tiny_models: Path, kinds: Path) -> None:
 
 
 def test_slices_alone_have_a_row_a_kind_the_worst_first(tiny_models: Path, kinds: Path) -> None:
-    _paint(kinds, {f"not_hotdog/face-{i}.png": "red" if i < 6 else "blue" for i in range(10)})
+    paint(kinds, {f"not_hotdog/face-{i}.png": "red" if i < 6 else "blue" for i in range(10)})
     result = _evaluate(tiny_models, kinds, "--slices")
     assert result.exit_code == 0, result.stderr
     assert result.stdout.splitlines() == [
@@ -228,7 +133,7 @@ def test_slices_alone_have_a_row_a_kind_the_worst_first(tiny_models: Path, kinds
 
 def test_slices_of_several_folders_name_them(tiny_models: Path, kinds: Path, tmp_path: Path) -> None:
     faces = tmp_path / "faces"
-    _paint(faces, {f"not_hotdog/{i}.png": "red" if i < 6 else "blue" for i in range(10)})
+    paint(faces, {f"not_hotdog/{i}.png": "red" if i < 6 else "blue" for i in range(10)})
     result = _evaluate(tiny_models, kinds, faces, "--slices")
     assert [(line.split()[0], line.split()[-1]) for line in result.stdout.splitlines()] == [
         ("KIND", "FOLDER"),

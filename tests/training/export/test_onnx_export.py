@@ -1,4 +1,4 @@
-"""The exported files keep the contract, and the gates stop those that do not answer as the network does."""
+"""The exported files have the documented inputs, outputs and metadata."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,48 +7,15 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-import torch
 from onnx import numpy_helper
 
 from service.errors import SeeFoodError
 from service.model import Model
 from service.photo import Pixels
-from tests.fixtures.drawing import LABELS, draw
 from tests.fixtures.tiny_model import METADATA
-from training.export.onnx_export import onnx_export as export
-from training.model.classifier import Classifier, build
-
-pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def photos() -> Pixels:
-    """Return uint8 [64, S, S, 3] drawn photos, every other one a hotdog."""
-    return np.stack([np.asarray(draw(LABELS[i % 2], i, (224, 224))) for i in range(export.PARITY_PHOTOS)])
-
-
-@pytest.fixture(scope="module")
-def network() -> Classifier:
-    """Return an unfitted network whose head tells photos apart at random."""
-    torch.manual_seed(0)
-    network, _ = build("none")
-    torch.nn.init.normal_(network.head.weight)
-    network.temperature.fill_(1.5)
-    return network
-
-
-@pytest.fixture(scope="module")
-def float32(network: Classifier, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("export") / "model.onnx"
-    export.export_float32(network, path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def int8(float32: Path, photos: Pixels) -> Path:
-    path = float32.with_name("model.int8.onnx")
-    export.export_int8(float32, path, photos)
-    return path
+from training.export import onnx_export
+from training.export.onnx_export import run_onnx, write_metadata
+from training.export.quantization import export_int8
 
 
 def test_both_files_keep_the_contract(float32: Path, int8: Path) -> None:
@@ -76,12 +43,13 @@ def test_int8_is_quantised_as_it_is_fast(int8: Path) -> None:
     tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     producers = {node.output[0]: node for node in graph.node}
     convolutions = [node for node in graph.node if node.op_type == "Conv"]
+    assert len(convolutions) == 21
     for node in convolutions[1:-1]:
         activation, weight = (producers[name] for name in node.input[:2])
         assert activation.op_type == weight.op_type == "DequantizeLinear"
         assert tensors[activation.input[2]].dtype == np.uint8
         assert tensors[weight.input[0]].dtype == np.int8
-        assert tensors[weight.input[1]].shape == (tensors[weight.input[0]].shape[0],), "a scale for each channel"
+        assert tensors[weight.input[1]].shape == (tensors[weight.input[0]].shape[0],), "there is one scale per channel"
     for node in (convolutions[0], convolutions[-1]):
         assert tensors[node.input[1]].dtype == np.float32, "the first convolution and the head stay float32"
     assert int8.stat().st_size < 12e6
@@ -92,82 +60,29 @@ def test_a_share_of_the_convolutions_can_stay_float32(
     share: float, quantised: int, float32: Path, photos: Pixels, tmp_path: Path
 ) -> None:
     path = tmp_path / "model.int8.onnx"
-    export.export_int8(float32, path, photos, share)
+    export_int8(float32, path, photos, share)
     graph = onnx.load(path).graph
     tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     convolutions = [node for node in graph.node if node.op_type == "Conv"]
     kinds = ["int8" if node.input[1] not in tensors else "float32" for node in convolutions]
     assert kinds == ["float32", *["int8"] * quantised, *["float32"] * (20 - quantised)]
     if share == 1:
-        np.testing.assert_allclose(export.probabilities(path, photos), export.probabilities(float32, photos), atol=1e-5)
+        np.testing.assert_allclose(run_onnx(path, photos), run_onnx(float32, photos), atol=1e-5)
 
 
 def test_no_path_of_the_machine_is_in_the_file(float32: Path, int8: Path) -> None:
     for path in (float32, int8):
-        assert str(Path(export.__file__).parent).encode() not in path.read_bytes()
-
-
-def test_float32_agrees_with_pytorch(network: Classifier, float32: Path, photos: Pixels) -> None:
-    assert export.check_float32(network, float32, photos) <= export.PARITY_TOLERANCE
-
-
-@pytest.mark.parametrize(("error", "said"), [(1.01, r"[0-9.e-]+"), (np.nan, "nan")])
-def test_a_file_that_disagrees_fails(
-    network: Classifier, float32: Path, photos: Pixels, tmp_path: Path, error: float, said: str
-) -> None:
-    model = onnx.load(float32)
-    head = [node for node in model.graph.node if node.op_type == "Conv"][-1]
-    weight = next(tensor for tensor in model.graph.initializer if tensor.name == head.input[1])
-    weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * np.float32(error), weight.name))
-    onnx.save(model, tmp_path / "model.onnx")
-    with pytest.raises(export.GateError, match=rf"model.onnx differs from PyTorch by ({said}) .* at most 1e-04"):
-        export.check_float32(network, tmp_path / "model.onnx", photos)
-
-
-def test_too_few_photos_prove_nothing(network: Classifier, float32: Path, photos: Pixels) -> None:
-    with pytest.raises(export.GateError, match="compared on 63 photos; at least 64"):
-        export.check_float32(network, float32, photos[1:])
-
-
-@pytest.mark.parametrize(
-    ("int8_scores", "passes"),
-    [
-        ([0.9] * 100 + [0.1] * 100, True),
-        ([0.4] * 2 + [0.9] * 98 + [0.1] * 100, True),  # 2 of 200 photos: just a point, and still ranked right
-        ([0.4] * 3 + [0.9] * 97 + [0.1] * 100, False),  # accuracy
-        ([0.9] * 99 + [0.05] + [0.1] * 100, False),  # ROC AUC
-        ([float("nan")] * 200, False),
-    ],
-)
-def test_the_int8_gate(int8_scores: list[float], passes: bool) -> None:
-    targets = np.repeat([1, 0], 100).astype(np.float32)
-    exact = np.where(targets == 1, 0.9, 0.1).astype(np.float32)
-    quantised = np.array(int8_scores, np.float32)
-    if passes:
-        export.check_int8(exact, quantised, targets, 0.5)
-    else:
-        with pytest.raises(export.GateError, match="int8"):
-            export.check_int8(exact, quantised, targets, 0.5)
-
-
-def test_one_photo_of_few_does_not_fail_the_int8_gate_and_two_do() -> None:
-    targets = np.repeat([1, 0], 20).astype(np.float32)
-    exact = np.where(targets == 1, 0.9, 0.1).astype(np.float32)
-    one, two = exact.copy(), exact.copy()
-    one[0], two[:2] = 0.4, 0.4
-    assert export.check_int8(exact, one, targets, 0.5)["accuracy"] == pytest.approx(1 / 40)
-    with pytest.raises(export.GateError, match=r"int8 file loses 0\.050 of accuracy"):
-        export.check_int8(exact, two, targets, 0.5)
+        assert str(Path(onnx_export.__file__).parent).encode() not in path.read_bytes()
 
 
 def test_metadata_is_in_the_file(int8: Path) -> None:
-    export.stamp(int8, METADATA)
+    write_metadata(int8, METADATA)
     stamped = Model(int8).metadata
     assert replace(stamped, reference_digest=None, reference_probability=None) == METADATA
 
 
 def test_a_stamped_file_answers_its_reference_square_as_it_says(int8: Path, tmp_path: Path) -> None:
-    export.stamp(int8, METADATA)
+    write_metadata(int8, METADATA)
     model = Model(int8)
     model.warm_up()
     assert model.warm

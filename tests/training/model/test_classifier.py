@@ -1,4 +1,4 @@
-"""The network's two outputs agree, and weights are loaded whole, in part or not at all."""
+"""The outputs of the classifier agree, and full, partial and damaged weights are handled."""
 
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,13 @@ import torchvision
 from torch import Tensor, nn
 
 from service.errors import SeeFoodError
-from training.model.backbones import BACKBONES, in_classifier
-from training.model.classifier import build, fresh_parameters
+from training.model.backbones import BACKBONES, classifier_key
+from training.model.classifier import build_classifier, untrained_parameters
 
 
 @pytest.fixture(scope="module")
 def official() -> dict[str, Tensor]:
-    """Return what an official download would hold."""
+    """Return a state_dict like that of the official download."""
     torch.manual_seed(1)
     state: dict[str, Tensor] = torchvision.models.resnet18().state_dict()
     return state
@@ -29,7 +29,7 @@ def _save(state: object, folder: Path) -> str:
 
 
 def test_the_heatmaps_mean_is_the_logit_of_pooling_and_one_linear_unit() -> None:
-    network, _ = build("none")
+    network, _ = build_classifier("none")
     nn.init.normal_(network.head.weight)
     network.temperature.fill_(2.0)
     network.eval()
@@ -43,13 +43,13 @@ def test_the_heatmaps_mean_is_the_logit_of_pooling_and_one_linear_unit() -> None
     torch.testing.assert_close(probability, torch.sigmoid(logit / 2))
 
 
-def test_from_nothing_everything_is_fresh() -> None:
-    network, absent = build("none")
+def test_without_weights_all_parameters_are_untrained() -> None:
+    network, absent = build_classifier("none")
     assert {f"features.{name}" for name, _ in network.features.named_parameters()} <= {f"features.{n}" for n in absent}
 
 
 def test_preprocessing_is_that_of_the_official_weights() -> None:
-    network, _ = build("none")
+    network, _ = build_classifier("none")
     official = torchvision.models.ResNet18_Weights.DEFAULT.transforms()
     assert (network.mean.flatten() / 255).tolist() == pytest.approx(official.mean)
     assert (network.std.flatten() / 255).tolist() == pytest.approx(official.std)
@@ -57,7 +57,7 @@ def test_preprocessing_is_that_of_the_official_weights() -> None:
 
 
 def test_full_weights_are_loaded_and_nothing_is_absent(official: dict[str, Tensor], tmp_path: Path) -> None:
-    network, absent = build(_save(official, tmp_path))
+    network, absent = build_classifier(_save(official, tmp_path))
     assert absent == []
     own = network.features.state_dict()
     assert own.keys() == {name for name in official if not name.startswith("fc.")}
@@ -68,7 +68,7 @@ def test_what_partial_weights_lack_is_listed_and_starts_as_the_identity(
     official: dict[str, Tensor], tmp_path: Path
 ) -> None:
     partial = {name: value for name, value in official.items() if not name.startswith(("layer4.1.", "fc."))}
-    network, absent = build(_save(partial, tmp_path))
+    network, absent = build_classifier(_save(partial, tmp_path))
     assert absent[0] == "layer4.1.conv1.weight"
     assert {name.rpartition(".")[0] for name in absent} == {
         f"layer4.1.{part}" for part in ("conv1", "bn1", "conv2", "bn2")
@@ -80,27 +80,27 @@ def test_what_partial_weights_lack_is_listed_and_starts_as_the_identity(
 
 def test_an_unknown_tensor_is_an_error(official: dict[str, Tensor], tmp_path: Path) -> None:
     with pytest.raises(SeeFoodError, match=r"have a tensor 'layer9\.weight' that resnet18 does not have"):
-        build(_save({**official, "layer9.weight": torch.zeros(1)}, tmp_path))
+        build_classifier(_save({**official, "layer9.weight": torch.zeros(1)}, tmp_path))
 
 
 def test_a_misshapen_tensor_is_an_error(official: dict[str, Tensor], tmp_path: Path) -> None:
     with pytest.raises(
         SeeFoodError, match=r"'conv1\.weight' of shape \[1, 2\]; resnet18 has it of shape \[64, 3, 7, 7\]"
     ):
-        build(_save({**official, "conv1.weight": torch.zeros(1, 2)}, tmp_path))
+        build_classifier(_save({**official, "conv1.weight": torch.zeros(1, 2)}, tmp_path))
 
 
 @pytest.mark.parametrize("content", [b"", b"not weights", b"PK\x03\x04 nor a zip"])
 def test_a_file_of_something_else_is_an_error(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "weights.pth").write_bytes(content)
     with pytest.raises(SeeFoodError, match=r"weights\.pth are not a state_dict"):
-        build(str(tmp_path / "weights.pth"))
+        build_classifier(str(tmp_path / "weights.pth"))
 
 
 @pytest.mark.parametrize("state", [[1, 2], {"conv1.weight": 3}, torch.zeros(2)])
 def test_an_object_of_another_kind_is_an_error(state: object, tmp_path: Path) -> None:
     with pytest.raises(SeeFoodError, match="are not a state_dict"):
-        build(_save(state, tmp_path))
+        build_classifier(_save(state, tmp_path))
 
 
 def test_a_pickle_that_would_run_code_is_not_run(tmp_path: Path) -> None:
@@ -109,24 +109,24 @@ def test_a_pickle_that_would_run_code_is_not_run(tmp_path: Path) -> None:
             return (Path.touch, (tmp_path / "ran",))
 
     with pytest.raises(SeeFoodError, match="are not a state_dict"):
-        build(_save({"conv1.weight": Malice()}, tmp_path))
+        build_classifier(_save({"conv1.weight": Malice()}, tmp_path))
     assert not (tmp_path / "ran").exists()
 
 
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SeeFoodError, match=r"nothing\.pth can't be read: No such file"):
-        build(str(tmp_path / "nothing.pth"))
+        build_classifier(str(tmp_path / "nothing.pth"))
 
 
 def test_official_weights_are_torchvisions(
     official: dict[str, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The download's place in torch's cache holds a fake, so that torchvision's own code finds it there."""
+    """A file in torch's download cache replaces the download, so that torchvision's own code is tested."""
     name = Path(torchvision.models.ResNet18_Weights.DEFAULT.url).name
     (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
     torch.save(official, tmp_path / "hub" / "checkpoints" / name)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    network, absent = build("imagenet")
+    network, absent = build_classifier("imagenet")
     assert absent == []
     assert torch.equal(network.features.state_dict()["conv1.weight"], official["conv1.weight"])
 
@@ -138,22 +138,22 @@ def test_official_weights_out_of_reach_are_a_sentence(tmp_path: Path, monkeypatc
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr("torch.hub.urlopen", unreachable)
     with pytest.raises(SeeFoodError) as caught:
-        build("imagenet")
+        build_classifier("imagenet")
     assert "--weights PATH" in str(caught.value)
     assert "--weights none" in str(caught.value)
 
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_every_backbone_has_torchvisions_stages_and_its_own_size(name: str) -> None:
-    """The stages, run one after the other, are torchvision's network up to its pooling, in the same order."""
-    network, absent = build("none", name)
+    """The stages in sequence compute the same features as torchvision's network before its pooling."""
+    network, absent = build_classifier("none", name)
     official = torchvision.models.get_model_weights(name).DEFAULT.transforms()
     reference = torchvision.models.get_model(name, weights=None, **BACKBONES[name].options).eval()
     own = network.state_dict()
     with torch.no_grad():
         for tensor, value in reference.state_dict().items():
-            if in_classifier(name, tensor) in own and own[in_classifier(name, tensor)].shape == value.shape:
-                value.copy_(own[in_classifier(name, tensor)])
+            if classifier_key(name, tensor) in own and own[classifier_key(name, tensor)].shape == value.shape:
+                value.copy_(own[classifier_key(name, tensor)])
     images = torch.rand(1, 3, 160, 160) if name != "inception_v3" else torch.rand(1, 3, 299, 299)
     last: list[Tensor] = []
     (reference.classifier if name == "densenet121" else reference.fc).register_forward_hook(
@@ -163,7 +163,7 @@ def test_every_backbone_has_torchvisions_stages_and_its_own_size(name: str) -> N
         reference(images)
         torch.testing.assert_close(network.eval().features(images).mean((2, 3)), last[0])
     assert network.size == {"inception_v3": 299}.get(name, 224)
-    assert network.size == official.crop_size[0] or name == "resnet50"  # whose second weights were cropped wider
+    assert network.size == official.crop_size[0] or name == "resnet50"  # its newer weights use a larger crop
     assert not any(tensor.startswith(("fc.", "classifier.")) for tensor in absent)
 
 
@@ -171,7 +171,7 @@ def test_every_backbone_has_torchvisions_stages_and_its_own_size(name: str) -> N
 def test_a_network_of_timm_is_a_row_of_stages_with_its_own_preprocessing(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     reference: Any = timm.create_model(name).eval()
-    network, absent = build(_save(reference.state_dict(), tmp_path), f"timm/{name}")
+    network, absent = build_classifier(_save(reference.state_dict(), tmp_path), f"timm/{name}")
     assert absent == []
     config = timm.get_pretrained_cfg(name)
     assert config is not None
@@ -179,17 +179,17 @@ def test_a_network_of_timm_is_a_row_of_stages_with_its_own_preprocessing(name: s
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (config.mean, config.std))
     with torch.inference_mode():
         expected = reference.forward_features((pixels.permute(0, 3, 1, 2) / 255 - mean) / std).mean((2, 3))
-        torch.testing.assert_close(network.eval().pooled(pixels), expected, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(network.eval().pooled_features(pixels), expected, atol=1e-4, rtol=1e-4)
     assert network.size == config.input_size[1]
 
 
-def test_what_partial_weights_of_timm_lack_is_fresh(tmp_path: Path) -> None:
+def test_missing_weights_of_timm_are_untrained_parameters(tmp_path: Path) -> None:
     state = timm.create_model("tf_efficientnet_lite0").state_dict()
     kept = {name: value for name, value in state.items() if not name.startswith(("blocks.6.", "classifier."))}
-    network, absent = build(_save(kept, tmp_path), "timm/tf_efficientnet_lite0")
+    network, absent = build_classifier(_save(kept, tmp_path), "timm/tf_efficientnet_lite0")
     assert absent
     assert all(name.startswith("blocks.6.") for name in absent)
-    fresh = fresh_parameters(network, absent)
+    fresh = untrained_parameters(network, absent)
     assert {name for name, _ in network.named_parameters() if name.startswith("features.blocks6.")} <= fresh
     assert not any(name.startswith("features.blocks5.") for name in fresh)
 
@@ -197,25 +197,25 @@ def test_what_partial_weights_of_timm_lack_is_fresh(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["timm/no_such_network", "resnet19", "timm/", "timm/vit_tiny_patch16_224"])
 def test_a_backbone_that_is_none_is_a_sentence(name: str) -> None:
     with pytest.raises(SeeFoodError, match=r"(no backbone|The backbone) '?timm/|no backbone 'resnet19'; name one of"):
-        build("none", name)
+        build_classifier("none", name)
 
 
 @pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
 def test_auxiliary_exits_learn(name: str) -> None:
-    network, _ = build("none", name)
-    exits = network.train().exits(torch.zeros(2, 299, 299, 3, dtype=torch.uint8))
+    network, _ = build_classifier("none", name)
+    exits = network.train().logits_of_all_heads(torch.zeros(2, 299, 299, 3, dtype=torch.uint8))
     assert [logits.shape for logits in exits] == [(2,)] * (1 + len(BACKBONES[name].auxiliary))
     sum(logits.sum() for logits in exits).backward()  # type: ignore[union-attr]
     assert all(weight.grad is not None for weight in network.auxiliary.parameters())
-    assert any(name.startswith("auxiliary.") for name in fresh_parameters(network, []))
+    assert any(name.startswith("auxiliary.") for name in untrained_parameters(network, []))
 
 
 @pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
 def test_networks_made_for_other_channels_see_them_as_torchvision_shows_them(name: str) -> None:
-    """Torchvision's weights of these two expect channels in [-1, 1], which its transform_input makes of ImageNet's."""
-    network, _ = build("none", name)
+    """These two expect channels in [-1, 1], as torchvision's transform_input computes them."""
+    network, _ = build_classifier("none", name)
     pixels = torch.randint(0, 256, (1, 8, 8, 3), dtype=torch.uint8)
     transform = torchvision.models.get_model(name, weights=None, transform_input=True, init_weights=False)
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     imagenet = ((pixels / 255 - mean) / std).permute(0, 3, 1, 2)
-    torch.testing.assert_close(network.images(pixels), transform._transform_input(imagenet), atol=1e-5, rtol=0)
+    torch.testing.assert_close(network.normalize(pixels), transform._transform_input(imagenet), atol=1e-5, rtol=0)

@@ -1,4 +1,4 @@
-"""One fit, however it runs: at a stretch, interrupted and resumed, or over two processes."""
+"""A fit has the same result if it is interrupted and resumed, or runs in two processes."""
 
 import csv
 import os
@@ -9,39 +9,45 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from click.testing import Result
 from scipy.special import log_expit
-from torch.nn.functional import avg_pool2d
 
 from service.errors import SeeFoodError
 from service.model import Floats, open_model
 from service.registry import current_version
 from tests.conftest import ROOT
+from tests.fixtures.command import seefood
 from tests.fixtures.drawing import draw_folder
-from training.config import SEED
-from training.data.checks import check
-from training.data.dataset import Shuffled, TrainingSet, augmented, training_loader
-from training.data.folders import Photos, scan, split
-from training.model.backbones import BACKBONES
-from training.model.classifier import build
+from training.config import SEED, Hyperparameters
+from training.data.cache import Cache
+from training.data.checks import check_photos
+from training.data.dataset import read_photos
+from training.data.folders import find_photos_to_train
+from training.data.photos import Photos
+from training.data.split import split
+from training.model.classifier import build_classifier
 from training.model.fit import fit
-from training.model.lit_classifier import Learner, balance
-from training.recipe import Recipe
-from training.report.version_files import read_photos
 
 EPOCHS = 3
-SIZES = (64, 64, 96)
-VIEWS = (7, 6, 5)
+
 TOGETHER = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 
 
+def _arguments(photos: Path, models: Path, *more: str) -> list[str]:
+    return ["train", str(photos), "--weights", "none", "--epochs", str(EPOCHS), "--models", str(models), *more]
+
+
 def _command(photos: Path, models: Path, *more: str) -> list[str]:
-    options = ["--weights", "none", "--epochs", str(EPOCHS), "--models", str(models), *more]
-    return ["-m", "service.cli", "train", str(photos), *options]
+    return ["-m", "service.cli", *_arguments(photos, models, *more)]
+
+
+def _train(photos: Path, models: Path, *more: str) -> Result:
+    """Run the command in this process, which saves the imports of torch."""
+    return seefood(models, *_arguments(photos, models, *more))
 
 
 def _answers(models: Path, photos: Photos) -> Floats:
@@ -55,9 +61,10 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(photos: Path) -> Path:
-    """Return a registry with the version of a fit that nothing interrupted."""
+    """Return a registry with the version of an uninterrupted fit."""
     models = photos.parent / "whole"
-    subprocess.run([sys.executable, *_command(photos, models)], check=True, capture_output=True)
+    done = _train(photos, models)
+    assert done.exit_code == 0, done.stderr
     return models
 
 
@@ -77,27 +84,25 @@ def test_an_interrupted_fit_goes_on_to_the_same_result(photos: Path, whole: Path
     assert process.returncode == 130
     assert "Traceback" not in said
     sentence = said.strip().splitlines()[-1]
-    (run,) = re.findall(r"Interrupted.*Go on with the same command and --resume (\S+)\.$", sentence)
-    assert not list(models.glob("[!.]*")), "no version before the fit is over"
+    (run,) = re.findall(r"Interrupted.*Run the same command with --resume (\S+) to continue\.$", sentence)
+    assert not list(models.glob("[!.]*")), "there is no version before the end of the fit"
 
-    refused = subprocess.run(
-        [sys.executable, *_command(photos, models, "--resume", run, "--backbone", "resnet34")],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert refused.returncode == 2
+    refused = _train(photos, models, "--resume", run, "--backbone", "resnet34")
+    assert refused.exit_code == 2
     assert "is of another fit: its backbone is resnet18, not resnet34" in refused.stderr.splitlines()[-1]
     assert "Traceback" not in refused.stderr
 
     subprocess.run([sys.executable, *_command(photos, models, "--resume", run)], check=True, capture_output=True)
     assert current_version(models) == run
-    again = subprocess.run(
-        [sys.executable, *_command(photos, models, "--resume", run)], capture_output=True, text=True, check=False
+    again = _train(photos, models, "--resume", run)
+    assert (again.exit_code, again.stderr) == (
+        2,
+        f"seefood: The run {run} is complete; its version is {models / run}.\n",
     )
-    assert (again.returncode, again.stderr) == (2, f"seefood: The run {run} is over; its version is {models / run}.\n")
-    shutil.rmtree(models / run)  # as if it had been stopped between the fit and the version
+    shutil.rmtree(models / run)  # simulate a stop between the fit and the version
     (models / "current").unlink()
-    subprocess.run([sys.executable, *_command(photos, models, "--resume", run)], check=True, capture_output=True)
-    some = scan(photos).take(range(0, 80, 5))
+    assert _train(photos, models, "--resume", run).exit_code == 0
+    some = find_photos_to_train(photos).take(range(0, 80, 5))
     np.testing.assert_allclose(_answers(models, some), _answers(whole, some), atol=1e-5)
     tables = [next(registry.glob(".runs/*/fit-0/metrics.csv")).read_text() for registry in (models, whole)]
     assert [len(table.splitlines()) for table in tables] == [1 + EPOCHS] * 2
@@ -119,20 +124,20 @@ def test_two_processes_make_one_version_measured_on_all_its_photos(photos: Path,
     assert done.stdout.count("The new version is") == 1
     with next(models.glob(".runs/*/fit-0/metrics.csv")).open() as file:
         (row,) = csv.DictReader(file)
-    found = scan(photos)
-    _, validation = split(found, check(found).digests, SEED)
+    found = find_photos_to_train(photos)
+    _, validation = split(found, check_photos(found, [], Cache(None)).digests, SEED)
     state = torch.load(next(models.glob(".runs/*/fit-0/best.ckpt")), weights_only=True)["state_dict"]
-    network, _ = build("none")
+    network, _ = build_classifier("none")
     network.load_state_dict({name.removeprefix("network."): value for name, value in state.items()})
     with torch.inference_mode():
         logits = network.eval().heatmap(torch.from_numpy(read_photos(validation, 224))).mean((1, 2)).numpy()
     loss = -log_expit(np.where(validation.targets == 1, logits, -logits)).mean()
-    assert float(row["val_loss"]) == pytest.approx(loss, rel=0.001), "each photo counts once, whoever saw it"
+    assert float(row["val_loss"]) == pytest.approx(loss, rel=0.001), "each photo counts once, in whichever process"
 
 
 @pytest.mark.slow
-def test_two_processes_come_to_what_one_does(photos: Path, tmp_path: Path) -> None:
-    """Only batch norms, which see their process's part of a batch, are kept out of it."""
+def test_two_processes_have_the_result_of_one(photos: Path, tmp_path: Path) -> None:
+    """Batch norms are fixed, because each process has statistics of its own part of a batch."""
     script = str(ROOT / "tests" / "fixtures" / "fit_with_fixed_norms.py")
     tables = []
     for name, start in (("one", ()), ("two", TOGETHER)):
@@ -143,132 +148,37 @@ def test_two_processes_come_to_what_one_does(photos: Path, tmp_path: Path) -> No
     np.testing.assert_allclose(tables[0], tables[1], atol=1e-3)
 
 
-def test_an_epoch_follows_from_its_seed_and_number_alone() -> None:
-    one, again, other = (Shuffled(50, 8, seed, SIZES, VIEWS) for seed in (3, 3, 4))
-    one.set_epoch(2)
-    again.set_epoch(2)
-    other.set_epoch(2)
-    assert list(one) == list(again) != list(other)
-    assert len(list(one)) == len(one) == 48
-    assert len({position for position, _, _ in one}) == 48
-    assert {(view, size) for _, view, size in one} == {(5, 96)}
-    again.set_epoch(1)
-    assert list(one) != list(again)
-
-
-def test_two_processes_see_the_batches_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    alone = list(Shuffled(50, 8, 3, SIZES, VIEWS))
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    parts = []
-    for rank in ("0", "1"):
-        monkeypatch.setenv("RANK", rank)
-        parts.append(list(Shuffled(50, 8, 3, SIZES, VIEWS)))
-    for batch in range(6):
-        together = {item for part in parts for item in part[4 * batch : 4 * batch + 4]}
-        assert together == set(alone[8 * batch : 8 * batch + 8])
-
-
-def test_an_augmented_photo_follows_from_its_content_and_view(photos: Path) -> None:
-    found = scan(photos)
-    augmented = TrainingSet(found, torch.from_numpy(found.targets)[None], "trivial")
-    state = torch.get_rng_state()
-    assert torch.equal(augmented[3, 7, 64][0], augmented[3, 7, 64][0])
-    assert not torch.equal(augmented[3, 7, 64][0], augmented[3, 8, 64][0])
-    elsewhere = found.take([5, 3])
-    moved = TrainingSet(elsewhere, torch.from_numpy(elsewhere.targets)[None], "trivial")
-    assert torch.equal(augmented[3, 7, 64][0], moved[1, 7, 64][0])
-    assert torch.equal(torch.get_rng_state(), state), "nothing else that is random is disturbed"
-
-
-def test_a_view_of_two_sizes_is_the_same_crop(photos: Path) -> None:
-    content = scan(photos).paths[0].read_bytes()
-    large, small = (augmented(content, 2, "crop", 96, size).permute(2, 0, 1).float() for size in (96, 48))
-    assert (avg_pool2d(large, 2) - small).abs().mean() < 2, "grey levels of 256"
-
-
-def test_the_targets_of_several_views_are_taken_in_turn(photos: Path) -> None:
-    found = scan(photos).take(range(8))
-    targets = torch.tensor([[0.25] * 8, [0.75] * 8])
-    recipe = Recipe(epochs=4, batch_size=8, train_size=32, last_size=32)
-    given = []
-    for epoch in range(4):
-        loader = training_loader(found, targets, recipe, "resnet18", 0, epoch, 48)
-        given.append(next(iter(loader)))
-    assert [float(target[0]) for _, target in given] == [0.25, 0.75, 0.25, 0.75]
-    orders = [pixels.float().mean((1, 2, 3)).sort().values for pixels, _ in given]
-    assert torch.equal(orders[0], orders[2]), "the same crops, whatever the order"
-    assert not torch.equal(orders[0], orders[1])
-
-
 def test_frozen_stages_stay_as_they_are(photos: Path, tmp_path: Path) -> None:
-    found = scan(photos).take(range(0, 80, 5))
-    network, absent = build("none")
+    found = find_photos_to_train(photos).take(range(0, 80, 5))
+    network, absent = build_classifier("none")
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    recipe = Recipe(epochs=1, batch_size=8, train_size=32, last_size=32, frozen="layer3", averaged_epochs=0)
-    fit(network, absent, found, torch.from_numpy(found.targets)[None], found, tmp_path, recipe, 0, print)
+    hyperparameters = Hyperparameters(
+        epochs=1, batch_size=8, train_size=32, final_size=32, freeze="layer3", ema_epochs=0
+    )
+    fit(network, absent, found, torch.from_numpy(found.targets)[None], found, tmp_path, hyperparameters, 0)
     changed = {name for name, value in network.state_dict().items() if not torch.equal(before[name], value)}
     assert {name.split(".")[1] for name in changed if name.startswith("features.")} == {"layer4"}
 
 
 def test_batch_norms_of_pretraining_keep_their_mean_and_variance(photos: Path, tmp_path: Path) -> None:
-    found = scan(photos).take(range(0, 80, 5))
-    recipe = Recipe(epochs=1, batch_size=8, train_size=32, last_size=32, averaged_epochs=0)
+    found = find_photos_to_train(photos).take(range(0, 80, 5))
+    hyperparameters = Hyperparameters(epochs=1, batch_size=8, train_size=32, final_size=32, ema_epochs=0)
     for absent, stays in (([], True), (["layer4.1.conv2.weight"], False)):
-        network, _ = build("none")
+        network, _ = build_classifier("none")
         before = network.features.get_submodule("layer4.1.bn2").running_mean.clone()  # type: ignore[operator]
         folder = tmp_path / str(stays)
-        fit(network, absent, found, torch.from_numpy(found.targets)[None], found, folder, recipe, 0, print)
+        fit(network, absent, found, torch.from_numpy(found.targets)[None], found, folder, hyperparameters, 0)
         after = network.features.get_submodule("layer4.1.bn2").running_mean
         assert torch.equal(before, after) is stays  # type: ignore[arg-type]
 
 
 def test_a_stage_that_is_not_there_is_a_sentence() -> None:
     with pytest.raises(SeeFoodError, match=r"resnet18 can't be frozen at 'layer9'; name one of conv1, .*layer3\.$"):
-        build("none")[0].freeze("layer9")
-
-
-@pytest.mark.parametrize("name", BACKBONES)
-def test_rates_fall_towards_the_photo(name: str) -> None:
-    network, _ = build("none", name)
-    learner = Learner(network, [], Recipe(learning_rate=1.0, last_share=0.1, first_share=0.001), (1, 1))
-    stages = [stage for stage, module in network.features.named_children() if list(module.parameters())]
-    rates = [learner._rate(f"features.{stage}.weight") for stage in stages]
-    assert rates == sorted(rates)
-    assert [rates[0], rates[-1]] == pytest.approx([0.001, 0.1])
-    assert learner._rate("head.weight") == 1.0
-    probed = Learner(network, [], Recipe(learning_rate=1.0, last_share=0.1), (1, 1), probed=True)
-    assert probed._rate("head.weight") == 0.1
-
-
-def test_few_photos_make_small_batches() -> None:
-    assert [Recipe().batch(photos) for photos in (60, 500, 1024, 4000)] == [8, 15, 32, 32]
-    assert Recipe(batch_size=16).batch(4000) == 16
-
-
-def test_class_weights_balance_the_classes() -> None:
-    photos = Photos(tuple(map(Path, "abcd")), np.array([1, 0, 0, 0], np.float32), "yes", "no")
-    negative, positive = balance(photos, Recipe(class_weights=True))
-    assert [3 * negative, positive] == pytest.approx([2, 2])
-    assert balance(photos, Recipe()) == (1, 1)
+        build_classifier("none")[0].freeze("layer9")
 
 
 def test_a_damaged_checkpoint_is_a_sentence(photos: Path, tmp_path: Path) -> None:
-    found, (network, absent) = scan(photos), build("none")
+    found, (network, absent) = find_photos_to_train(photos), build_classifier("none")
     (tmp_path / "last.ckpt").write_bytes(b"PK\x03\x04 cut off")
     with pytest.raises(SeeFoodError, match=r"last\.ckpt is damaged; delete its folder and start again\.$"):
-        fit(network, absent, found, torch.from_numpy(found.targets)[None], found, tmp_path, Recipe(), 0, print)
-
-
-@pytest.mark.parametrize("steps", [*range(1, 30), 1000])
-def test_a_fit_of_any_length_has_a_schedule(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    learner = Learner(build("none")[0], [], Recipe(), (1, 1))
-    monkeypatch.setattr(learner, "_trainer", SimpleNamespace(estimated_stepping_batches=steps))
-    made = learner.configure_optimizers()
-    optimizer, schedule = made["optimizer"], made["lr_scheduler"]["scheduler"]  # type: ignore[index]
-    rates = [optimizer.param_groups[0]["lr"]]  # type: ignore[attr-defined]
-    for _ in range(steps - 1):
-        optimizer.step()  # type: ignore[attr-defined]
-        schedule.step()
-        rates.append(optimizer.param_groups[0]["lr"])  # type: ignore[attr-defined]
-    assert rates[0] < 1e-4 or steps == 1
-    assert rates[-1] < 1e-5 or steps < 2
+        fit(network, absent, found, torch.from_numpy(found.targets)[None], found, tmp_path, Hyperparameters(), 0)

@@ -1,4 +1,4 @@
-"""Versions appear whole or not at all, and the current one is switched in one step."""
+"""Versions are added and promoted atomically."""
 
 import json
 import shutil
@@ -10,19 +10,13 @@ import pytest
 
 from service.errors import SeeFoodError
 from service.registry import current_version, find_model, version_of
+from tests.fixtures.versions import add_version
 from training.registry.store import HISTORY, LOCK, METRICS, check_writable, new_version, promote, rollback, versions
-
-FIGURES = '{"validation": {"accuracy": {"value": 0.9}, "roc_auc": {"value": 0.95}}}'
-
-
-def _add(models: Path, name: str) -> None:
-    with new_version(models, name) as draft:
-        (draft / METRICS).write_text(FIGURES)
 
 
 def test_the_first_version_is_current_and_later_ones_wait(tmp_path: Path) -> None:
-    _add(tmp_path, "1")
-    _add(tmp_path, "2")
+    add_version(tmp_path, "1")
+    add_version(tmp_path, "2")
     assert [(version.name, version.pointers) for version in versions(tmp_path)] == [("1", ("current",)), ("2", ())]
     promote(tmp_path, "2", "better")
     assert current_version(tmp_path) == "2"
@@ -32,7 +26,7 @@ def test_the_first_version_is_current_and_later_ones_wait(tmp_path: Path) -> Non
 def test_promotions_at_once_are_all_in_the_history(tmp_path: Path) -> None:
     names = [str(number) for number in range(8)]
     for name in names:
-        _add(tmp_path, name)
+        add_version(tmp_path, name)
     asked = names * 8
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(lambda name: promote(tmp_path, name, "better"), asked))
@@ -43,15 +37,15 @@ def test_promotions_at_once_are_all_in_the_history(tmp_path: Path) -> None:
 
 
 def test_rollback_goes_back_step_by_step(tmp_path: Path) -> None:
-    _add(tmp_path, "1")
+    add_version(tmp_path, "1")
     for name in ("2", "3"):
-        _add(tmp_path, name)
+        add_version(tmp_path, name)
         promote(tmp_path, name, "better")
     assert (rollback(tmp_path), current_version(tmp_path)) == ("2", "2")
     assert rollback(tmp_path) == "1"
     promote(tmp_path, "3", "better after all")
     assert rollback(tmp_path) == "1"
-    with pytest.raises(SeeFoodError, match="knows no version that was current before 1; promote one by name"):
+    with pytest.raises(SeeFoodError, match="has no version that was current before 1; promote one by name"):
         rollback(tmp_path)
     history = [json.loads(line) for line in (tmp_path / HISTORY).read_text().splitlines()]
     assert [entry["why"] for entry in history][-2:] == ["better after all", "back from 3"]
@@ -59,7 +53,7 @@ def test_rollback_goes_back_step_by_step(tmp_path: Path) -> None:
 
 def test_the_pointers_move_and_go_back_apart(tmp_path: Path) -> None:
     for name in ("1", "2", "3"):
-        _add(tmp_path, name)
+        add_version(tmp_path, name)
     promote(tmp_path, "1", "small", "phone")
     assert [version.pointers for version in versions(tmp_path)] == [("current", "phone"), (), ()]
     promote(tmp_path, "2", "smaller", "phone")
@@ -68,7 +62,7 @@ def test_the_pointers_move_and_go_back_apart(tmp_path: Path) -> None:
     assert (rollback(tmp_path, "phone"), current_version(tmp_path)) == ("2", "3")
     assert (rollback(tmp_path), version_of(tmp_path, "phone")) == ("1", "2")
     assert rollback(tmp_path, "phone") == "1"
-    with pytest.raises(SeeFoodError, match="knows no version that was phone before 1; promote one by name"):
+    with pytest.raises(SeeFoodError, match="has no version that was phone before 1; promote one by name"):
         rollback(tmp_path, "phone")
     history = [json.loads(line) for line in (tmp_path / HISTORY).read_text().splitlines()]
     assert [entry["pointer"] for entry in history if entry["action"] == "rollback"] == ["phone", "current", "phone"]
@@ -77,7 +71,7 @@ def test_the_pointers_move_and_go_back_apart(tmp_path: Path) -> None:
 
 def test_a_history_from_before_the_second_pointer_is_of_the_current_one(tmp_path: Path) -> None:
     for name in ("1", "2"):
-        _add(tmp_path, name)
+        add_version(tmp_path, name)
     promote(tmp_path, "2", "better")
     path = tmp_path / HISTORY
     entries = [json.loads(line) for line in path.read_text().splitlines()]
@@ -88,9 +82,7 @@ def test_a_history_from_before_the_second_pointer_is_of_the_current_one(tmp_path
 
 def test_a_pointer_is_found_by_its_name(tmp_path: Path) -> None:
     for name in ("1", "2"):
-        with new_version(tmp_path, name) as draft:
-            (draft / METRICS).write_text(FIGURES)
-            (draft / "model.onnx").touch()
+        add_version(tmp_path, name, "model.onnx")
     sentence = f"{tmp_path} names no phone model; name one with seefood models promote VERSION --as phone."
     for attempt in (lambda: find_model(tmp_path, "phone", "float32"), lambda: rollback(tmp_path, "phone")):
         with pytest.raises(SeeFoodError) as caught:
@@ -103,8 +95,8 @@ def test_a_pointer_is_found_by_its_name(tmp_path: Path) -> None:
 
 
 def test_a_crash_before_the_switch_leaves_the_old_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _add(tmp_path, "1")
-    _add(tmp_path, "2")
+    add_version(tmp_path, "1")
+    add_version(tmp_path, "2")
 
     def crash(*_: object) -> None:
         raise OSError("the power went")
@@ -113,7 +105,7 @@ def test_a_crash_before_the_switch_leaves_the_old_version(tmp_path: Path, monkey
     with pytest.raises(SeeFoodError, match="can't be used: the power went"):
         promote(tmp_path, "2", "better")
     assert current_version(tmp_path) == "1"
-    assert {path.name for path in tmp_path.glob(".*")} == {LOCK}, "what was not renamed is removed"
+    assert {path.name for path in tmp_path.glob(".*")} == {LOCK}, "temporary files are removed"
 
 
 @pytest.mark.parametrize("error", [SeeFoodError("gate"), KeyboardInterrupt()])
@@ -125,7 +117,7 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path, error: BaseException) -
 
 
 def test_a_version_that_is_not_there_is_not_promoted(tmp_path: Path) -> None:
-    _add(tmp_path, "1")
+    add_version(tmp_path, "1")
     with pytest.raises(SeeFoodError, match="There is no version 2 in"):
         promote(tmp_path, "2", "better")
     assert current_version(tmp_path) == "1"
@@ -140,8 +132,8 @@ def test_a_registry_of_nothing(tmp_path: Path) -> None:
     [b"{", b"", b"[]", b"{}", b"\xff", b'{"validation": {"accuracy": {"value": "high"}}}', b'{"validation": 1}'],
 )
 def test_damaged_metrics_are_a_sentence(tmp_path: Path, damage: bytes) -> None:
-    _add(tmp_path, "1")
-    _add(tmp_path, "2")
+    add_version(tmp_path, "1")
+    add_version(tmp_path, "2")
     (tmp_path / "2" / METRICS).write_bytes(damage)
     with pytest.raises(SeeFoodError, match=r"2/metrics\.json can't be read: .*; restore that file, or remove"):
         versions(tmp_path)
@@ -151,18 +143,18 @@ def test_damaged_metrics_are_a_sentence(tmp_path: Path, damage: bytes) -> None:
 
 @pytest.mark.parametrize("damage", ["{", "[]\n", '{"version": "1"}\n', "7\n"])
 def test_a_damaged_history_is_a_sentence(tmp_path: Path, damage: str) -> None:
-    _add(tmp_path, "1")
-    _add(tmp_path, "2")
+    add_version(tmp_path, "1")
+    add_version(tmp_path, "2")
     (tmp_path / HISTORY).write_text(damage)
     for attempt in (rollback, lambda models: promote(models, "2", "better")):
-        with pytest.raises(SeeFoodError, match=r"history\.jsonl can't be read: .*; mend it, or remove it\."):
+        with pytest.raises(SeeFoodError, match=r"history\.jsonl can't be read: .*; repair it, or remove it\."):
             attempt(tmp_path)
     assert current_version(tmp_path) == "1"
 
 
 def test_a_promotion_that_never_came_is_not_rolled_back_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("1", "2", "3"):
-        _add(tmp_path, name)
+        add_version(tmp_path, name)
     promote(tmp_path, "2", "better")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr("training.registry.store._replace", _only_history)
@@ -173,12 +165,12 @@ def test_a_promotion_that_never_came_is_not_rolled_back_to(tmp_path: Path, monke
 
 def test_a_first_promotion_that_never_came_leaves_no_pointer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("1", "2"):
-        _add(tmp_path, name)
+        add_version(tmp_path, name)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr("training.registry.store._replace", _only_history)
         promote(tmp_path, "1", "small", "phone")
     promote(tmp_path, "2", "smaller", "phone")
-    with pytest.raises(SeeFoodError, match="knows no version that was phone before 2"):
+    with pytest.raises(SeeFoodError, match="has no version that was phone before 2"):
         rollback(tmp_path, "phone")
     assert current_version(tmp_path) == "1"
 
@@ -190,14 +182,14 @@ def _only_history(path: Path, text: str) -> None:
 
 
 def test_the_current_version_may_be_gone(tmp_path: Path) -> None:
-    _add(tmp_path, "1")
-    _add(tmp_path, "2")
+    add_version(tmp_path, "1")
+    add_version(tmp_path, "2")
     shutil.rmtree(tmp_path / "1")
     assert [(version.name, version.pointers) for version in versions(tmp_path)] == [("2", ())]
     with pytest.raises(SeeFoodError, match=r"There is no model file .*/1/model\.onnx; `seefood models` lists"):
         find_model(tmp_path, "", "float32")
-    _add(tmp_path, "3")
-    assert current_version(tmp_path) == "1", "nothing but a person decides what is served instead"
+    add_version(tmp_path, "3")
+    assert current_version(tmp_path) == "1", "only a user chooses another version"
     promote(tmp_path, "3", "the other one is gone")
     assert current_version(tmp_path) == "3"
 

@@ -1,15 +1,14 @@
-"""The table of versions says which is served, and fits the terminal."""
+"""The table of versions shows the pointers, and fits into the terminal."""
 
 import json
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
-from service.cli import main
+from tests.fixtures.command import seefood
 from training.registry.store import HISTORY, METRICS, versions
 from training.registry.table import tabulate
-from training.text_table import aligned
 
 
 @pytest.fixture
@@ -66,8 +65,7 @@ def test_both_pointers_are_shown(models: Path) -> None:
 
 
 def _list(models: Path, *arguments: str, columns: int = 100) -> Result:
-    environment = {"SEEFOOD_MODELS": str(models), "COLUMNS": str(columns)}
-    return CliRunner().invoke(main, ["models", *arguments], env=environment)
+    return seefood(models, "models", *arguments, COLUMNS=str(columns))
 
 
 @pytest.mark.parametrize("arguments", [(), ("list",)])
@@ -82,7 +80,3 @@ def test_a_damaged_history_is_a_sentence(models: Path, line: str) -> None:
     result = _list(models)
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
     assert "can't be read" in result.stderr
-
-
-def test_columns_are_as_wide_as_their_widest_cell() -> None:
-    assert aligned([("a", "bb", "c"), ("aaa", "b", "")], right=[1]) == "a    bb  c\naaa   b"

@@ -1,4 +1,4 @@
-"""The report and the card of a version; the report is opened in a real browser."""
+"""The report and the card of a version; the report is also opened in a browser."""
 
 import re
 import shutil
@@ -13,23 +13,24 @@ from service.registry import FILES, current_version
 from tests.fixtures.browser import open_browser
 from tests.fixtures.drawing import draw_folder
 from tests.fixtures.tiny_model import METADATA, write_tiny_model
-from training.data.checks import check
-from training.data.folders import labelled
-from training.data.label_issues import Suspect
-from training.data.label_list import EXCLUDED, Changed, Correction
-from training.evaluation import synthetic as made_up
+from training.data.cache import Cache
+from training.data.checks import check_photos
+from training.data.folders import find_labelled
+from training.data.label_issues import LabelIssue
+from training.data.label_list import EXCLUDED, Correction, LabelChange
+from training.evaluation import synthetic
 from training.evaluation.evaluate import Evaluation, evaluate, evaluate_photos
 from training.evaluation.slices import MIN_PHOTOS
-from training.model.classifier import build
-from training.records import Fitted, Story
-from training.report.card import card
-from training.report.html_report import CHANGED, SUSPECTS, write_report
+from training.model.classifier import build_classifier
+from training.records import PreparedData, RunResult
+from training.report.card import render_card
+from training.report.html_report import LABEL_CHANGES, LABEL_ISSUES, write_report
 
 _CHARTS = {"scores", "confusion", "roc", "precision-recall", "reliability"}
 _HEADINGS = [
     "The photos",
     "The fit",
-    "Photos held back for validation",
+    "Validation photos",
     "Test: data/test",
     "Made-up pictures",
     "Inside the network",
@@ -38,70 +39,74 @@ _HEADINGS = [
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    metadata = replace(METADATA, threshold=0.9999).to_properties()  # so that it is wrong about every hotdog
+    metadata = replace(METADATA, threshold=0.9999).to_properties()  # so that every hotdog is a mistake
     return Model(write_tiny_model(tmp_path_factory.mktemp("model") / FILES["int8"], metadata))
 
 
 @pytest.fixture(scope="module")
-def story(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Story:
-    """Return what a run of three fits would tell that found doubles and suspects."""
-    folder = tmp_path_factory.mktemp("story")
-    photos = labelled(draw_folder(folder / "photos", each=20), "hotdog", "not_hotdog")
+def result(model: Model, tmp_path_factory: pytest.TempPathFactory) -> RunResult:
+    """Return the result of a run of three fits that found duplicates and label issues."""
+    folder = tmp_path_factory.mktemp("result")
+    photos = find_labelled(draw_folder(folder / "photos", each=20), "hotdog", "not_hotdog")
     shutil.copy(photos.paths[0], folder / "photos" / "hotdog" / "copy.jpg")
     test = draw_folder(folder / "test", each=12, first=100)
     for path in sorted((test / "not_hotdog").iterdir()):
         path.rename(path.with_name(f"pizza-{path.name}"))
     (folder / "metrics.csv").write_text("epoch,loss,val_loss,val_accuracy,val_auc\n0,0.7,0.6,0.8,0.9\n")
-    classifier, _ = build("none")
+    classifier, _ = build_classifier("none")
     corrections = [Correction("not_hotdog", "a sausage without a bun")] * 8 + [Correction(EXCLUDED, "a drawing")] * 3
-    changed = [Changed(path, "hotdog", each) for path, each in zip(photos.paths, corrections, strict=False)]
+    changes = [LabelChange(path, "hotdog", each) for path, each in zip(photos.paths, corrections, strict=False)]
     broken = folder / "broken.jpg"
     broken.write_bytes(b"broken")
-    changed[-1] = replace(changed[-1], path=broken)
-    suspects = tuple(Suspect(path, "hotdog", 0.01 * i) for i, path in enumerate((photos.paths * 2)[: SUSPECTS + 1]))
-    fitted = Fitted(
-        classifier=classifier.eval(),
-        metadata=model.metadata,
+    changes[-1] = replace(changes[-1], path=broken)
+    repeated = (photos.paths * 2)[: LABEL_ISSUES + 1]
+    issues = tuple(LabelIssue(path, "hotdog", 0.01 * i) for i, path in enumerate(repeated))
+    data = PreparedData(
         training=photos,
         validation=photos,
-        findings=check(labelled(folder / "photos", "hotdog", "not_hotdog")),
-        recipe={"loss": "binary cross-entropy"},
+        tests=(test,),
+        findings=check_photos(find_labelled(folder / "photos", "hotdog", "not_hotdog"), [], Cache(None)),
+        label_changes=changes,
+        label_issues=issues,
+        features=None,
+        targets=photos.targets[None],
+        crop_size=None,
+    )
+    return RunResult(
+        data=data,
+        folder=folder,
+        classifier=classifier.eval(),
+        metadata=model.metadata,
+        summary={"loss": "binary cross-entropy"},
         curves=folder / "metrics.csv",
-        suspects=suspects,
-        changed=changed,
-    )
-    validation = evaluate_photos(model, photos)
-    tests = {"data/test": evaluate(model, test)}
-    return Story(
-        fitted,
-        validation.metrics,
-        validation,
-        tests,
-        seeds={"roc_auc": (0.98765, 0.00321)},
+        gates={"int8 against float32": "equal"},
+        validation=evaluate_photos(model, photos),
+        tests={"data/test": evaluate(model, test)},
         fits=3,
-        made_up=_made_up(model, folder / "made up"),
-        before={"data/test": evaluate(Model(write_tiny_model(folder / "before.onnx")), test)},
-        version_before="20261121-071000",
+        over_fits={"roc_auc": (0.98765, 0.00321)},
+        synthetic=_synthetic(model, folder / "synthetic"),
+        current={"data/test": evaluate(Model(write_tiny_model(folder / "before.onnx")), test)},
+        current_version="20261121-071000",
     )
 
 
-def _made_up(model: Model, folder: Path) -> Evaluation:
+def _synthetic(model: Model, folder: Path) -> Evaluation:
     folder.mkdir()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(made_up, "EACH", MIN_PHOTOS)
-        made_up.draw_made_up(folder / "not_hotdog")
+        patch.setattr(synthetic, "EACH", MIN_PHOTOS)
+        synthetic.draw_synthetic(folder / "not_hotdog")
     return evaluate(model, folder)
 
 
-def _write(folder: Path, model: Model, story: Story) -> str:
-    write_report(folder, model, story)
+def _write(folder: Path, model: Model, result: RunResult) -> str:
+    write_report(folder, model, result)
     return (folder / "index.html").read_text()
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory, model: Model, story: Story) -> Path:
+def report(tmp_path_factory: pytest.TempPathFactory, model: Model, result: RunResult) -> Path:
     folder = tmp_path_factory.mktemp("written") / "report"
-    _write(folder, model, story)
+    _write(folder, model, result)
     return folder
 
 
@@ -125,14 +130,14 @@ def test_it_is_one_file_and_its_charts_stand_beside_it(report: Path, page: str) 
 
 
 def test_both_kinds_of_samples_are_shown(page: str) -> None:
-    assert "To learn from, as the network sees them" in page
-    assert "To test on: data/test" in page
+    for caption in ("Training photos, as the network sees them", "Test: data/test"):
+        assert f"<figcaption>{caption}</figcaption>" in page
 
 
 def test_suspects_are_shown_and_all_are_listed(page: str) -> None:
     shown = page.split("<h2>Photos that look mislabelled</h2>")[1].split("<h2>")[0]
-    assert shown.count("<img") == SUSPECTS
-    assert shown.count("<li>") == SUSPECTS + 1
+    assert shown.count("<img") == LABEL_ISSUES
+    assert shown.count("<li>") == LABEL_ISSUES + 1
     assert "hotdog: 0.03<br>hotdog/003.jpg" in shown
 
 
@@ -151,12 +156,12 @@ def test_corrected_labels_are_shown_by_what_was_corrected_and_why(page: str) -> 
         ["hotdog to not_hotdog: a sausage without a bun (8)"],
         ["hotdog left out: a drawing (3)"],
     ]
-    assert [group.count("<img") for group in groups] == [CHANGED, 2], "what can't be read is not shown"
+    assert [group.count("<img") for group in groups] == [LABEL_CHANGES, 2], "an unreadable photo is not shown"
     assert "<figcaption>hotdog/000.jpg</figcaption>" in groups[0]
 
 
-def test_the_version_before_and_made_up_pictures_are_tables(page: str) -> None:
-    beside = page.split("<h3>Beside version 20261121-071000</h3>")[1].split("<h3>")[0]
+def test_the_current_version_and_synthetic_pictures_are_tables(page: str) -> None:
+    beside = page.split("<h3>Compared with version 20261121-071000</h3>")[1].split("<h3>")[0]
     assert '<th scope="col">called hotdog, version 20261121-071000 before</th>' in beside
     assert '<th scope="row">pizza</th><td>not_hotdog</td><td>12</td>' in beside
     assert '<th scope="row">(all)</th><td>hotdog</td><td>12</td><td>0.000 (0.000 - 0.242)</td><td>1.000 (' in beside
@@ -173,14 +178,15 @@ def test_slices_fits_and_layers_are_tables(page: str) -> None:
     assert '<th scope="row">averagepool</th><td>average pooling</td><td>32</td>' in page
 
 
-def test_what_there_is_not_is_left_out(tmp_path: Path, model: Model, story: Story) -> None:
-    probe = replace(story.fitted, curves=None, suspects=(), changed=())
-    page = _write(tmp_path / "report", model, replace(story, fitted=probe, tests={}, seeds={}, fits=1, made_up=None))
+def test_missing_parts_are_omitted(tmp_path: Path, model: Model, result: RunResult) -> None:
+    data = replace(result.data, label_issues=None, label_changes=())
+    probe = replace(result, data=data, curves=None, tests={}, over_fits={}, fits=1, synthetic=None)
+    page = _write(tmp_path / "report", model, probe)
     for absent in (
         "look mislabelled",
         "were corrected",
         "Made-up",
-        "Beside version",
+        "Compared with version",
         "Loss by epoch",
         "fits</h3>",
         "Test: ",
@@ -189,14 +195,14 @@ def test_what_there_is_not_is_left_out(tmp_path: Path, model: Model, story: Stor
     assert not list((tmp_path / "report").glob("curves*"))
 
 
-def test_names_are_no_markup(tmp_path: Path, model: Model, story: Story) -> None:
-    page = _write(tmp_path / "report", model, replace(story, tests={"<b>/x": story.tests["data/test"]}))
+def test_names_are_escaped(tmp_path: Path, model: Model, result: RunResult) -> None:
+    page = _write(tmp_path / "report", model, replace(result, tests={"<b>/x": result.tests["data/test"]}))
     assert "<b>" not in page
     assert "Test: &lt;b&gt;/x" in page
 
 
-def test_the_card_has_slices_and_fits(story: Story) -> None:
-    text = card(story)
+def test_the_card_has_slices_and_fits(result: RunResult) -> None:
+    text = render_card(result)
     assert (
         "By kind, the least accurate first:\n\n| kind | photos | accuracy | false positive rate | unfamiliar |\n"
         in text
@@ -206,16 +212,16 @@ def test_the_card_has_slices_and_fits(story: Story) -> None:
     assert "| roc_auc | 0.988 ± 0.003 |" in text
     assert "\n\n| kind | label | photos | called hotdog, this version | called hotdog, version 2026" in text
     assert "\n\n| kind | photos | called hotdog | unfamiliar |\n|---|---|---|---|\n" in text
-    one = card(replace(story, seeds={}, fits=1, tests={}))
+    one = render_card(replace(result, over_fits={}, fits=1, tests={}))
     assert "fits\n" not in one
-    assert not re.search(r"\n\n\n", text), "one empty line is enough"
+    assert not re.search(r"\n\n\n", text), "there are no double empty lines"
 
 
-def test_a_slice_named_with_a_bar_stays_in_its_column(story: Story) -> None:
-    evaluation = story.tests["data/test"]
+def test_a_slice_named_with_a_bar_stays_in_its_column(result: RunResult) -> None:
+    evaluation = result.tests["data/test"]
     (part,) = evaluation.slices
     odd = replace(evaluation, slices=(replace(part, name="a|b"),))
-    assert "| a\\|b | 12 |" in card(replace(story, tests={"data/test": odd}))
+    assert "| a\\|b | 12 |" in render_card(replace(result, tests={"data/test": odd}))
 
 
 @pytest.mark.slow
@@ -226,14 +232,14 @@ def test_it_is_read_on_any_screen(report: Path, tmp_path: Path, scheme: Literal[
     with open_browser() as browser:
         page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
         page.goto(f"file://{alone}")
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing is wider than the screen"
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page does not scroll sideways"
         assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
         tables = page.locator(".table").evaluate_all(
             "boxes => boxes.filter(box => box.scrollWidth > box.clientWidth).length"
         )
         assert (tables > 0) == (width < 1280), "a wide table scrolls inside its own box"
         charts = page.locator(".charts img").evaluate_all("images => images.map(image => image.clientWidth)")
-        assert min(charts) >= 300, "letters in charts can be read"
+        assert min(charts) >= 300, "the text in the charts is readable"
         headings = page.locator("h2").all_inner_texts()
         found = ["Labels that were corrected", "Photos that look mislabelled"]
         assert headings == [_HEADINGS[0], *found, *_HEADINGS[1:]]
@@ -241,7 +247,7 @@ def test_it_is_read_on_any_screen(report: Path, tmp_path: Path, scheme: Literal[
             [int(number) for number in re.findall(r"\d+", page.evaluate(f"getComputedStyle(document.body).{name}"))]
             for name in ("backgroundColor", "color")
         )
-        assert abs(sum(ground) - sum(ink)) > 400, "the text stands out"
+        assert abs(sum(ground) - sum(ink)) > 400, "the contrast is high"
 
 
 @pytest.mark.slow

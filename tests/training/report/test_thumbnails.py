@@ -1,4 +1,4 @@
-"""The photos of a report are small, named, and coloured on the right side."""
+"""Thumbnails have their size, name, caption and heatmap."""
 
 import base64
 import io
@@ -10,9 +10,9 @@ from PIL import Image
 from service.model import open_model
 from tests.fixtures.drawing import draw, encode
 from training.data.checks import Findings
-from training.data.label_issues import Suspect
+from training.data.label_issues import LabelIssue
 from training.evaluation.evaluate import Mistake
-from training.report.thumbnails import GROUPS, SIDE, of_groups, of_mistakes, of_suspects
+from training.report.thumbnails import GROUPS, SIDE, of_label_issues, of_mistakes, of_same_pictures
 
 
 def _photo(path: Path, seed: int = 0) -> Path:
@@ -26,40 +26,43 @@ def _opened(source: str) -> Image.Image:
 
 
 def test_a_suspect_has_its_label_and_quality(tmp_path: Path) -> None:
-    (shown,) = of_suspects([Suspect(_photo(tmp_path / "cat" / "a\n1.jpg"), "cat", 0.034)])
-    assert (shown.words, shown.name) == ("cat: 0.03", "cat/a\\n1.jpg")
+    (shown,) = of_label_issues([LabelIssue(_photo(tmp_path / "cat" / "a\n1.jpg"), "cat", 0.034)])
+    assert (shown.caption, shown.name) == ("cat: 0.03", "cat/a\\n1.jpg")
     assert _opened(shown.pictures[0]).size == (SIDE, SIDE)
 
 
 def test_a_mistake_stands_beside_its_heatmap(tmp_path: Path, tiny_models: Path) -> None:
     model = open_model(tiny_models)
     (shown,) = of_mistakes(model, [Mistake(_photo(tmp_path / "not_hotdog" / "1.jpg"), 0.9876)])
-    assert shown.words == "not_hotdog, answered 0.988"
+    assert shown.caption == "not_hotdog, answered 0.988"
     photo, evidence = (np.asarray(_opened(picture), int) for picture in shown.pictures)
     assert photo.shape == evidence.shape == (SIDE, SIDE, 3)
     assert np.abs(photo - evidence).max() > 50
     assert of_mistakes(model, []) == []
 
 
-def _findings(contradictions: list[list[Path]], leaks: list[list[Path]], doubles: list[list[Path]]) -> Findings:
-    left_out = {path: "why" for group in doubles + leaks for path in group[1:]}
+def _findings(contradictions: list[list[Path]], leaks: list[list[Path]], duplicates: list[list[Path]]) -> Findings:
+    left_out = {path: "why" for group in duplicates + leaks for path in group[1:]}
     left_out |= {path: "why" for group in contradictions for path in group}
-    return Findings({}, {}, doubles, contradictions, leaks, [], [], left_out, {})
+    return Findings({}, {}, duplicates, contradictions, leaks, [], [], left_out, {})
 
 
 def test_the_worst_groups_come_first(tmp_path: Path) -> None:
     one, other = _photo(tmp_path / "cat" / "1.jpg"), _photo(tmp_path / "dog" / "2.jpg")
-    groups = of_groups(_findings([[one, other]], [[other, one]], [[one, one]] * GROUPS))
+    groups = of_same_pictures(_findings([[one, other]], [[other, one]], [[one, one]] * GROUPS))
     assert len(groups) == GROUPS
     assert [kind for kind, _ in groups[:3]] == [
         "One picture under both labels",
-        "One picture to learn from and held back",
+        "One picture for training and held out",
         "One picture more than once",
     ]
-    assert [(each.words, each.name) for each in groups[0][1]] == [("left out", "cat/1.jpg"), ("left out", "dog/2.jpg")]
+    assert [(each.caption, each.name) for each in groups[0][1]] == [
+        ("left out", "cat/1.jpg"),
+        ("left out", "dog/2.jpg"),
+    ]
 
 
 def test_the_one_to_keep_stays_in(tmp_path: Path) -> None:
     photos = [_photo(tmp_path / "cat" / f"{number}.jpg") for number in range(9)]
-    ((_, shown),) = of_groups(_findings([], [], [photos]))
-    assert [each.words for each in shown] == ["stays in"] + ["left out"] * 5, "of a large group six are shown"
+    ((_, shown),) = of_same_pictures(_findings([], [], [photos]))
+    assert [each.caption for each in shown] == ["stays in"] + ["left out"] * 5, "six photos of a large group are shown"

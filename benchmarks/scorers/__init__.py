@@ -1,1 +1,0 @@
-"""Scripts that score a folder with a tool that has no command for it, as the tool's own documentation teaches."""

@@ -1,0 +1,1 @@
+"""Measure `seefood predict` and its peers; each script follows the documentation of its tool."""

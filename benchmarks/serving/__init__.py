@@ -1,0 +1,1 @@
+"""Measure SeeFood and its peers as services."""

@@ -1,0 +1,1 @@
+"""One server for each peer, written as its documentation shows."""

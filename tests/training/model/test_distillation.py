@@ -1,0 +1,40 @@
+"""Teachers see the crops of the student."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from service.errors import SeeFoodError
+from service.model import Model
+from tests.fixtures.drawing import draw_folder
+from tests.fixtures.tiny_model import write_tiny_model
+from training.config import Hyperparameters
+from training.data.cache import Cache
+from training.data.dataset import TrainingSet
+from training.data.folders import find_photos_to_train
+from training.model.distillation import Ensemble, Teacher
+
+
+def test_teachers_answer_the_crops_that_a_student_sees(tmp_path: Path) -> None:
+    photos = find_photos_to_train(draw_folder(tmp_path / "photos", each=32)).take([0, 1, 40])
+    path = write_tiny_model(tmp_path / "teacher.onnx")
+    hyperparameters = Hyperparameters(epochs=5, views=2)
+    ensemble = Ensemble([path, path])
+    answers = ensemble.probabilities(photos, ["a", "b", "c"], hyperparameters, Cache(tmp_path / "cache.sqlite"))
+    assert answers.shape == (2, 3)
+    assert not np.array_equal(answers[0], answers[1]), "another crop is another photo"
+    model = Model(path)
+    student = TrainingSet(photos, torch.from_numpy(answers), hyperparameters.augmentation, ensemble.crop_size)
+    for index in range(3):
+        pixels, target = student[index, 1, model.size]
+        assert model.run(pixels[None].numpy())[0] == pytest.approx(float(target))
+
+
+@pytest.mark.parametrize("content", [None, b"no model"])
+def test_a_file_that_is_no_teacher_is_a_sentence(content: bytes | None, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / "teacher.onnx").write_bytes(content)
+    with pytest.raises(SeeFoodError, match=r"The teacher .*teacher\.onnx (can't be read|is not an ONNX file)"):
+        Teacher(tmp_path / "teacher.onnx")

@@ -1,0 +1,90 @@
+"""The packages of training import each other in one direction only."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+# From the lowest layer to the highest; each may import those before it.
+LAYERS = (
+    "config",
+    "disk",
+    "text_table",
+    "registry",
+    "data",
+    "model",
+    "export",
+    "evaluation",
+    "records",
+    "report",
+    "train",
+    "cli",
+)
+SOURCES = sorted((ROOT / "training").rglob("*.py"))
+
+
+def _layer(module: str) -> str:
+    """Return the layer of a module such as `training.data.folders`; empty for the package itself."""
+    return (*module.split("."), "")[1]
+
+
+def _imports(path: Path) -> set[str]:
+    """Return the modules that a file imports, inside functions too; `from a import b` counts as a and a.b."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} has a relative import"
+            found |= {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def _imported_layers(path: Path) -> set[str]:
+    layers = {_layer(module) for module in _imports(path) if module.split(".")[0] == "training"}
+    return (layers & set(LAYERS)) - {_own_layer(path)}
+
+
+def _own_layer(path: Path) -> str:
+    return path.relative_to(ROOT / "training").with_suffix("").parts[0]
+
+
+def test_every_module_belongs_to_a_layer() -> None:
+    assert {_own_layer(path) for path in SOURCES} == {*LAYERS, "__init__"}
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_layer_imports_lower_layers_only(layer: str) -> None:
+    files = [path for path in SOURCES if _own_layer(path) == layer]
+    assert files
+    allowed = set(LAYERS[: LAYERS.index(layer)])
+    upward = {str(path.relative_to(ROOT)): found for path in files if (found := _imported_layers(path) - allowed)}
+    assert upward == {}
+
+
+def test_imports_are_found() -> None:
+    found = {layer: set().union(*(_imported_layers(p) for p in SOURCES if _own_layer(p) == layer)) for layer in LAYERS}
+    assert found["train"] >= {"config", "registry", "data", "model", "export", "evaluation", "records", "report"}
+    assert found["cli"] >= {"train", "config"}
+    assert all(found[package] for package in ("registry", "data", "model", "export", "evaluation", "report"))
+
+
+def test_the_service_and_the_scorer_import_nothing_of_training() -> None:
+    files = [*(ROOT / "service").rglob("*.py"), *(ROOT / "scoring").rglob("*.py")]
+    assert len(files) > 20
+    assert [path for path in files if any(module.split(".")[0] == "training" for module in _imports(path))] == []
+
+
+def test_modules_of_one_package_import_each_other_in_one_direction() -> None:
+    graph = {_module(path): {name for name in _imports(path) if name.startswith("training.")} for path in SOURCES}
+    graph = {module: imported & graph.keys() for module, imported in graph.items()}
+    assert sum(map(len, graph.values())) > 50
+    while leaves := {module for module, imported in graph.items() if not imported}:
+        graph = {module: imported - leaves for module, imported in graph.items() if module not in leaves}
+    assert graph == {}, "these modules are in a cycle of imports, or import one that is"
+
+
+def _module(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")

@@ -1,0 +1,7 @@
+"""Text tables are aligned."""
+
+from training.text_table import align
+
+
+def test_columns_are_as_wide_as_their_widest_cell() -> None:
+    assert align([("a", "bb", "c"), ("aaa", "b", "")], right=[1]) == "a    bb  c\naaa   b"
