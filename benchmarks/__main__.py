@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from benchmarks import plots, report, summary
+from benchmarks.browser import comparison as browser
 from benchmarks.machine import here
 from benchmarks.scoring import comparison as scoring
 from benchmarks.serving import comparison as serving
@@ -22,7 +23,7 @@ from benchmarks.serving.contenders import PEERS, checkout
 from benchmarks.training import comparison as training
 
 FOLDER = Path(__file__).parent
-PARTS = ("serving", "hotspots", "strain", "curves", "training", "bulk")
+PARTS = ("serving", "hotspots", "strain", "curves", "training", "bulk", "browser")
 _CHECKOUT = click.Path(exists=True, file_okay=False, path_type=Path)
 AGAIN = "again"  # serving once more, which shows how much two runs differ
 
@@ -35,6 +36,9 @@ AGAIN = "again"  # serving once more, which shows how much two runs differ
 @click.option("--rounds", default=3, help="Number of turns of each contender.")
 @click.option("--requests", default=50_000, help="Number of requests while memory is measured.")
 @click.option("--before", type=_CHECKOUT, help="Older checkout to compare with in place of the peers; requires --out.")
+@click.option(
+    "--photos", default=Path("../shared/data"), type=click.Path(path_type=Path), help="Test photos, for the browser."
+)
 @click.option("--out", default=FOLDER, type=click.Path(path_type=Path), help="Folder of results.json and the plots.")
 def main(
     parts: tuple[str, ...],
@@ -44,6 +48,7 @@ def main(
     rounds: int,
     requests: int,
     before: Path | None,
+    photos: Path,
     out: Path,
 ) -> None:
     """Measure, and write results.json, the plots and, in this folder, the tables in the documentation."""
@@ -56,6 +61,7 @@ def main(
         "curves": lambda: curves.measure(models, seconds=seconds),
         "training": training.measure,
         "bulk": scoring.measure,
+        "browser": lambda: browser.measure(models, photos),
         AGAIN: lambda: serving.measure(models, peers, seconds=seconds, rounds=rounds),
     }
     peers = [checkout(before.resolve())] if before else PEERS

@@ -12,13 +12,15 @@ from service.problems import Problem, problem_response
 from service.settings import Settings
 
 _VALID_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_POLICY = (  # only what the pages need: blob: for the preview of a photo, data: for the icons of /docs
+    "default-src 'none'; script-src 'self'{}; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
+    "worker-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+# Scripts that run a model with WebAssembly. A worker has the policy of its own script, so no page may use WebAssembly.
+_WASM_WORKERS = ("/web/worker.js",)
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
-    # Only what the pages need: blob: for the preview of a photo, data: for the icons of /docs.
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
-    "connect-src 'self'; worker-src 'self'; manifest-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 }
 
 
@@ -60,6 +62,9 @@ def _needs_key(path: str) -> bool:
 
 def _add_headers(origins: list[str], response: Response) -> Response:
     response.headers["X-Request-ID"] = g.request_id
+    response.headers["Content-Security-Policy"] = _POLICY.format(
+        " 'wasm-unsafe-eval'" if request.path in _WASM_WORKERS else ""
+    )
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
     if origins:

@@ -9,9 +9,10 @@ from service.errors import SeeFoodError
 
 FILES = {"float32": "model.onnx", "int8": "model.int8.onnx"}  # in the folder of a version, by precision
 CURRENT = "current"
+PHONE = "phone"  # the small model, for phones
 POINTERS = {  # each with what to do if it does not exist
     CURRENT: "make one with seefood train, or set SEEFOOD_MODELS or SEEFOOD_MODEL",
-    "phone": "name one with seefood models promote VERSION --as phone",
+    PHONE: "name one with seefood models promote VERSION --as phone",
 }
 
 

@@ -54,15 +54,13 @@ async function start(progress) {
     for (const { reject } of waiting.values()) reject(new Error("the worker failed"));
     waiting.clear();
   });
-  await ask("load", { model: versioned(model, model.version), wasm: versioned(model.wasm, model.wasm.bytes) });
+  await ask("load", { model: located(model), wasm: located(model.wasm) });
   await predict(await blank());
 }
 
-/** Add the version to an address, so that the service worker can keep the file for as long as the version is current. */
-function versioned(file, version) {
-  const url = new URL(file.url, new URL("model.json", import.meta.url));
-  url.searchParams.set("v", version);
-  return { ...file, url: url.href };
+/** Return a file with its whole address; web/model.json names it relative to itself. */
+function located(file) {
+  return { ...file, url: new URL(file.url, new URL("model.json", import.meta.url)).href };
 }
 
 function ask(call, argument) {

@@ -6,6 +6,7 @@ const SHARED = "seefood-shared"; // as in offline.js
 const SECONDS = 3; // after which a slow network counts as none
 const ROOT = self.registration.scope;
 const MODEL_JSON = new URL("web/model.json", ROOT).href;
+const MODELS = new URL("web/models/", ROOT).pathname;
 
 // The runtime of the worker is absent where no model is offered to phones.
 const FILES = [
@@ -29,7 +30,7 @@ self.addEventListener("fetch", (event) => {
   if (request.method === "POST" && href === new URL("share", ROOT).href) return event.respondWith(share(request));
   if (request.method !== "GET" || !href.startsWith(ROOT)) return undefined;
   if (href === MODEL_JSON) return event.respondWith(describe(request));
-  if (searchParams.has("v")) return event.respondWith(modelFile(request));
+  if (searchParams.has("v") || pathname.startsWith(MODELS)) return event.respondWith(modelFile(request));
   const page = new URL(pathname, ROOT).href;
   return FILES.includes(page) ? event.respondWith(shellFile(request, page)) : undefined;
 });
@@ -54,23 +55,21 @@ async function shellFile(request, url) {
   }
 }
 
-/** Answer web/model.json. Where it names another version, the files of the earlier one are deleted. */
+/** Answer web/model.json. Files that it does not name any more are deleted. */
 async function describe(request) {
   const cache = await caches.open(MODEL);
   const response = await fetch(request).catch(() => undefined);
   if (!response) return (await cache.match(request)) ?? Response.error();
   if (response.ok) {
-    const { version, wasm } = await response.clone().json();
+    const { url, wasm } = await response.clone().json();
+    const named = [MODEL_JSON, ...[url, wasm.url].map((each) => new URL(each, MODEL_JSON).href)];
     await cache.put(request, response.clone());
-    for (const key of await cache.keys()) {
-      const kept = new URL(key.url).searchParams.get("v");
-      if (kept !== null && kept !== version && kept !== String(wasm.bytes)) await cache.delete(key);
-    }
+    for (const key of await cache.keys()) if (!named.includes(key.url)) await cache.delete(key);
   }
   return response;
 }
 
-/** Answer a file of the model; its address has the version, so a kept one is current. */
+/** Answer a file of the model; its address has the hash of its bytes, so a kept one is current. */
 async function modelFile(request) {
   const cache = await caches.open(MODEL);
   const kept = await cache.match(request);

@@ -72,10 +72,10 @@ function verdict(probability, familiarity) {
   const positive = probability >= served.threshold;
   return {
     label: positive ? served.positive_label : served.negative_label,
-    [served.name]: positive,
+    [served.positive_label]: positive,
     probability,
-    uncertain: served.uncertain_low <= probability && probability <= served.uncertain_high,
-    ...(familiarity === undefined ? {} : { unfamiliar: familiarity < served.familiarity_level }),
+    uncertain: served.uncertain_low < probability && probability < served.uncertain_high,
+    ...(familiarity === undefined || served.familiarity_level === null ? {} : { unfamiliar: familiarity < served.familiarity_level }),
   };
 }
 

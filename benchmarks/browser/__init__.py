@@ -1,0 +1,1 @@
+"""The model in the browser: how equal its answers are, and what the first visit costs."""

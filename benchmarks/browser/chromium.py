@@ -1,0 +1,57 @@
+"""The page of a service in headless Chromium, whose model answers photos."""
+
+import base64
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+_FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+# device.js is the module that the page uses.
+_LOAD = """async () => {
+    const device = await import("/web/device.js");
+    const model = await device.describe();
+    await device.load(() => {});
+    return model;
+}"""
+_PREDICT = """async (photo) => {
+    const { predict } = await import("/web/device.js");
+    const bytes = Uint8Array.from(atob(photo), (letter) => letter.charCodeAt(0));
+    return predict(new Blob([bytes]));
+}"""
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Yield the installed Chromium, headless; raises RuntimeError if there is none."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        raise RuntimeError("no Chromium is installed")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=_FLAGS)
+        yield browser
+        browser.close()
+
+
+class BrowserModel:
+    """The model that a service offers to browsers, loaded in its page.
+
+    Attributes:
+        description: the service's /web/model.json.
+    """
+
+    def __init__(self, browser: Browser, url: str) -> None:
+        """Open the page of a service, whose address ends with a slash, and load the model."""
+        self._page: Page = browser.new_page(service_workers="block")
+        self._page.add_init_script(
+            "localStorage.setItem('seefood-where', 'service')"
+        )  # the page itself does not load it
+        self._page.goto(url)
+        self.description: dict[str, Any] = self._page.evaluate(_LOAD)
+
+    def predict(self, photo: bytes) -> dict[str, Any]:
+        """Return the prediction for a photo: the fields of POST /v1/predict and `milliseconds` of the inference."""
+        prediction: dict[str, Any] = self._page.evaluate(_PREDICT, base64.b64encode(photo).decode())
+        return prediction

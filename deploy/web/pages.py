@@ -1,0 +1,50 @@
+"""Write the web page, ONNX Runtime and one model as static files: python deploy/web/pages.py FOLDER [MODEL]."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+from service.browser_model import read_browser_model
+from service.errors import SeeFoodError
+from service.registry import PHONE, POINTERS, find_model
+
+_WEB = Path(__file__).parents[2] / "service" / "web"
+_MODELS = Path(__file__).parents[2] / "models"
+_SERVICE_ONLY = shutil.ignore_patterns("docs.*", "openapi.json")
+
+
+def write_pages(folder: Path, model: str = PHONE) -> None:
+    """Write a folder that any static host can serve; the model runs in the browser.
+
+    Args:
+        folder: must not exist, or must be a folder that this function wrote.
+        model: a pointer or a version of the registry, or the path of an ONNX file.
+
+    Raises:
+        SeeFoodError: the folder contains other files, the model is missing, or ONNX Runtime is not installed.
+    """
+    if folder.exists() and not (folder / "web" / "model.json").is_file():
+        raise SeeFoodError(f"{folder} exists and was not written by this command; name another folder.")
+    path = find_model(_MODELS, model, "int8")
+    offered = read_browser_model(path, path.stat().st_mtime_ns)
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(_WEB, folder / "web", ignore=_SERVICE_ONLY)
+    for name in ("index.html", "sw.js"):
+        (folder / "web" / name).rename(folder / name)
+    target = folder / "web" / offered.description["url"]
+    target.parent.mkdir()
+    shutil.copyfile(path, target)
+    (folder / "web" / "model.json").write_text(json.dumps(offered.description), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) not in (2, 3):
+        sys.exit(f"usage: python {sys.argv[0]} FOLDER [{'|'.join(POINTERS)}|VERSION|FILE.onnx]")
+    try:
+        write_pages(Path(sys.argv[1]), *sys.argv[2:])
+    except SeeFoodError as error:
+        sys.exit(f"pages: {error}")
+    sys.stdout.write(
+        f"{sys.argv[1]}: serve it with any web server, for example: python -m http.server --directory {sys.argv[1]}\n"
+    )
