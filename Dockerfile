@@ -18,13 +18,15 @@ COPY training training
 COPY models models
 RUN [ ${FLAVOUR} = train ] || rm -r training; \
     PYTHONPATH=/opt/build pip --python /opt/seefood/bin/python install --no-cache-dir --no-deps --no-build-isolation .
-# The image contains only the model files that it serves. A registry mounted at /models replaces them.
+# The image contains only the model files that it serves; browsers get the phone model in float32. A registry mounted at /models replaces them.
 RUN set -e; mkdir -p /image/models /image/feedback; \
     for pointer in models/current models/phone; do \
         [ -f "$pointer" ] || continue; \
         version=$(cat "$pointer"); mkdir -p "/image/models/$version"; \
         cp "$pointer" /image/models/; cp "models/$version/model.int8.onnx" "/image/models/$version/"; \
-        [ ${FLAVOUR} != cuda ] || cp "models/$version/model.onnx" "/image/models/$version/"; \
+        if [ ${FLAVOUR} = cuda ] || [ "$pointer" = models/phone ]; then \
+            cp "models/$version/model.onnx" "/image/models/$version/"; \
+        fi; \
     done; \
     chown 10001:10001 /image/feedback
 

@@ -3,6 +3,7 @@ PYTHON ?= python3
 HOST ?= 127.0.0.1
 PORT ?= 8000
 WORKERS ?= 2
+DIST ?= dist
 BIN := .venv/bin
 LOCK := $(BIN)/uv pip compile --quiet --python-version 3.11 --no-annotate --no-header
 PARALLEL := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS)
@@ -10,7 +11,7 @@ LOWEST := tests/service/test_v1.py tests/service/test_hostile.py tests/service/t
 HASHES := --universal --generate-hashes --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help serve train dev test test-fast test-docker test-lowest coverage bench docs check lock locks clean
+.PHONY: help serve train web pages dev test test-fast test-docker test-lowest coverage bench docs check lock locks clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +22,11 @@ serve: .venv/.service ## serve the current model on http://HOST:PORT (default 12
 train: .venv/.train ## retrain with DATA=folder, for example: make train DATA=photos ARGS='--epochs 5'
 	@test -n "$(DATA)" || { echo "make train: name a folder, for example: make train DATA=photos" >&2; exit 2; }
 	@exec $(BIN)/seefood train "$(DATA)" $(ARGS)
+
+web: service/web/ort/.ready ## fetch ONNX Runtime for browsers, so that phones can answer photos themselves (needs Node 18 and npm)
+
+pages: .venv/.service service/web/ort/.ready ## write the page and a model as static files into DIST (default dist)
+	$(BIN)/python -P deploy/web/pages.py $(DIST) $(MODEL)
 
 dev: .venv/.dev ## install everything that tests and checks need (torch included)
 
@@ -76,7 +82,7 @@ locks: .venv/.dev ## write deploy/locks/ (what each image installs) and benchmar
 	$(LOCK) --universal benchmarks/requirements-triton.in --output-file benchmarks/requirements-triton.txt
 
 clean: ## remove environments and caches; models and checkpoints stay
-	rm -rf .venv benchmarks/.venv site .pytest_cache .mypy_cache .ruff_cache .coverage
+	rm -rf .venv benchmarks/.venv site dist service/web/ort .pytest_cache .mypy_cache .ruff_cache .coverage
 
 # One environment in three sizes. A file in it, named after the size, marks what is installed.
 .venv/bin/pip:
@@ -89,6 +95,11 @@ clean: ## remove environments and caches; models and checkpoints stay
 .venv/.dev: EXTRA := [dev]
 .venv/.service .venv/.train .venv/.dev: pyproject.toml constraints.txt | .venv/bin/pip
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".$(EXTRA)"
+	@touch $@
+
+service/web/ort/.ready: deploy/web/get-runtime.mjs
+	@command -v npm >/dev/null || { echo "make web: install Node.js 18 or newer with npm" >&2; exit 2; }
+	node deploy/web/get-runtime.mjs
 	@touch $@
 
 # The peers have their own environment, because their requirements conflict with newer versions here.

@@ -15,6 +15,7 @@ import click
 
 from benchmarks import plots, report, summary
 from benchmarks.browser import comparison as browser
+from benchmarks.browser import tables as browser_tables
 from benchmarks.machine import here
 from benchmarks.scoring import comparison as scoring
 from benchmarks.serving import comparison as serving
@@ -82,6 +83,14 @@ def main(
     if out == FOLDER:
         report.write(results, FOLDER / "README.md", report.tables)
         report.write(results, FOLDER.parent / "docs" / "speed.md", report.short)
+        if "browser" in results:
+            for name, make in (
+                ("parity", browser_tables.parity),
+                ("costs", browser_tables.costs),
+                ("shrunk", browser_tables.shrunk),
+            ):
+                marks = f"<!-- {name} -->", f"<!-- end of {name} -->"
+                report.write(results, FOLDER.parent / "docs" / "page.md", make, marks)
         summary.write(FOLDER.parent)
     else:
         print(report.tables(results))

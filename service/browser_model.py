@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+from contextlib import suppress
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -75,7 +76,7 @@ def model_file(digest: str) -> Response:
 def runtime_file(name: str) -> Response:
     """Return a file of ONNX Runtime for browsers, compressed if the client accepts that."""
     path = RUNTIME / name
-    if name not in [each.name for each in RUNTIME.glob("*")]:
+    if name not in [each.name for each in RUNTIME.glob("o*")]:
         raise _not_offered(f"There is no file {name[:40]} of ONNX Runtime here; `make web` installs it.")
     files = {encoding: path.with_name(name + suffix) for encoding, suffix in _ENCODINGS.items()}
     encoding = request.accept_encodings.best_match([each for each, file in files.items() if file.is_file()])
@@ -100,7 +101,8 @@ def _offered() -> BrowserModel:
         raise _not_offered("This service requires API keys, so it does not give its model to browsers.")
     served = served_model().model
     try:
-        path = find_browser_model(settings.models, settings.model or CURRENT, served.path)
+        follows = (settings.model or CURRENT) in POINTERS and (settings.models / PHONE).is_file()
+        path = find_phone_model(settings.models) if follows else served.path
         offered = read_browser_model(path, path.stat().st_mtime_ns)
     except (SeeFoodError, OSError) as error:
         raise _not_offered(f"No model can be offered: {error}") from error
@@ -111,20 +113,15 @@ def _offered() -> BrowserModel:
     return offered
 
 
-def find_browser_model(models: Path, served: str, path: Path) -> Path:
-    """Return the file to offer: that of the registry's phone model, if the service follows the registry.
+def find_phone_model(models: Path) -> Path:
+    """Return the file of a registry's phone model; raises SeeFoodError if it is missing.
 
-    Args:
-        models: the registry's folder.
-        served: what the service serves: a pointer, a version or the path of an ONNX file.
-        path: the served file; offered if there is no phone model, or if the service serves a fixed version or file.
-
-    Raises:
-        SeeFoodError: the phone model's file is missing.
+    It is the float32 file if there is one. In WebAssembly float32 is as fast as int8, and its answers do not depend on
+    the CPU.
     """
-    if served in POINTERS and (models / PHONE).is_file():
-        return find_model(models, PHONE, "int8")
-    return path
+    with suppress(SeeFoodError):
+        return find_model(models, PHONE, "float32")
+    return find_model(models, PHONE, "int8")
 
 
 @lru_cache(maxsize=2)

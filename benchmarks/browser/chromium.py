@@ -22,6 +22,16 @@ _PREDICT = """async (photo) => {
     return predict(new Blob([bytes]));
 }"""
 
+_SHRINK = """async (photo) => {
+    const { shrink } = await import("/web/shrink.js");
+    const bytes = Uint8Array.from(atob(photo), (letter) => letter.charCodeAt(0));
+    const { blob } = await shrink(new Blob([bytes]));
+    const sent = new Uint8Array(await blob.arrayBuffer());
+    let text = "";
+    for (let at = 0; at < sent.length; at += 8192) text += String.fromCharCode(...sent.subarray(at, at + 8192));
+    return btoa(text);
+}"""
+
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
@@ -33,6 +43,19 @@ def chromium() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=path, args=_FLAGS)
         yield browser
         browser.close()
+
+
+class Shrinker:
+    """The page's own re-encoding of a photo before it is sent."""
+
+    def __init__(self, browser: Browser, url: str) -> None:
+        """Open the page of a service, whose address ends with a slash."""
+        self._page: Page = browser.new_page(service_workers="block")
+        self._page.goto(url)
+
+    def shrink(self, photo: bytes) -> bytes:
+        """Return the JPEG that the page sends for a photo."""
+        return base64.b64decode(self._page.evaluate(_SHRINK, base64.b64encode(photo).decode()))
 
 
 class BrowserModel:

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.photos import photo as noise
+from tests.fixtures.drawing import draw
 from tests.fixtures.files import display_p3
 
 FOLDERS = ("test", "stranger_test", "hard_negatives/test")
@@ -20,20 +21,20 @@ _ORIENTATION = 0x0112
 Predict = Callable[[bytes], dict[str, Any]]
 
 
-def compare(photos: Iterable[tuple[str, bytes]], service: Predict, browser: Predict) -> dict[str, Any]:
+def compare(photos: Iterable[tuple[str, bytes]], first: Predict, second: Predict) -> dict[str, Any]:
     """Return the differences between two classifiers.
 
     Returns:
         `photos`: their number; `mean`, `p99` and `max` of |difference in probability|; `flips`: names of the photos
-        whose label differs and that the service does not call uncertain; `uncertain_flips`: the number of the others;
-        `milliseconds`: median of one inference in the browser.
+        whose label differs and that the first classifier does not call uncertain; `uncertain_flips`: the number of the
+        others; `milliseconds`: median of the second classifier's inference.
     """
     differences: list[float] = []
     milliseconds: list[float] = []
     flips: list[str] = []
     uncertain_flips = 0
     for name, data in photos:
-        expected, found = service(data), browser(data)
+        expected, found = first(data), second(data)
         differences.append(abs(expected["probability"] - found["probability"]))
         milliseconds.append(found["milliseconds"])
         if expected["label"] != found["label"]:
@@ -56,6 +57,14 @@ def real_photos(folder: Path, count: int) -> Iterator[tuple[str, bytes]]:
     random.Random(0).shuffle(found)  # noqa: S311
     for path in found[:count]:
         yield str(path.relative_to(folder)), path.read_bytes()
+
+
+def enlarged(photos: Iterable[tuple[str, bytes]], side: int) -> Iterator[tuple[str, bytes]]:
+    """Yield photos as JPEG with so many pixels on the long side, which the service decodes at a reduced scale."""
+    for name, data in photos:
+        photo = Image.open(io.BytesIO(data)).convert("RGB")
+        size = (round(photo.width * side / max(photo.size)), round(photo.height * side / max(photo.size)))
+        yield f"{name}, {side} px", _encoded(photo.resize(size, Image.Resampling.BICUBIC), "JPEG", quality=90)
 
 
 def drawn_photos() -> Iterator[tuple[str, bytes]]:
@@ -82,7 +91,9 @@ def drawn_photos() -> Iterator[tuple[str, bytes]]:
 
 
 def _picture(seed: int, size: tuple[int, int] = (800, 600)) -> Image.Image:
-    return Image.open(io.BytesIO(noise(size, seed))).convert("RGB")
+    """Draw a hotdog with the soft edges of a lens and some grain."""
+    sharp = draw("hotdog", seed, (size[0] // 4, size[1] // 4)).resize(size, Image.Resampling.BICUBIC)
+    return Image.blend(sharp, Image.open(io.BytesIO(noise(size, seed))).convert("RGB"), 0.1)
 
 
 def _transparent(picture: Image.Image) -> Image.Image:

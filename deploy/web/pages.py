@@ -5,7 +5,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from service.browser_model import read_browser_model
+from service.browser_model import find_phone_model, read_browser_model
 from service.errors import SeeFoodError
 from service.registry import PHONE, POINTERS, find_model
 
@@ -26,7 +26,7 @@ def write_pages(folder: Path, model: str = PHONE) -> None:
     """
     if folder.exists() and not (folder / "web" / "model.json").is_file():
         raise SeeFoodError(f"{folder} exists and was not written by this command; name another folder.")
-    path = find_model(_MODELS, model, "int8")
+    path = find_phone_model(_MODELS) if model == PHONE else find_model(_MODELS, model, "int8")
     offered = read_browser_model(path, path.stat().st_mtime_ns)
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(_WEB, folder / "web", ignore=_SERVICE_ONLY)
