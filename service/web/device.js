@@ -8,7 +8,10 @@ let loading;
 let last = 0;
 const waiting = new Map(); // id of a message -> {resolve, reject}
 
-/** milliseconds: duration of the last inference; undefined until the model is loaded. */
+const RECENT = 5; // inferences whose median counts, so that one slow moment changes nothing
+const recent = [];
+
+/** milliseconds: median duration of the last inferences; undefined until the model is loaded. */
 export const speed = { milliseconds: undefined };
 
 /** Return the description of the model; null where the service offers none. */
@@ -35,7 +38,9 @@ export function load(progress) {
 export async function predict(photo) {
   try {
     const prediction = await ask("predict", photo);
-    speed.milliseconds = prediction.milliseconds;
+    recent.push(prediction.milliseconds);
+    if (recent.length > RECENT) recent.shift();
+    speed.milliseconds = [...recent].sort((a, b) => a - b)[recent.length >> 1];
     return prediction;
   } catch {
     throw new Failure("no-photo");
