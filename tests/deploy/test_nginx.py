@@ -20,6 +20,7 @@ from urllib.request import urlopen
 import pytest
 import yaml
 
+from service.browser_model import RUNTIME, WASM
 from service.settings import Settings
 from tests.conftest import ROOT
 from tests.fixtures.drawing import draw, encode
@@ -74,6 +75,21 @@ def _check_problem(connection: socket.socket, status: int, slug: str) -> dict[st
     assert problem["title"]
     assert problem["detail"]
     return header
+
+
+@pytest.mark.skipif(not (RUNTIME / WASM).is_file(), reason="no ONNX Runtime for browsers; run make web")
+@pytest.mark.parametrize("encoding", ["gzip", "br", "identity"])
+def test_the_model_for_browsers_is_kept_at_the_front_door(front: Front, service: Server, encoding: str) -> None:
+    described = front.request("GET", "/web/model.json").json()
+    for address in (described["url"], described["wasm"]["url"]):
+        path = f"/web/{address}"
+        before = service.log().count(f'"path": "{path.partition("?")[0]}"')
+        answers = [front.request("GET", path, **{"Accept-Encoding": encoding}) for _ in range(5)]
+        direct = service.request("GET", path, **{"Accept-Encoding": encoding})
+        assert {(answer.status, answer.body) for answer in answers} == {(200, direct.body)}
+        for name in ("content-encoding", "content-security-policy", "cache-control", "vary"):
+            assert {answer.headers.get(name) for answer in answers} == {direct.headers.get(name)}
+        assert service.log().count(f'"path": "{path.partition("?")[0]}"') - before == 2, "one, and the direct one"
 
 
 def test_a_photo_is_classified_and_each_request_is_logged(front: Front, service: Server) -> None:
