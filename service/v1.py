@@ -108,7 +108,7 @@ def _store(store: Feedback, size: int) -> tuple[dict[str, Any], int]:
         detail = f"{found}; send 'label' with the photo, as {' or '.join(store.labels)}."
         raise Problem(400, "unknown-label", "Unknown label", detail)
     try:
-        suffix = decoders.suffix(upload.data, size, time.monotonic() + settings.deadline).value
+        suffix, _ = decoders.suffix(upload.data, size, time.monotonic() + settings.deadline)
     except PhotoError as error:
         raise Problem.from_photo_error(error, upload.filename) from error
     try:
