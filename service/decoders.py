@@ -7,9 +7,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from threading import TIMEOUT_MAX
 
 from service import decoder
-from service.decoder import DECODE_MEMORY, DECODE_SECONDS, Photo
-from service.decoder_pool import DecoderPool, DecodeTimeout, Function, T
-from service.photo import MAX_BYTES, MAX_PIXELS, PhotoTooCostly, Pixels, UndecodablePhoto
+from service.decoder import DECODE_MEMORY, DECODE_SECONDS, Photo, T
+from service.decoder_pool import DecoderPool, DecodeTimeout, Function
+from service.photo import MAX_BYTES, MAX_PIXELS, PhotoTooCostly, Pixels, UndecodablePhoto, check_bytes, read_photo
 
 # Bytes of memory, enough for JPEG of any size (progressive: 39 megapixels), PNG of 30 megapixels and HEIC of 13.
 SMALL_MEMORY = 120_000_000
@@ -37,7 +37,7 @@ class Decoders:
     ) -> None:
         """Start the processes; `memory` is in bytes, in addition to what an idle process uses."""
         self.count = count
-        self._limits = max_bytes, max_pixels
+        self._max_bytes, self._max_pixels = max_bytes, max_pixels
         self._small = DecoderPool(count, min(memory, SMALL_MEMORY), seconds)
         self._large = DecoderPool(1, memory, seconds)
 
@@ -48,7 +48,7 @@ class Decoders:
             PhotoError: the photo can't be used.
             DeadlineExceeded: the deadline, a time of `time.monotonic`, passed.
         """
-        return self._decode(deadline, decoder.to_square, data, size)
+        return self._decode(deadline, read_photo, data, size)
 
     def grey(self, data: bytes, at_least: int, deadline: float = TIMEOUT_MAX) -> tuple[Pixels, float]:
         """Return grey levels, uint8 [height, width], no side reduced below `at_least`; otherwise as `square`."""
@@ -69,6 +69,7 @@ class Decoders:
         self._large.close()
 
     def _decode(self, deadline: float, function: Function[T], data: bytes, size: int) -> tuple[T, float]:
+        check_bytes(len(data), self._max_bytes)
         with _in_shared_memory(data) as photo:
             try:
                 return self._run(deadline, function, photo, size)
@@ -79,7 +80,7 @@ class Decoders:
         pool, crashes = self._small, 0
         while True:
             try:
-                return pool.run(deadline, function, photo, size, *self._limits)
+                return pool.run(deadline, function, photo, size, self._max_pixels)
             except PhotoTooCostly as error:
                 if pool is self._large or isinstance(error, DecodeTimeout):
                     raise

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -22,7 +22,7 @@ from PIL import Image
 from service import decoder
 from service.decoders import SMALL_MEMORY, Decoders
 from service.errors import DeadlineExceeded
-from service.photo import PhotoTooCostly, Pixels, UndecodablePhoto, UnsupportedPhoto, read_photo
+from service.photo import PhotoTooCostly, PhotoTooLarge, Pixels, UndecodablePhoto, UnsupportedPhoto, read_photo
 from tests.conftest import ROOT
 from tests.fixtures.bombs import BOMBS
 from tests.fixtures.drawing import draw, encode
@@ -111,6 +111,13 @@ def test_a_large_file_reaches_a_decoder(how: str, monkeypatch: pytest.MonkeyPatc
         monkeypatch.undo()
         assert len(psutil.Process().open_files()) == open_files
     assert np.array_equal(decoded, read_photo(photo, SIZE))
+
+
+def test_too_many_bytes_are_refused() -> None:
+    with closing(Decoders(1, max_bytes=len(RED) - 1)) as decoders:
+        for decode in (decoders.square, decoders.grey, decoders.suffix):
+            with pytest.raises(PhotoTooLarge, match=rf"^The photo has {len(RED)} bytes; at most {len(RED) - 1} are"):
+                decode(RED, SIZE)
 
 
 def test_a_bad_photo_does_not_affect_the_next() -> None:
