@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from prometheus_client.exposition import choose_encoder
 
 from service import __version__
-from service.batcher import Prediction
+from service.inference import Prediction
 from service.model import Model
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # creation times double the number of series

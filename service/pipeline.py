@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from service import metrics
-from service.batcher import Prediction
 from service.decoders import Decoders
+from service.inference import Prediction
 from service.model_manager import ServedModel
 from service.photo import PhotoError, Pixels
 
