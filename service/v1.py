@@ -28,10 +28,10 @@ def predict() -> dict[str, Any]:
     served = served_model()
     heatmap = _parameter("heatmap", ("true", "png"))
     upsample = _parameter("upsample", overlay.UPSAMPLE) or "bilinear"
-    with admitted() as reserve:
+    with admitted():
         uploads = read_uploads(settings)
-        reserve(len(uploads) - 1)
-        results = classify_photos(served, decoders, [upload.data for upload in uploads], settings.deadline)
+        with current_app.extensions["admission"].reserved(len(uploads) - 1):
+            results = classify_photos(served, decoders, [upload.data for upload in uploads], settings.deadline)
 
     classified = [each for each in results if isinstance(each, ClassifiedPhoto)]
     predictions: list[dict[str, Any]] = []
