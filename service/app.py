@@ -43,7 +43,7 @@ def create_app(settings: Settings | None = None, model: Model | None = None) -> 
     }
     access.register(app, settings)
     request_body.register(app)
-    logs.register(app)
+    app.after_request(logs.log_request)
     metrics.register(app, settings.queue)
     problems.register(app)
     # The page at /docs takes Swagger UI from its installed package, and loads nothing from other hosts.
