@@ -60,7 +60,7 @@ def _score(model: Model, decoders: Decoders, batch: Iterable[Address]) -> list[O
 
 def _read(photo: Address, decoders: Decoders, size: int) -> Pixels | str:
     try:
-        return decoders.square(read(photo), size).value
+        return decoders.square(read(photo), size)[0]
     except PhotoError as error:
         return str(error)
     except OSError as error:

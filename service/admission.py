@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from service import metrics
 from service.errors import Overloaded
@@ -24,29 +24,18 @@ class Admission:
         self._lock = threading.Lock()
 
     @contextlib.contextmanager
-    def admitted(self, body_bytes: int) -> Iterator[Callable[[int], None]]:
-        """Reserve one photo and the bytes of a request body until the block ends.
-
-        Yields a function that reserves further photos for the same block. Both raise Overloaded at a limit.
-        """
-        reserved = 0
-
-        def reserve(photos: int) -> None:
-            nonlocal reserved
-            self._change(photos, 0)
-            reserved += photos
-
-        self._change(1, body_bytes)
-        try:
-            yield reserve
-        finally:
-            self._change(-1 - reserved, -body_bytes)
-
-    def _change(self, photos: int, body_bytes: int) -> None:
+    def reserved(self, photos: int, body_bytes: int = 0) -> Iterator[None]:
+        """Reserve photos and the bytes of a request body until the block ends; raises Overloaded at a limit."""
         with self._lock:
             new_photos, new_bytes = self._photos + photos, self._bytes + body_bytes
-            too_many_photos = photos > 0 and new_photos > self.max_in_flight
-            if too_many_photos or (body_bytes > 0 and new_bytes > self._max_body_bytes):
+            if new_photos > self.max_in_flight or new_bytes > self._max_body_bytes:
                 raise Overloaded
             self._photos, self._bytes = new_photos, new_bytes
         metrics.in_flight.inc(photos)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._photos -= photos
+                self._bytes -= body_bytes
+            metrics.in_flight.dec(photos)

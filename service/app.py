@@ -1,11 +1,14 @@
 """The Flask application: creates every part of the service and connects it to the routes."""
 
 import sys
+from functools import partial
+from importlib import resources
+from pathlib import Path
 
 import loky
-from flask import Flask
+from flask import Blueprint, Flask
 
-from service import access, api_docs, browser_model, logs, metrics, ops, problems, request_body, v1, v2
+from service import access, browser_model, logs, metrics, ops, problems, request_body, v1, v2
 from service.admission import MAX_BODY_BYTES, Admission
 from service.decoders import Decoders
 from service.errors import SeeFoodError
@@ -40,14 +43,18 @@ def create_app(settings: Settings | None = None, model: Model | None = None) -> 
     }
     access.register(app, settings)
     request_body.register(app)
-    logs.register(app)
+    app.after_request(logs.log_request)
     metrics.register(app, settings.queue)
     problems.register(app)
-    for blueprint in (v1.v1, v2.v2, ops.ops, api_docs.api_docs, browser_model.browser_model):
+    # The page at /docs takes Swagger UI from its installed package, and loads nothing from other hosts.
+    swagger_ui = Path(str(resources.files("flask_swagger_ui"))) / "dist"
+    docs = Blueprint("docs", __name__, static_folder=swagger_ui, static_url_path="/docs")
+    for blueprint in (v1.v1, v2.v2, ops.ops, docs, browser_model.browser_model):
         app.register_blueprint(blueprint)
-    app.add_url_rule("/", "page", lambda: app.send_static_file("index.html"))
-    # At the root, because a service worker takes only requests for its own folder and those below it.
-    app.add_url_rule("/sw.js", "service_worker", lambda: app.send_static_file("sw.js"))
+    # sw.js is at the root, because a service worker takes only requests for its own folder and those below it.
+    pages = {"/": "index.html", "/sw.js": "sw.js", "/docs": "docs.html", "/openapi.json": "openapi.json"}
+    for path, file in pages.items():
+        app.add_url_rule(path, file.replace(".", "_"), partial(app.send_static_file, file))
     return app
 
 

@@ -32,12 +32,8 @@ class Commands(click.Group):
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         """Return a command by name: one of this module, else an entry point."""
-        if found := super().get_command(ctx, name):
-            return found
-        for entry in entry_points(group=_ENTRY_POINTS, name=name):
-            command: click.Command = entry.load()
-            return command
-        return None
+        added = (entry.load() for entry in entry_points(group=_ENTRY_POINTS, name=name))
+        return super().get_command(ctx, name) or next(added, None)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; an error that the user can correct ends it with one sentence and exit status 2."""

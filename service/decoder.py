@@ -6,14 +6,17 @@ import resource
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
-from service.photo import PhotoTooCostly, Pixels, check_bytes, decode, read_photo, suffix
+from service.photo import PhotoTooCostly, Pixels, decode, read_photo, suffix
 
 DECODE_MEMORY = 450_000_000  # bytes; a HEIC photo of 50 megapixels needs 434 million, other formats need less
 DECODE_SECONDS = 3
+T = TypeVar("T")
 Photo = bytes | str  # the bytes of a photo, or the path of a file that contains them
 
 
@@ -38,30 +41,22 @@ def _exit_after(parent: multiprocessing.process.BaseProcess) -> None:
     os._exit(0)
 
 
-def to_square(photo: Photo, size: int, max_bytes: int, max_pixels: int) -> tuple[Pixels, float]:
-    """Return a photo as a square, as `read_photo` does, and the duration in seconds."""
+def run(function: Callable[..., T], photo: Photo, *arguments: int) -> tuple[T, float]:
+    """Call a function with the bytes of a photo and more arguments; return its result and the duration in seconds."""
     started = time.perf_counter()
-    pixels = read_photo(_read(photo), size, max_bytes=max_bytes, max_pixels=max_pixels)
-    return pixels, time.perf_counter() - started
-
-
-def to_grey(photo: Photo, at_least: int, max_bytes: int, max_pixels: int) -> tuple[Pixels, float]:
-    """Return a photo's grey levels, uint8 [height, width], reduced as `decode` does, and the duration in seconds."""
-    started = time.perf_counter()
-    data = _read(photo)
-    check_bytes(len(data), max_bytes)
-    grey = np.asarray(decode(data, at_least=at_least, max_pixels=max_pixels).convert("L"))
-    return grey, time.perf_counter() - started
-
-
-def to_suffix(photo: Photo, size: int, max_bytes: int, max_pixels: int) -> tuple[str, float]:
-    """Check that a photo can be decoded; return the file suffix of its format, and the duration in seconds."""
-    _, seconds = to_square(photo, size, max_bytes, max_pixels)
-    return suffix(_read(photo)), seconds
-
-
-def _read(photo: Photo) -> bytes:
     try:
-        return Path(photo).read_bytes() if isinstance(photo, str) else photo
+        data = Path(photo).read_bytes() if isinstance(photo, str) else photo
     except MemoryError as error:
         raise PhotoTooCostly("The photo takes too much memory to decode; send a smaller one.") from error
+    return function(data, *arguments), time.perf_counter() - started
+
+
+def to_grey(data: bytes, at_least: int, max_pixels: int) -> Pixels:
+    """Return a photo's grey levels, uint8 [height, width], reduced as `decode` does."""
+    return np.asarray(decode(data, at_least=at_least, max_pixels=max_pixels).convert("L"))
+
+
+def to_suffix(data: bytes, size: int, max_pixels: int) -> str:
+    """Check that a photo can be decoded; return the file suffix of its format."""
+    read_photo(data, size, max_pixels)
+    return suffix(data)

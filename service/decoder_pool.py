@@ -6,17 +6,16 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar
 
 from loky import ProcessPoolExecutor
 
 from service import decoder
+from service.decoder import T
 from service.errors import DeadlineExceeded
 from service.photo import PhotoTooCostly
 
 _START_ATTEMPTS = 5
-T = TypeVar("T")
-Function = Callable[[decoder.Photo, int, int, int], tuple[T, float]]
+Function = Callable[[bytes, int, int], T]
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["service.decoder"])
@@ -35,7 +34,7 @@ class DecoderPool:
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="decoder")
 
     def run(self, deadline: float, function: Function[T], *arguments: object) -> tuple[T, float]:
-        """Run a function of `service.decoder` in a process, until `deadline`, a time of `time.monotonic`.
+        """Call `decoder.run` in a process, until `deadline`, a time of `time.monotonic`.
 
         Raises:
             PhotoError: the function raises it, or it takes too long; then its process was replaced.
@@ -80,12 +79,12 @@ class _Decoder:
             raise DeadlineExceeded
         try:
             self.started.result(left)  # the start of the process does not count as decoding time
-            future = self._executor.submit(function, *arguments)
+            future = self._executor.submit(decoder.run, function, *arguments)
         except TimeoutError as error:
             raise DeadlineExceeded from error
         except BrokenProcessPool:  # the process was killed while it was idle
             self._start()
-            future = self._executor.submit(function, *arguments)
+            future = self._executor.submit(decoder.run, function, *arguments)
         try:
             result: tuple[T, float] = future.result(min(left, self._seconds))
         except TimeoutError as error:

@@ -1,32 +1,20 @@
 """Decodes untrusted photos in separate processes with limits on memory and time."""
 
 import os
-import time
 from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from threading import TIMEOUT_MAX
-from typing import Generic
 
 from service import decoder
-from service.decoder import DECODE_MEMORY, DECODE_SECONDS, Photo
-from service.decoder_pool import DecoderPool, DecodeTimeout, Function, T
-from service.photo import MAX_BYTES, MAX_PIXELS, PhotoTooCostly, Pixels, UndecodablePhoto
+from service.decoder import DECODE_MEMORY, DECODE_SECONDS, Photo, T
+from service.decoder_pool import DecoderPool, DecodeTimeout, Function
+from service.photo import MAX_BYTES, MAX_PIXELS, PhotoTooCostly, Pixels, UndecodablePhoto, check_bytes, read_photo
 
 # Bytes of memory, enough for JPEG of any size (progressive: 39 megapixels), PNG of 30 megapixels and HEIC of 13.
 SMALL_MEMORY = 120_000_000
 _PIPE_SIZE = 1 << 16  # bytes; a larger photo would pass through a pipe in several pieces
 _MAX_CRASHES = 3  # decoder processes that end while they decode a photo, before the photo is refused
-
-
-@dataclass(frozen=True)
-class Decoded(Generic[T]):
-    """The result for one photo, the seconds that it waited for a decoder, and the seconds of decoding."""
-
-    value: T
-    queue_seconds: float
-    decode_seconds: float
 
 
 class Decoders:
@@ -49,25 +37,25 @@ class Decoders:
     ) -> None:
         """Start the processes; `memory` is in bytes, in addition to what an idle process uses."""
         self.count = count
-        self._limits = max_bytes, max_pixels
+        self._max_bytes, self._max_pixels = max_bytes, max_pixels
         self._small = DecoderPool(count, min(memory, SMALL_MEMORY), seconds)
         self._large = DecoderPool(1, memory, seconds)
 
-    def square(self, data: bytes, size: int, deadline: float = TIMEOUT_MAX) -> Decoded[Pixels]:
-        """Return a photo as a model's input, uint8 [size, size, 3], RGB.
+    def square(self, data: bytes, size: int, deadline: float = TIMEOUT_MAX) -> tuple[Pixels, float]:
+        """Return a photo as a model's input, uint8 [size, size, 3], RGB, and the seconds of decoding.
 
         Raises:
             PhotoError: the photo can't be used.
             DeadlineExceeded: the deadline, a time of `time.monotonic`, passed.
         """
-        return self._decode(deadline, decoder.to_square, data, size)
+        return self._decode(deadline, read_photo, data, size)
 
-    def grey(self, data: bytes, at_least: int, deadline: float = TIMEOUT_MAX) -> Decoded[Pixels]:
-        """Return grey levels, uint8 [height, width], no side reduced below `at_least`; raises as `square` does."""
+    def grey(self, data: bytes, at_least: int, deadline: float = TIMEOUT_MAX) -> tuple[Pixels, float]:
+        """Return grey levels, uint8 [height, width], no side reduced below `at_least`; otherwise as `square`."""
         return self._decode(deadline, decoder.to_grey, data, at_least)
 
-    def suffix(self, data: bytes, size: int, deadline: float = TIMEOUT_MAX) -> Decoded[str]:
-        """Return the file suffix of the format of a photo that can be decoded; raises as `square` does."""
+    def suffix(self, data: bytes, size: int, deadline: float = TIMEOUT_MAX) -> tuple[str, float]:
+        """Return the file suffix of the format of a photo that can be decoded; otherwise as `square`."""
         return self._decode(deadline, decoder.to_suffix, data, size)
 
     def warm_up(self) -> None:
@@ -80,20 +68,19 @@ class Decoders:
         self._small.close()
         self._large.close()
 
-    def _decode(self, deadline: float, function: Function[T], data: bytes, size: int) -> Decoded[T]:
-        since = time.perf_counter()
+    def _decode(self, deadline: float, function: Function[T], data: bytes, size: int) -> tuple[T, float]:
+        check_bytes(len(data), self._max_bytes)
         with _in_shared_memory(data) as photo:
             try:
-                value, seconds = self._run(deadline, function, photo, size)
+                return self._run(deadline, function, photo, size)
             except OSError:  # this system does not let a process read the memory of another
-                value, seconds = self._run(deadline, function, data, size)
-        return Decoded(value, time.perf_counter() - since - seconds, seconds)
+                return self._run(deadline, function, data, size)
 
     def _run(self, deadline: float, function: Function[T], photo: Photo, size: int) -> tuple[T, float]:
         pool, crashes = self._small, 0
         while True:
             try:
-                return pool.run(deadline, function, photo, size, *self._limits)
+                return pool.run(deadline, function, photo, size, self._max_pixels)
             except PhotoTooCostly as error:
                 if pool is self._large or isinstance(error, DecodeTimeout):
                     raise

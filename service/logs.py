@@ -4,7 +4,7 @@ import logging
 import time
 from typing import Any
 
-from flask import Flask, Response, g, has_request_context, request
+from flask import Response, g, has_request_context, request
 from pythonjsonlogger.json import JsonFormatter
 
 _log = logging.getLogger(__name__)
@@ -27,8 +27,7 @@ CONFIG: dict[str, Any] = {  # for logging.config; it replaces gunicorn's own
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"json": {"()": json_formatter}},
-    "filters": {"request_id": {"()": lambda: add_request_id}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json", "filters": ["request_id"]}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json", "filters": [add_request_id]}},
     "root": {"level": "WARNING", "handlers": ["stderr"]},
     "loggers": {
         "service": {"level": "INFO"},
@@ -38,12 +37,8 @@ CONFIG: dict[str, Any] = {  # for logging.config; it replaces gunicorn's own
 }
 
 
-def register(app: Flask) -> None:
-    """Log each request of the application."""
-    app.after_request(_log_request)
-
-
-def _log_request(response: Response) -> Response:
+def log_request(response: Response) -> Response:
+    """Log the current request, as a function of `Flask.after_request`; return the response."""
     fields = {
         "method": request.method,
         "route": request.url_rule.rule if request.url_rule else None,

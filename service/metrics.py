@@ -5,10 +5,9 @@ from functools import partial
 
 from flask import Flask, Response, g, request
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
-from prometheus_client.exposition import choose_encoder
 
 from service import __version__
-from service.batcher import Prediction
+from service.inference import Prediction
 from service.model import Model
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # creation times double the number of series
@@ -62,15 +61,6 @@ def count_photo(model: Model, prediction: Prediction, queue_seconds: float, deco
     _queue.observe(queue_seconds)
     _inference.observe(prediction.inference_seconds)
     _batch.observe(prediction.batch_size)
-
-
-def exposition(accept: str) -> tuple[bytes, str]:
-    """Return the metrics in the format that an Accept header asks for, and the Content-Type."""
-    try:
-        encode, content_type = choose_encoder(accept)
-    except TypeError:  # the library raises it on an invalid version number
-        encode, content_type = choose_encoder("")
-    return encode(registry), content_type
 
 
 def _count_request(response: Response) -> Response:

@@ -1,5 +1,6 @@
 """Holds the served model, and replaces it when the registry's pointer names another version."""
 
+import contextlib
 import json
 import logging
 import os
@@ -71,57 +72,31 @@ class ModelManager:
 
     def refresh(self) -> None:
         """Serve the version that the pointer names, if it is another one and can be served."""
+        before, version = self.current.model.metadata.version, ""
         try:
             version = version_of(self._settings.models, self._pointer)
-        except SeeFoodError as error:
-            self._reject("", error)
-            return
-        before = self.current.model.metadata.version
-        if version == before:
+            if version == self._rejected:
+                return
+            if version != before:
+                self.current = self._open(version)
+                metrics.set_model(self.current.model)
+                _log.info("serving %s instead of %s", version, before)
             self._rejected = ""
-            return
-        if version == self._rejected:
-            return
-        try:
-            served = self._open(version)
         except SeeFoodError as error:
-            self._reject(version, error)
-            return
-        self.current, self._rejected = served, ""
-        metrics.set_model(served.model)
-        _log.info("serving %s instead of %s", version, before)
-
-    def _reject(self, version: str, error: SeeFoodError) -> None:
-        if self._rejected != (version or str(error)):
-            self._rejected = version or str(error)
-            metrics.rejected_models.inc()
-            _log.error("still serving %s: %s", self.current.model.metadata.version, error)
+            if self._rejected != (version or str(error)):
+                self._rejected = version or str(error)
+                metrics.rejected_models.inc()
+                _log.error("still serving %s: %s", before, error)
 
     def _open_first(self) -> ServedModel:
-        names = [self._settings.model]
-        if self._pointer in POINTERS:
-            fallbacks = [_previous_version(self._settings, self._pointer), os.environ.get(STARTUP_VERSION, "")]
-            names += [name for name in fallbacks if name]
-        failures: list[SeeFoodError] = []
-        for name in dict.fromkeys(names):
-            try:
-                served = self._open(name)
-            except SeeFoodError as error:
-                failures.append(error)
-                continue
-            for failure in failures:
-                metrics.rejected_models.inc()
-                _log.error("serving %s: %s", served.model.metadata.version, failure)
-            if failures:
-                self._rejected = self._pointer_version_or_error()  # which is logged already
-            return served
-        raise failures[0]
-
-    def _pointer_version_or_error(self) -> str:
         try:
-            return version_of(self._settings.models, self._pointer)
-        except SeeFoodError as error:
-            return str(error)
+            return self._open(self._settings.model)
+        except SeeFoodError:
+            fallbacks = [_previous_version(self._settings, self._pointer), os.environ.get(STARTUP_VERSION)]
+            for version in filter(None, fallbacks if self._pointer in POINTERS else []):
+                with contextlib.suppress(SeeFoodError):
+                    return self._open(version)  # the first refresh logs why the pointer's version is not served
+            raise
 
     def _open(self, name: str) -> ServedModel:
         settings = self._settings

@@ -3,6 +3,7 @@
 from typing import Any
 
 from flask import Blueprint, Response, request
+from prometheus_client.exposition import choose_encoder
 
 from service import metrics
 from service.model_manager import served_model
@@ -28,6 +29,9 @@ def ready() -> dict[str, Any]:
 
 @ops.get("/metrics")
 def prometheus_metrics() -> Response:
-    """Return the metrics for Prometheus."""
-    body, content_type = metrics.exposition(request.headers.get("Accept", ""))
-    return Response(body, content_type=content_type)
+    """Return the metrics for Prometheus, in the format that the Accept header asks for."""
+    try:
+        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+    except TypeError:  # the library raises it on an invalid version number
+        encode, content_type = choose_encoder("")
+    return Response(encode(metrics.registry), content_type=content_type)

@@ -96,9 +96,8 @@ def square(image: Image.Image, size: int) -> Pixels:
     return np.asarray(image.resize((size, size), _FILTER, reducing_gap=_REDUCING_GAP))
 
 
-def read_photo(data: bytes, size: int, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS) -> Pixels:
+def read_photo(data: bytes, size: int, max_pixels: int = MAX_PIXELS) -> Pixels:
     """Decode and resize one photo to a model's input, uint8 [size, size, 3], RGB; raises as `decode` does."""
-    check_bytes(len(data), max_bytes)
     return square(decode(data, at_least=size, max_pixels=max_pixels), size)
 
 

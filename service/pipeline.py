@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from service import metrics
-from service.batcher import Prediction
 from service.decoders import Decoders
+from service.inference import Prediction
 from service.model_manager import ServedModel
 from service.photo import PhotoError, Pixels
 
@@ -33,13 +33,14 @@ def classify_photos(
     deadline = time.monotonic() + seconds
 
     def classify(photo: bytes) -> ClassifiedPhoto | PhotoError:
+        since = time.perf_counter()
         try:
-            decoded = decoders.square(photo, served.model.size, deadline)
+            pixels, decode_seconds = decoders.square(photo, served.model.size, deadline)
         except PhotoError as error:
             return error
-        prediction = served.inference.predict(decoded.value, deadline)
-        queue_seconds = decoded.queue_seconds + prediction.queue_seconds
-        return ClassifiedPhoto(decoded.value, prediction, queue_seconds, decoded.decode_seconds)
+        queue_seconds = time.perf_counter() - since - decode_seconds
+        prediction = served.inference.predict(pixels, deadline)
+        return ClassifiedPhoto(pixels, prediction, queue_seconds + prediction.queue_seconds, decode_seconds)
 
     if len(photos) == 1:
         results = [classify(photos[0])]

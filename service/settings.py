@@ -14,19 +14,13 @@ from service.photo import MAX_BYTES, MAX_PIXELS
 
 
 def _setting(
-    default: Any,
-    meaning: str,
-    *,
-    smallest: int = 1,
-    largest: int = 10**18,
-    choices: tuple[str, ...] = (),
-    secret: bool = False,
+    default: Any, meaning: str, *, smallest: int = 1, largest: int = 10**15, choices: tuple[str, ...] = ()
 ) -> Any:
     about = {"meaning": meaning, "smallest": smallest, "largest": largest, "choices": choices}
-    return field(default=default, repr=not secret, metadata=about)
+    return field(default=default, metadata=about)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)  # the keys must not reach a log
 class Settings:
     """All settings with their defaults and meanings; the variable is SEEFOOD_ and the name in capitals."""
 
@@ -54,7 +48,7 @@ class Settings:
     max_images: int = _setting(16, "maximum number of photos in one request", largest=1000)
     feedback_dir: str = _setting("", "folder for the photos of POST /v1/feedback, stored unchanged; empty: off")
     feedback_max_bytes: int = _setting(1_000_000_000, "maximum size of this folder in bytes; then 507")
-    api_keys: str = _setting("", "API keys, separated by commas; if any is set, /v1 and /v2 require one", secret=True)
+    api_keys: str = _setting("", "API keys, separated by commas; if any is set, /v1 and /v2 require one")
     api_keys_file: str = _setting("", "file with further API keys, one on each line; # starts a comment")
     cors_origins: str = _setting(
         "", "origins that may send requests from a browser, separated by commas, as https://a.example; or *"
@@ -111,11 +105,8 @@ def _parse(variable: str, text: str, setting: "Field[Any]") -> Any:
         return Path(text)
     if setting.type is str:
         return text
-    if not re.fullmatch(r"[+-]?[0-9]{1,18}", text.strip()):  # int() also accepts 8_121 and digits of other scripts
-        raise SeeFoodError(f"{variable} is {text[:40]!r}; it must be a whole number.")
-    value = int(text)
-    if value < rules["smallest"]:
-        raise SeeFoodError(f"{variable} is {text!r}; it must be at least {rules['smallest']}.")
-    if value > rules["largest"]:
-        raise SeeFoodError(f"{variable} is {text!r}; it must be at most {rules['largest']}.")
-    return value
+    smallest, largest = rules["smallest"], rules["largest"]
+    # int() also accepts 8_121 and digits of other scripts.
+    if not re.fullmatch(r"[+-]?[0-9]{1,18}", text.strip()) or not smallest <= int(text) <= largest:
+        raise SeeFoodError(f"{variable} is {text[:40]!r}; it must be a whole number from {smallest} to {largest}.")
+    return int(text)

@@ -1,8 +1,7 @@
 """The photos in a request, in any of the three ways to send them: a form, a raw body or JSON."""
 
 import base64
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -59,14 +58,13 @@ def read_uploads(settings: Settings) -> list[Upload]:
     return uploads
 
 
-@contextmanager
-def admitted() -> Iterator[Callable[[int], None]]:
-    """Reserve one photo and the memory of the body before it is read; yields a function that reserves further photos.
+def admitted() -> AbstractContextManager[None]:
+    """Reserve one photo and the memory of the body before it is read, until the block ends.
 
     A body of unknown length reserves the largest length that is accepted.
 
     Raises:
-        Overloaded: the concurrency limit is reached; the yielded function raises it too.
+        Overloaded: the concurrency limit is reached.
         RequestEntityTooLarge: the body is longer than the limit.
     """
     admission: Admission = current_app.extensions["admission"]
@@ -74,8 +72,7 @@ def admitted() -> Iterator[Callable[[int], None]]:
     length = limit if request.content_length is None else request.content_length
     if length > limit:
         raise RequestEntityTooLarge
-    with admission.admitted(length * (JSON_COPIES if request.is_json else 1)) as reserve:
-        yield reserve
+    return admission.reserved(1, length * (JSON_COPIES if request.is_json else 1))
 
 
 def _from_json(body: Any) -> Upload:

@@ -28,10 +28,10 @@ def predict() -> dict[str, Any]:
     served = served_model()
     heatmap = _parameter("heatmap", ("true", "png"))
     upsample = _parameter("upsample", overlay.UPSAMPLE) or "bilinear"
-    with admitted() as reserve:
+    with admitted():
         uploads = read_uploads(settings)
-        reserve(len(uploads) - 1)
-        results = classify_photos(served, decoders, [upload.data for upload in uploads], settings.deadline)
+        with current_app.extensions["admission"].reserved(len(uploads) - 1):
+            results = classify_photos(served, decoders, [upload.data for upload in uploads], settings.deadline)
 
     classified = [each for each in results if isinstance(each, ClassifiedPhoto)]
     predictions: list[dict[str, Any]] = []
@@ -108,7 +108,7 @@ def _store(store: Feedback, size: int) -> tuple[dict[str, Any], int]:
         detail = f"{found}; send 'label' with the photo, as {' or '.join(store.labels)}."
         raise Problem(400, "unknown-label", "Unknown label", detail)
     try:
-        suffix = decoders.suffix(upload.data, size, time.monotonic() + settings.deadline).value
+        suffix, _ = decoders.suffix(upload.data, size, time.monotonic() + settings.deadline)
     except PhotoError as error:
         raise Problem.from_photo_error(error, upload.filename) from error
     try:

@@ -76,10 +76,10 @@ def describe_model(**_: str) -> dict[str, Any]:
 def infer(**_: str) -> Response:
     """Classify one tensor of squares; the concurrency limit, the batches and the deadline are those of /v1/predict."""
     settings: Settings = current_app.extensions["settings"]
-    with admitted() as reserve:
+    with admitted():
         infer_request = v2_codec.read_request(read_body(), request.headers, g.served.model, settings.max_images)
-        reserve(len(infer_request.pixels) - 1)
-        predictions = classify_squares(g.served, infer_request.pixels, settings.deadline)
+        with current_app.extensions["admission"].reserved(len(infer_request.pixels) - 1):
+            predictions = classify_squares(g.served, infer_request.pixels, settings.deadline)
     outputs = {name: np.array([getattr(each, name) for each in predictions], "<f4") for name in infer_request.outputs}
     body, headers = v2_codec.write_response(infer_request, g.served.model.metadata, outputs)
     return Response(body, headers=headers)

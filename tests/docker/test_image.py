@@ -83,7 +83,7 @@ def test_it_serves_hardened_and_stops_at_once(image: str, note: Note) -> None:
         ({"SEEFOOD_API_KEYS_FILE": "/run/secrets/api_keys"}, "/run/secrets/api_keys can't be used: No such file"),
         ({"SEEFOOD_MODEL": "yesterday"}, "There is no model file /models/yesterday/model.int8.onnx; `seefood models`"),
         ({"SEEFOOD_DEVICE": "cuda"}, "The device cuda can't be used: install onnxruntime-gpu in place of onnxruntime."),
-        ({"SEEFOOD_PORT": "http"}, "SEEFOOD_PORT is 'http'; it must be a whole number."),
+        ({"SEEFOOD_PORT": "http"}, "SEEFOOD_PORT is 'http'; it must be a whole number from 1 to 65535."),
         ({"SEEFOOD_FEEDBACK_DIR": "/nowhere"}, "/nowhere"),
     ],
 )

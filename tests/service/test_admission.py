@@ -19,45 +19,47 @@ def _under_way() -> float:
 def test_a_photo_is_counted_until_its_request_ends() -> None:
     admission = Admission(2, 100)
     before = _under_way()
-    with admission.admitted(10), admission.admitted(10):
+    with admission.reserved(1, 10), admission.reserved(1, 10):
         assert _under_way() - before == 2
-        with pytest.raises(Overloaded), admission.admitted(0):
+        with pytest.raises(Overloaded), admission.reserved(1, 0):
             pytest.fail("there is no third place")
     assert _under_way() == before
-    with admission.admitted(0), admission.admitted(0):
+    with admission.reserved(1, 0), admission.reserved(1, 0):
         pass
 
 
 def test_further_photos_are_reserved_together_or_not_at_all() -> None:
     admission = Admission(4, 100)
-    with admission.admitted(0) as take:
-        with pytest.raises(Overloaded):
-            take(4)
-        take(3)
-        with pytest.raises(Overloaded):
-            take(1)
-    with admission.admitted(0) as take:
-        take(3)
+    with admission.reserved(1):
+        with pytest.raises(Overloaded), admission.reserved(4):
+            pytest.fail("there are three places")
+        with admission.reserved(3):
+            with pytest.raises(Overloaded), admission.reserved(1):
+                pytest.fail("there is no fifth place")
+            with admission.reserved(0):
+                pass
+    with admission.reserved(4):
+        pass
 
 
 def test_a_failed_request_releases_its_reservation() -> None:
     admission = Admission(1, 100)
     for _ in range(3):
-        with pytest.raises(ZeroDivisionError), admission.admitted(100):
+        with pytest.raises(ZeroDivisionError), admission.reserved(1, 100):
             raise ZeroDivisionError
-    with admission.admitted(100):
+    with admission.reserved(1, 100):
         pass
 
 
 def test_body_bytes_are_limited() -> None:
     admission = Admission(10, 100)
     with ExitStack() as stack:
-        stack.enter_context(admission.admitted(60))
+        stack.enter_context(admission.reserved(1, 60))
         with pytest.raises(Overloaded):
-            stack.enter_context(admission.admitted(41))
-        stack.enter_context(admission.admitted(40))
-        stack.enter_context(admission.admitted(0))
-    with admission.admitted(100):
+            stack.enter_context(admission.reserved(1, 41))
+        stack.enter_context(admission.reserved(1, 40))
+        stack.enter_context(admission.reserved(1, 0))
+    with admission.reserved(1, 100):
         pass
 
 

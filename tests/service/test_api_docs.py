@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 from tests.fixtures.browser import open_browser
 from tests.fixtures.server import serving
 
-NOT_DESCRIBED = {"/", "/sw.js", "/web/<path:filename>", "/openapi.json", "/docs", "/docs/<name>"}  # pages
+NOT_DESCRIBED = {"/", "/sw.js", "/web/<path:filename>", "/openapi.json", "/docs", "/docs/<path:filename>"}  # pages
 
 
 def test_the_description_has_exactly_the_routes(client: FlaskClient) -> None:

@@ -178,10 +178,10 @@ def test_an_address_in_use_is_one_sentence(tiny_models: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"SEEFOOD_PORT": "http"}, "SEEFOOD_PORT is 'http'; it must be a whole number."),
+        ({"SEEFOOD_PORT": "http"}, "SEEFOOD_PORT is 'http'; it must be a whole number from 1 to 65535."),
         (
             {"SEEFOOD_PORT": "70000"},
-            "SEEFOOD_PORT is '70000'; it must be at most 65535.",
+            "SEEFOOD_PORT is '70000'; it must be a whole number from 1 to 65535.",
         ),
         ({"SEEFOOD_MODELS": "/nowhere"}, "/nowhere names no current model"),
         ({"SEEFOOD_MODEL": "v0"}, "There is no model file"),

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -20,9 +20,9 @@ import pytest
 from PIL import Image
 
 from service import decoder
-from service.decoders import SMALL_MEMORY, Decoded, Decoders
+from service.decoders import SMALL_MEMORY, Decoders
 from service.errors import DeadlineExceeded
-from service.photo import PhotoTooCostly, Pixels, UndecodablePhoto, UnsupportedPhoto, read_photo
+from service.photo import PhotoTooCostly, PhotoTooLarge, Pixels, UndecodablePhoto, UnsupportedPhoto, read_photo
 from tests.conftest import ROOT
 from tests.fixtures.bombs import BOMBS
 from tests.fixtures.drawing import draw, encode
@@ -57,12 +57,14 @@ def pids() -> Callable[[], set[int]]:
     return lambda: running() - before
 
 
-def _square(decoders: Decoders, photo: bytes, seconds: float = 60) -> Decoded[Pixels]:
-    return decoders.square(photo, SIZE, time.monotonic() + seconds)
+def _square(decoders: Decoders, photo: bytes, seconds: float = 60) -> Pixels:
+    pixels, decode_seconds = decoders.square(photo, SIZE, time.monotonic() + seconds)
+    assert 0 < decode_seconds < 60
+    return pixels
 
 
-def _is_red(decoded: Decoded[Pixels]) -> bool:
-    return bool((decoded.value == (255, 0, 0)).all())
+def _is_red(square: Pixels) -> bool:
+    return bool((square == (255, 0, 0)).all())
 
 
 def _busy(pids: set[int]) -> set[int]:
@@ -91,9 +93,8 @@ def test_each_caller_gets_its_own_square() -> None:
         colours = [(level, 0, 255 - level) for level in range(0, 250, 10)]
         photos = [encode(Image.new("RGB", (60, 40), colour), "PNG") for colour in colours]
         decoded = list(pool.map(partial(_square, decoders), photos))
-    assert [tuple(one.value[0, 0].tolist()) for one in decoded] == colours
-    assert {(one.value.shape, one.value.dtype) for one in decoded} == {((SIZE, SIZE, 3), np.dtype(np.uint8))}
-    assert all(one.queue_seconds >= 0 < one.decode_seconds for one in decoded)
+    assert [tuple(one[0, 0].tolist()) for one in decoded] == colours
+    assert {(one.shape, one.dtype) for one in decoded} == {((SIZE, SIZE, 3), np.dtype(np.uint8))}
 
 
 @pytest.mark.parametrize("how", ["memory", "a pipe, where there is no such memory", "a pipe, where it can't be read"])
@@ -109,7 +110,14 @@ def test_a_large_file_reaches_a_decoder(how: str, monkeypatch: pytest.MonkeyPatc
         decoded = _square(decoders, photo)
         monkeypatch.undo()
         assert len(psutil.Process().open_files()) == open_files
-    assert np.array_equal(decoded.value, read_photo(photo, SIZE))
+    assert np.array_equal(decoded, read_photo(photo, SIZE))
+
+
+def test_too_many_bytes_are_refused() -> None:
+    with closing(Decoders(1, max_bytes=len(RED) - 1)) as decoders:
+        for decode in (decoders.square, decoders.grey, decoders.suffix):
+            with pytest.raises(PhotoTooLarge, match=rf"^The photo has {len(RED)} bytes; at most {len(RED) - 1} are"):
+                decode(RED, SIZE)
 
 
 def test_a_bad_photo_does_not_affect_the_next() -> None:
@@ -126,7 +134,7 @@ def test_a_large_photo_is_decoded_in_the_large_decoder() -> None:
     with _running() as decoders, ThreadPoolExecutor(1) as pool:
         large = pool.submit(_square, decoders, LARGE)
         assert _is_red(_square(decoders, RED))
-        assert large.result().value.std() > 10
+        assert large.result().std() > 10
     with _running(memory=SMALL_MEMORY) as decoders, pytest.raises(PhotoTooCostly):
         _square(decoders, LARGE)
 
@@ -192,7 +200,7 @@ def test_a_killed_decoder_loses_no_photo(pids: Callable[[], set[int]], how: sign
         until(lambda: _busy(pids()))
         red = pool.submit(_square, decoders, RED)
         _end_busy(pids, how)
-        assert slow.result().value.std() > 10
+        assert slow.result().std() > 10
         assert _is_red(red.result())
 
 

@@ -223,8 +223,7 @@ def test_feedback_takes_one_photo_and_counts_as_in_flight(enabled: FlaskClient, 
     answer = enabled.post("/v1/feedback", data={"image": files, "label": "hotdog"}, content_type="multipart/form-data")
     _check_problem(answer, 413, "too-many-photos")
     admission = enabled.application.extensions["admission"]
-    with admission.admitted(0) as take:
-        take(admission.max_in_flight - 1)
+    with admission.reserved(admission.max_in_flight):
         _check_problem(_send(enabled), 429, "too-many-requests")
     assert not _stored(folder)
 

@@ -34,7 +34,7 @@ def read_them(progress: str) -> None:
             _, data = mutated(number)
             os.pwrite(note, b"%8d" % number, 0)
             with suppress(PhotoError):
-                pixels = decoders.square(data, SIZE).value
+                pixels = decoders.square(data, SIZE)[0]
                 read += 1
                 assert pixels.shape == (SIZE, SIZE, 3)
                 assert pixels.dtype == np.uint8

@@ -102,8 +102,7 @@ def test_unknown_routes_and_methods_add_no_series(client: FlaskClient) -> None:
 def test_a_refused_request_is_counted(client: FlaskClient) -> None:
     before = _scrape(client)
     admission = client.application.extensions["admission"]
-    with admission.admitted(0) as take:
-        take(admission.max_in_flight - 1)
+    with admission.reserved(admission.max_in_flight):
         assert _post(client, RED) == 429
         assert _scrape(client)["seefood_photos_under_way{}"] == admission.max_in_flight
     assert (_scrape(client) - before)["seefood_refused_requests_total{}"] == 1

@@ -18,6 +18,7 @@ from service.photo import (
     UnsupportedPhoto,
     decode,
     find_photos,
+    read_file,
     read_photo,
     square,
     suffix,
@@ -182,9 +183,11 @@ def test_a_side_that_is_too_long_is_refused_before_decoding() -> None:
         read_photo(_png_of(1, 50_000_000), 224)
 
 
-def test_too_many_bytes_are_refused() -> None:
+def test_too_many_bytes_are_refused(tmp_path: Path) -> None:
+    photo = tmp_path / "photo.jpg"
+    photo.write_bytes(encode(draw("hotdog", 1)))
     with pytest.raises(PhotoTooLarge, match="at most 100 are accepted"):
-        read_photo(encode(draw("hotdog", 1)), 224, max_bytes=100)
+        read_file(photo, max_bytes=100)
 
 
 def _tiff() -> bytes:

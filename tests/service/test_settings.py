@@ -28,16 +28,24 @@ def test_every_setting_has_a_variable() -> None:
 @pytest.mark.parametrize(
     ("variable", "value", "sentence"),
     [
-        ("SEEFOOD_PORT", "http", "SEEFOOD_PORT is 'http'; it must be a whole number."),
-        ("SEEFOOD_PORT", "8_121", "SEEFOOD_PORT is '8_121'; it must be a whole number."),
-        ("SEEFOOD_PORT", "٨", "SEEFOOD_PORT is '٨'; it must be a whole number."),
-        ("SEEFOOD_PORT", "0", "SEEFOOD_PORT is '0'; it must be at least 1."),
-        ("SEEFOOD_PORT", "70000", "SEEFOOD_PORT is '70000'; it must be at most 65535."),
+        ("SEEFOOD_PORT", "http", "SEEFOOD_PORT is 'http'; it must be a whole number from 1 to 65535."),
+        ("SEEFOOD_PORT", "8_121", "SEEFOOD_PORT is '8_121'; it must be a whole number from 1 to 65535."),
+        ("SEEFOOD_PORT", "٨", "SEEFOOD_PORT is '٨'; it must be a whole number from 1 to 65535."),
+        ("SEEFOOD_PORT", "0", "SEEFOOD_PORT is '0'; it must be a whole number from 1 to 65535."),
+        ("SEEFOOD_PORT", "70000", "SEEFOOD_PORT is '70000'; it must be a whole number from 1 to 65535."),
         ("SEEFOOD_HOST", "", "SEEFOOD_HOST is empty; set an address, as 127.0.0.1, or unset it."),
         ("SEEFOOD_HOST", " ", "SEEFOOD_HOST is empty; set an address, as 127.0.0.1, or unset it."),
-        ("SEEFOOD_DEADLINE", "99999999999", "SEEFOOD_DEADLINE is '99999999999'; it must be at most 3600."),
-        ("SEEFOOD_DEADLINE", "9" * 5000, f"SEEFOOD_DEADLINE is '{'9' * 40}'; it must be a whole number."),
-        ("SEEFOOD_MAX_BYTES", "-1", "SEEFOOD_MAX_BYTES is '-1'; it must be at least 1."),
+        (
+            "SEEFOOD_DEADLINE",
+            "99999999999",
+            "SEEFOOD_DEADLINE is '99999999999'; it must be a whole number from 1 to 3600.",
+        ),
+        (
+            "SEEFOOD_DEADLINE",
+            "9" * 5000,
+            f"SEEFOOD_DEADLINE is '{'9' * 40}'; it must be a whole number from 1 to 3600.",
+        ),
+        ("SEEFOOD_MAX_BYTES", "-1", "SEEFOOD_MAX_BYTES is '-1'; it must be a whole number from 1 to 1000000000."),
         ("SEEFOOD_DEVICE", "tpu", "SEEFOOD_DEVICE is 'tpu'; it must be one of auto, cpu, cuda."),
         ("SEEFOOD_PRECISION", "int4", "SEEFOOD_PRECISION is 'int4'; it must be one of auto, int8, float32."),
         (

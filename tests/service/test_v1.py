@@ -202,8 +202,7 @@ def test_several_photos_are_admitted_together_or_not_at_all(client: FlaskClient)
 def _places_left(client: FlaskClient, count: int) -> Iterator[None]:
     """Reserve all photos in flight except `count`."""
     admission = client.application.extensions["admission"]
-    with admission.admitted(0) as take:
-        take(admission.max_in_flight - 1 - count)
+    with admission.reserved(admission.max_in_flight - count):
         yield
 
 

@@ -278,8 +278,7 @@ def test_a_wrong_method(client: FlaskClient) -> None:
 
 def test_an_overloaded_service_refuses_before_the_tensor_is_read(client: FlaskClient) -> None:
     admission = client.application.extensions["admission"]
-    with admission.admitted(0) as take:
-        take(admission.max_in_flight - 1)
+    with admission.reserved(admission.max_in_flight):
         answer = client.post(INFER, data=b"not even JSON")
     _check_error(answer, 429, "concurrency limit")
     assert answer.headers["Retry-After"] == "1"

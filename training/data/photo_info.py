@@ -68,7 +68,7 @@ def file_digest(path: Path) -> str:
 
 def _read(decoders: Decoders, path: Path, digest: str) -> PhotoInfo:
     try:
-        grey = decoders.grey(read_file(path), DECODE_SIZE).value
+        grey, _ = decoders.grey(read_file(path), DECODE_SIZE)
     except PhotoError as error:
         return PhotoInfo(digest, str(error))
     except OSError as error:
