@@ -27,8 +27,7 @@ from training.data.cache import Cache
 from training.data.checks import check_photos
 from training.data.dataset import read_photos
 from training.data.folders import find_photos_to_train
-from training.data.photos import Photos
-from training.data.split import split
+from training.data.photos import Photos, split
 from training.model.classifier import build_classifier
 from training.model.fit import fit
 
