@@ -25,15 +25,14 @@ from benchmarks.markdown import table
 from training.config import Hyperparameters
 from training.data.cache import CACHE, Cache
 from training.data.checks import check_photos
-from training.data.dataset import training_loader, validation_loader
+from training.data.dataset import smooth_labels, training_loader, validation_loader
 from training.data.folders import find_labelled, gather
 from training.data.label_list import Correction, apply_label_list, read_label_list
-from training.data.photos import Photos
-from training.data.split import leave_out
+from training.data.photos import Photos, leave_out
 from training.evaluation.slices import find_slices
 from training.model.classifier import Classifier, build_classifier
-from training.model.distillation import Ensemble, mix_targets, smooth_labels
-from training.model.hardware import keep_freed_memory, precision
+from training.model.devices import keep_freed_memory, precision
+from training.model.distillation import Ensemble, mix_targets
 from training.model.lit_classifier import LitClassifier, balance_classes
 
 HYPERPARAMETERS = Hyperparameters(epochs=2, train_size=96, final_size=96, freeze="layer2", views=2)

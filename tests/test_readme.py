@@ -30,8 +30,7 @@ from tests.conftest import ROOT
 from tests.fixtures.drawing import draw, draw_folder, encode
 from tests.fixtures.server import free_port
 from training.cli import train
-from training.data.folders import MIN_PHOTOS_A_CLASS
-from training.data.split import VALIDATION_FRACTION
+from training.data.photos import MIN_PHOTOS_A_CLASS, VALIDATION_FRACTION
 
 README, PORTUGUESE = "README.md", "README.pt-BR.md"
 PAGES = {

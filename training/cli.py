@@ -4,9 +4,6 @@ import json
 import logging
 import os
 import shutil
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,16 +11,21 @@ from typing import Any
 import click
 
 from service.errors import SeeFoodError
-from service.model import open_model
+from service.model import Model, open_model
 from service.photo import printable
 from service.registry import CURRENT, POINTERS, current_version, find_model, version_of
 from service.settings import Settings
 from training.config import BACKBONE, BACKBONE_NAMES, SEED, WEIGHTS, Hyperparameters, ThresholdTarget, TrainConfig
 from training.registry import store
 from training.registry.table import tabulate
-from training.text_table import Row, align
+from training.terminal import align, log_to_stderr, print_metrics, with_heading
 
 _PATH = click.Path(path_type=Path)
+_positive = click.option("--positive", help="Positive class.  [default: hotdog]")
+_extras = click.option(
+    "--extra", "extras", multiple=True, type=_PATH, help="Folder with more training photos; repeatable."
+)
+_tests = click.option("--test", "tests", multiple=True, type=_PATH, help="Folder with test photos; repeatable.")
 
 
 @click.command()
@@ -38,9 +40,9 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--weights", default=WEIGHTS, show_default=True, help="imagenet (a download), none, or the path of a state_dict."
 )
-@click.option("--positive", help="Positive class.  [default: hotdog]")
-@click.option("--extra", "extras", multiple=True, type=_PATH, help="Folder with more training photos; repeatable.")
-@click.option("--test", "tests", multiple=True, type=_PATH, help="Folder with test photos; repeatable.")
+@_positive
+@_extras
+@_tests
 @click.option(
     "--labels", "label_list", type=_PATH, help="CSV file of corrected labels with the columns sha256,label,reason."
 )
@@ -80,7 +82,7 @@ def train(models: Path | None, aim: str, epochs: int, freeze: str | None, **opti
     """Train a classifier on a FOLDER with two subfolders of photos, and export it."""
     threshold_target = ThresholdTarget.parse(aim)
     _require_training()
-    from training.model.distributed import is_main_process
+    from training.model.devices import is_main_process
     from training.train import train
 
     models = models or Settings.from_env().models
@@ -90,13 +92,13 @@ def train(models: Path | None, aim: str, epochs: int, freeze: str | None, **opti
         hyperparameters=Hyperparameters(epochs=epochs, freeze=freeze),
         **options,
     )
-    with _log_to_stderr(logging.INFO if is_main_process() else logging.WARNING):
+    with log_to_stderr(logging.INFO if is_main_process() else logging.WARNING):
         version, evaluations = train(config)
     if not is_main_process():
         return
     for name, evaluation in evaluations.items():
         click.echo(f"\n{name}: {sum(evaluation.photos)} photos")
-        _print_metrics(evaluation.metrics)
+        print_metrics(evaluation.metrics)
     click.echo(f"\nThe new version is {models / version}; card.md in it has its metrics.")
     if current_version(models) != version:
         click.echo(f"Try it:   seefood predict --model {version} PHOTO")
@@ -105,9 +107,9 @@ def train(models: Path | None, aim: str, epochs: int, freeze: str | None, **opti
 
 @click.command()
 @click.argument("folder", type=_PATH)
-@click.option("--positive", help="Positive class.  [default: hotdog]")
-@click.option("--extra", "extras", multiple=True, type=_PATH, help="Folder with more training photos; repeatable.")
-@click.option("--test", "tests", multiple=True, type=_PATH, help="Folder with test photos; repeatable.")
+@_positive
+@_extras
+@_tests
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def check(folder: Path, as_json: bool, **options: Any) -> None:
     """Find damaged, duplicate, contradictory, small and blank photos in a training FOLDER; nothing is changed."""
@@ -146,7 +148,7 @@ def evaluate(folders: tuple[Path, ...], model: str, only_slices: bool, as_json: 
     from training.evaluation.tables import positive_tables, slice_tables
 
     settings = Settings.from_env()
-    opened = open_model(settings.models, model or settings.model, settings.device, settings.precision)
+    opened = _open(model or settings.model, settings)
     evaluations = {printable(folder): evaluate(opened, folder) for folder in folders}
     for evaluation in evaluations.values():
         for path, reason in evaluation.unreadable.items():
@@ -160,15 +162,15 @@ def evaluate(folders: tuple[Path, ...], model: str, only_slices: bool, as_json: 
         return
     if only_slices:
         tables = positive_tables(evaluations, labels[0])
-        click.echo("\n\n".join(_with_heading(rows) for rows in tables.values()))
+        click.echo("\n\n".join(with_heading(rows) for rows in tables.values()))
         return
     for number, (folder, evaluation) in enumerate(evaluations.items()):
         positive, negative = evaluation.photos
         separator = "\n" if number else ""
         click.echo(f"{separator}{opened.path}: {positive} {labels[0]} and {negative} {labels[1]} photos of {folder}")
-        _print_metrics(evaluation.metrics)
+        print_metrics(evaluation.metrics)
         for rows in slice_tables(evaluation.slices).values():
-            click.echo(f"\n{_with_heading(rows)}")
+            click.echo(f"\n{with_heading(rows)}")
 
 
 @click.command()
@@ -227,9 +229,7 @@ def promote(version: str, tests: tuple[Path, ...], pointer: str, force: bool) ->
         _require_training()
         from training.evaluation.comparison import compare
 
-        in_use = open_model(settings.models, pointer, settings.device, settings.precision)
-        candidate = open_model(settings.models, version, settings.device, settings.precision)
-        comparison = compare(in_use, candidate, tests)
+        comparison = compare(_open(pointer, settings), _open(version, settings), tests)
         if comparison.worse and not force:
             raise SeeFoodError(f"{version} is worse: {comparison}; promote it anyway with --force.")
         why = f"{'forced: ' if comparison.worse else ''}{comparison}"
@@ -255,29 +255,8 @@ def _list_versions() -> None:
     click.echo(f"{tabulate(folder, found, columns)}\n\nMetrics are those on the validation photos.")
 
 
-@contextmanager
-def _log_to_stderr(level: int) -> Iterator[None]:
-    """Write the log lines of training to stderr, without prefix, until the block ends."""
-    logger, handler = logging.getLogger("training"), logging.StreamHandler(sys.stderr)
-    old_level = logger.level
-    logger.addHandler(handler)
-    logger.setLevel(level)
-    logger.propagate = False  # a library adds a handler to the root logger during the export
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.setLevel(old_level)
-        logger.propagate = True
-
-
-def _with_heading(rows: Sequence[Row]) -> str:
-    return align([tuple(cell.upper() for cell in rows[0]), *rows[1:]], right=[1])
-
-
-def _print_metrics(metrics: Mapping[str, object]) -> None:
-    for name, metric in metrics.items():
-        click.echo(f"  {name.replace('_', ' '):20} {metric}")
+def _open(model: str, settings: Settings) -> Model:
+    return open_model(settings.models, model, settings.device, settings.precision)
 
 
 def _require_training() -> None:

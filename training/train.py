@@ -1,7 +1,7 @@
 """The training pipeline, top to bottom: photos, targets, fit, calibration, export, evaluation, version."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -18,25 +18,31 @@ from training.config import TrainConfig
 from training.data import folders
 from training.data.cache import CACHE, Cache
 from training.data.checks import check_photos
+from training.data.dataset import smooth_labels
 from training.data.label_issues import find_label_issues
-from training.data.label_list import correct_labels
-from training.data.split import leave_out, shuffle, split
+from training.data.label_list import LabelChange, correct_labels
+from training.data.photos import MIN_VALIDATION, leave_out, shuffle, split
 from training.evaluation.evaluate import Evaluation, evaluate_current, evaluate_folders, evaluate_photos
 from training.evaluation.metrics import Metric, mean_and_deviation
 from training.evaluation.synthetic import evaluate_synthetic
-from training.export.export_model import export_model
-from training.model import distributed
+from training.export.onnx_export import export_model
+from training.model import devices
 from training.model.calibration import Calibration, calibrate
 from training.model.classifier import Classifier, build_classifier
-from training.model.distillation import Ensemble, mix_targets, smooth_labels
-from training.model.familiarity import familiarity_level, fit_gaussian
-from training.model.features import cached_features, logits_and_features
+from training.model.devices import keep_freed_memory
+from training.model.distillation import Ensemble, mix_targets
+from training.model.features import (
+    cached_features,
+    familiarity_level,
+    fit_gaussian,
+    logits_and_features,
+    out_of_fold_probabilities,
+    set_head_to_probe,
+)
 from training.model.fit import CURVES, Interrupted, fit
-from training.model.hardware import keep_freed_memory
-from training.model.linear_probe import out_of_fold_probabilities, set_head_to_probe
 from training.records import PreparedData, RunResult
-from training.registry.runs import RUNS, new_run, require_unfinished
-from training.registry.store import check_writable, new_version
+from training.registry.runs import RUNS, check_writable, new_run, require_unfinished
+from training.registry.store import new_version
 from training.report.run_summary import summarize_run
 from training.report.version_files import write_version
 
@@ -58,13 +64,13 @@ def train(config: TrainConfig) -> tuple[str, Mapping[str, Evaluation]]:
         SeeFoodError: something can't be used, or a gate does not pass; no version is written.
     """
     keep_freed_memory()
-    distributed.init_process_group()
+    devices.init_process_group()
     data = folders.gather(config.folder, config.positive, config.extras, config.tests)
     check_writable(config.models)
     if config.resume:
         require_unfinished(config.models, config.resume)
     classifier, missing_keys = _build(config, config.seed)
-    version = distributed.broadcast(config.resume or (new_run(config.models) if distributed.is_main_process() else ""))
+    version = devices.broadcast(config.resume or (new_run(config.models) if devices.is_main_process() else ""))
     created = datetime.now(UTC)
     try:
         if missing_keys and config.weights != "none":
@@ -96,8 +102,10 @@ def train(config: TrainConfig) -> tuple[str, Mapping[str, Evaluation]]:
 def prepare(config: TrainConfig, data: folders.TrainingData, classifier: Classifier) -> PreparedData:
     """Correct labels, check and split the photos, find label issues, and compute the targets; raises SeeFoodError."""
     hyperparameters, cache = config.hyperparameters, Cache(config.models / CACHE)
-    data, label_changes = correct_labels(data, config.label_list)
-    with distributed.main_process_first():
+    label_changes: Sequence[LabelChange] = ()
+    if config.label_list:
+        data, label_changes = correct_labels(data, config.label_list)
+    with devices.main_process_first():
         findings = check_photos(data.photos, data.held_out(), cache)
     for path, reason in findings.left_out.items():
         _log.info("Left out: %s: %s", printable(path), reason)
@@ -105,13 +113,13 @@ def prepare(config: TrainConfig, data: folders.TrainingData, classifier: Classif
     if data.validation is None:
         training, validation = split(photos, findings.digests, config.seed)
     else:
-        validation = leave_out(data.validation, findings.left_out, folders.MIN_VALIDATION)
+        validation = leave_out(data.validation, findings.left_out, MIN_VALIDATION)
         training, validation = (shuffle(part, findings.digests, config.seed) for part in (photos, validation))
 
     features, label_issues = None, None
     if config.weights != "none":
         both = training.plus(validation)
-        with distributed.main_process_first():
+        with devices.main_process_first():
             digests = [findings.digests[path] for path in both.paths]
             all_features = cached_features(classifier, both, digests, cache)
         if not np.isfinite(all_features).all():
@@ -131,7 +139,7 @@ def prepare(config: TrainConfig, data: folders.TrainingData, classifier: Classif
     if config.teachers:
         ensemble = Ensemble(config.teachers)
         crop_size = ensemble.crop_size
-        with distributed.main_process_first():
+        with devices.main_process_first():
             digests = [findings.digests[path] for path in training.paths]
             probabilities = ensemble.probabilities(training, digests, hyperparameters, cache)
         targets = mix_targets(targets, probabilities, hyperparameters)
@@ -173,7 +181,7 @@ def fit_once(config: TrainConfig, data: PreparedData, version: str, created: dat
             head_is_probe=head_is_probe,
         )
         _log.info("Epoch %d of %d has the highest validation ROC AUC; it is kept.", epoch, hyperparameters.epochs)
-    if not distributed.is_main_process():
+    if not devices.is_main_process():
         return None
     training, validation = (part.first(CALIBRATION_PHOTOS) for part in (data.training, data.validation))
     classifier.eval()

@@ -32,9 +32,12 @@ NEW_LINE, NO_UTF8 = b"new\nline.jpg", b"no \xff\xfe utf-8.jpg"
 HUGE = 30_000
 
 
-def _command(folder: Path, models: Path, *more: str | Path) -> list[str]:
-    command = [sys.executable, "-m", "service.cli", "train", folder, "--weights", "none", "--epochs", "1", *more]
-    return [*map(str, command), "--models", str(models)]
+def _arguments(folder: Path, models: Path, *more: str | Path) -> list[str]:
+    return [*map(str, ("train", folder, "--weights", "none", "--epochs", "1", *more)), "--models", str(models)]
+
+
+def _command(folder: Path, models: Path) -> list[str]:
+    return [sys.executable, "-m", "service.cli", *_arguments(folder, models)]
 
 
 def _sentence(status: int, stderr: str) -> str:
@@ -136,10 +139,8 @@ def test_odd_files_do_not_stop_training(odd: Path, tmp_path: Path) -> None:
         _named(test / label, b"pipe | <b>.jpg").write_bytes(encode(draw("hotdog", 3002)))
     (test / "hotdog" / "text.jpg").write_text("not a photo")
     models = tmp_path / "models"
-    result = subprocess.run(
-        _command(odd, models, "--test", test), capture_output=True, text=True, encoding="utf-8", cwd=ROOT, check=False
-    )
-    assert result.returncode == 0, result.stderr
+    result = seefood(models, *_arguments(odd, models, "--test", test))
+    assert result.exit_code == 0, result.stderr
     lines = result.stderr.splitlines()
     for path, reason in _reasons(odd).items():
         assert f"Left out: {path}: {reason}".replace("\n", "\\n") in lines
@@ -286,14 +287,8 @@ def test_weights_that_make_the_loss_no_number(tensor: str, value: float, tmp_pat
     torch.save(weights, tmp_path / "broken.pth")
     folder = draw_folder(tmp_path / "photos", each=33)
     models = write_tiny_registry(tmp_path / "models")
-    result = subprocess.run(
-        _command(folder, models, "--weights", tmp_path / "broken.pth"),
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        check=False,
-    )
-    sentence = _sentence(result.returncode, result.stderr)
+    result = seefood(models, *_arguments(folder, models, "--weights", tmp_path / "broken.pth"))
+    sentence = _sentence(result.exit_code, result.stderr)
     assert "number" in sentence
     assert "weights" in sentence
     if not math.isfinite(value):

@@ -10,8 +10,7 @@ from tests.conftest import ROOT
 # From the lowest layer to the highest; each may import those before it.
 LAYERS = (
     "config",
-    "disk",
-    "text_table",
+    "terminal",
     "registry",
     "data",
     "model",
@@ -22,6 +21,23 @@ LAYERS = (
     "train",
     "cli",
 )
+# What a reader opens to follow a folder from the command to the exported files: the modules with a function that runs
+# there, with pretrained weights, without teachers and without a label list.
+MAIN_PATH = {
+    "training.cli",
+    "training.config",
+    "training.train",
+    *(f"training.data.{name}" for name in ("folders", "photos", "checks", "photo_info", "near_duplicates", "cache")),
+    *(f"training.data.{name}" for name in ("label_issues", "dataset")),
+    *(f"training.model.{name}" for name in ("devices", "backbones", "pretrained", "classifier", "features")),
+    *(f"training.model.{name}" for name in ("fit", "lit_classifier", "calibration")),
+    *(f"training.export.{name}" for name in ("onnx_export", "parity")),
+    "training.registry.runs",
+    "training.terminal",
+}
+OPTIONS = {"training.data.label_list", "training.model.distillation"}
+AFTER_THE_EXPORT = ("evaluation", "report")
+LATER = {"training.export.layer_table", "training.records", "training.registry.store"}
 SOURCES = sorted((ROOT / "training").rglob("*.py"))
 
 
@@ -84,6 +100,19 @@ def test_modules_of_one_package_import_each_other_in_one_direction() -> None:
     while leaves := {module for module, imported in graph.items() if not imported}:
         graph = {module: imported - leaves for module, imported in graph.items() if module not in leaves}
     assert graph == {}, "these modules are in a cycle of imports, or import one that is"
+
+
+def test_a_folder_reaches_its_model_in_few_files() -> None:
+    """All modules that the orchestrator imports, directly or not, are on the path, an option, or needed later."""
+    graph = {_module(path): {name for name in _imports(path) if name.startswith("training.")} for path in SOURCES}
+    reached, new = set(), {"training.train"}
+    while new:
+        reached |= new
+        new = set().union(*(graph[module] for module in new)) & graph.keys() - reached
+    modules = {module for module in reached if (ROOT / f"{module.replace('.', '/')}.py").exists()}
+    before = {module for module in modules if _layer(module) not in AFTER_THE_EXPORT}
+    assert before | {"training.cli"} == MAIN_PATH | OPTIONS | LATER
+    assert len(MAIN_PATH) <= 23
 
 
 def _module(path: Path) -> str:

@@ -22,8 +22,8 @@ from training.data.cache import Cache
 from training.data.checks import check_photos
 from training.data.dataset import read_photos
 from training.data.folders import find_photos_to_train
-from training.data.split import split
-from training.export import export_model, parity
+from training.data.photos import split
+from training.export import onnx_export, parity
 from training.model.classifier import build_classifier
 
 
@@ -145,7 +145,7 @@ def test_a_network_that_int8_hurts_stays_float32_as_far_as_it_must(
     folder = draw_folder(tmp_path / "photos", each=33)
     result = seefood(tmp_path / "models", "train", folder, "--weights", "none", "--epochs", "1")
     assert result.exit_code == 0, (seen, result.stderr)
-    assert len(seen) == len(export_model.FLOAT32_SHARES)
+    assert len(seen) == len(onnx_export.FLOAT32_SHARES)
     assert "with the last 100% of the convolutions in float32" in result.stderr
 
 

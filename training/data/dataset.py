@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import loky
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -47,6 +48,12 @@ def augmented_view(content: bytes, view: int, kind: Augmentation, crop_size: int
         torch.manual_seed(int.from_bytes(hashlib.sha256(b"%d " % view + content).digest()[:7], "big"))
         image = augmentation(kind, crop_size)(image)
     return torch.from_numpy(np.array(image if size == crop_size else v2.functional.resize(image, [size, size])))
+
+
+def smooth_labels(targets: npt.NDArray[np.float32], hyperparameters: Hyperparameters) -> npt.NDArray[np.float32]:
+    """Return the targets without a teacher: 0 or 1 [N] with label smoothing, float32 [1, N] in [0, 1]."""
+    smoothing = hyperparameters.label_smoothing
+    return (targets * (1 - smoothing) + smoothing / 2)[None].astype(np.float32)
 
 
 class TrainingSet(Dataset[Example]):

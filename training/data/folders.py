@@ -9,11 +9,9 @@ import numpy as np
 from service.errors import SeeFoodError
 from service.metadata import RESERVED_LABELS
 from service.photo import find_photos
-from training.data.photos import Photos
+from training.data.photos import MIN_PHOTOS_A_CLASS, MIN_VALIDATION, Photos, require_photos
 
 DEFAULT_POSITIVE = "hotdog"
-MIN_PHOTOS_A_CLASS = 32  # so that the export can be compared on at least 64 photos
-MIN_VALIDATION = 4  # of each class; fewer photos cannot rank two networks
 
 
 @dataclass(frozen=True)
@@ -109,16 +107,6 @@ def class_folders(folder: Path) -> list[Path]:
         return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     except OSError as error:
         raise SeeFoodError(f"{folder} can't be read as a folder: {error.strerror}.") from error
-
-
-def require_photos(minimum: int, photos: Photos, subject: str) -> None:
-    """Raise SeeFoodError if a class has fewer photos than the minimum; the sentence starts with the subject."""
-    positive, negative = photos.counts()
-    if min(positive, negative) < minimum:
-        raise SeeFoodError(
-            f"{subject} {positive} photos of {photos.positive} and {negative} of {photos.negative}; "
-            f"at least {minimum} of each are needed."
-        )
 
 
 def _photos(folder: Path, positive: str, negative: str) -> Photos:

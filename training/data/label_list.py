@@ -45,18 +45,16 @@ class LabelChange:
         return f"{self.old_label} left out" if label == EXCLUDED else f"{self.old_label} to {label}"
 
 
-def correct_labels(data: TrainingData, path: Path | None) -> tuple[TrainingData, list[LabelChange]]:
+def correct_labels(data: TrainingData, path: Path) -> tuple[TrainingData, list[LabelChange]]:
     """Apply a label list to the training and validation photos; test photos keep their labels.
 
     Args:
         data: the photos.
-        path: the label list, as for `read_label_list`; None: nothing is changed.
+        path: the label list, as for `read_label_list`.
 
     Raises:
         SeeFoodError: the list can't be used.
     """
-    if path is None:
-        return data, []
     corrections = read_label_list(path, data.photos.positive, data.photos.negative)
     photos, changes = apply_label_list(data.photos, corrections)
     validation = data.validation

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from training.evaluation.evaluate import Evaluation, Slice
-from training.text_table import Row
+from training.terminal import Row
 
 _METRICS = ("accuracy", "recall", "false_positive_rate", "unfamiliar")
 

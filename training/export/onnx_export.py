@@ -1,23 +1,81 @@
-"""Export of the classifier as a float32 ONNX file, and its metadata."""
+"""Export a classifier as two ONNX files, float32 and int8, that pass the parity gates and have metadata."""
 
-from collections.abc import Iterator
+import logging
+import tempfile
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import onnx
-import onnxruntime as ort
 import torch
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from service.metadata import Metadata
 from service.photo import Pixels
+from service.registry import FILES
 from service.self_test import digest, reference_square
+from training.data.dataset import read_photos
+from training.data.photos import Photos
+from training.export import parity
+from training.export.parity import batches, run_onnx
 from training.model.classifier import Classifier
 
-Floats = npt.NDArray[np.float32]
+INT8_PHOTOS = 256  # training photos for the ranges of the activations
+FLOAT32_SHARES = (0, 0.5, 1)  # of the convolutions, from the end; the first share that passes the gate is used
 
-_BATCH_SIZE = 16
+_log = logging.getLogger(__name__)
+
+
+def export_model(
+    classifier: Classifier, metadata: Metadata, training: Photos, validation: Photos, folder: Path
+) -> Mapping[str, str]:
+    """Write both ONNX files into a folder and pass the gates.
+
+    Args:
+        classifier: trained and calibrated.
+        metadata: written into the int8 file, which is evaluated next.
+        training: photos for the ranges of the activations.
+        validation: photos for the gates.
+        folder: is created if needed.
+
+    Returns:
+        The results of the gates, in words, by name.
+
+    Raises:
+        GateError: an exported file does not pass.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    float32, int8 = folder / FILES["float32"], folder / FILES["int8"]
+    export_float32(classifier, float32)
+    pixels = read_photos(validation, classifier.size)
+    compared = pixels
+    if missing := max(0, parity.PARITY_PHOTOS - len(pixels)):
+        compared = np.concatenate([pixels, read_photos(training.first(missing), classifier.size)])
+    difference = parity.check_float32(classifier, float32, compared)
+    calibration = read_photos(training.first(INT8_PHOTOS), classifier.size)
+    expected = run_onnx(float32, pixels)
+    for share in FLOAT32_SHARES:
+        export_int8(float32, int8, calibration, share)
+        try:
+            lost = parity.check_int8(expected, run_onnx(int8, pixels), validation.targets, metadata.threshold)
+            break
+        except parity.GateError as error:
+            refusal = str(error)
+            _log.info("%s More layers stay in float32.", refusal)
+    else:
+        raise parity.GateError(f"{refusal.removesuffix('.')}, so no version was written.")
+    accuracy, auc = (f"{0 - lost[name]:+.4f}" for name in ("accuracy", "roc_auc"))  # 0 - 0.0 is not -0.0
+    kept = f", with the last {share:.0%} of the convolutions in float32" if share else ""
+    gates = {
+        "float32 against PyTorch": f"at most {difference:.0e} apart in probability, on {len(compared)} photos",
+        "int8 against float32": f"accuracy changes by {accuracy} and ROC AUC by {auc}{kept}",
+    }
+    for gate, result in gates.items():
+        _log.info("%s: %s.", gate, result)
+    write_metadata(int8, metadata)
+    return gates
 
 
 def export_float32(classifier: Classifier, path: Path) -> None:
@@ -41,6 +99,39 @@ def export_float32(classifier: Classifier, path: Path) -> None:
     onnx.save(model, path)
 
 
+def export_int8(float32: Path, path: Path, photos: Pixels, float32_share: float = 0) -> None:
+    """Quantise a float32 file: static QDQ, int8 weights per channel, uint8 activations.
+
+    The first convolution and the head stay float32: they cost little time, and their errors affect the result most.
+    Activations are quantised after ReLU or clip, so that no bit is spent on values that are cut off. Weights have 7
+    bits, because the 16-bit sums of CPUs without VNNI overflow with 8; the model then answers the same on all CPUs.
+
+    Args:
+        float32: the file to quantise.
+        path: the file to write.
+        photos: uint8 [N, S, S, 3], for the ranges of the activations.
+        float32_share: share of the convolutions, from the end, that stay float32, in [0, 1].
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        prepared = Path(scratch) / "prepared.onnx"
+        quant_pre_process(float32, prepared)
+        nodes = list(onnx.load(prepared).graph.node)
+        convolutions = [index for index, node in enumerate(nodes) if node.op_type == "Conv"]
+        first_float32 = convolutions[-max(1, round(float32_share * len(convolutions)))]
+        quantize_static(
+            prepared,
+            path,
+            _PhotoReader(photos),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=["Conv", "Add", "MaxPool", "Relu", "Clip"],
+            nodes_to_exclude=[nodes[convolutions[0]].name, *(node.name for node in nodes[first_float32:])],
+            per_channel=True,
+            reduce_range=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
+
+
 def write_metadata(path: Path, metadata: Metadata) -> None:
     """Write the metadata properties into an ONNX file, with the model's own answer to the reference square."""
     model = onnx.load(path)
@@ -52,13 +143,10 @@ def write_metadata(path: Path, metadata: Metadata) -> None:
     onnx.save(model, path)
 
 
-def run_onnx(path: Path, photos: Pixels) -> Floats:
-    """Return the probabilities of an ONNX file for uint8 [N, S, S, 3] photos: float32 [N] in [0, 1]."""
-    session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return np.concatenate([session.run(["probability"], {"pixels": batch})[0] for batch in batches(photos)])
+class _PhotoReader(CalibrationDataReader):  # type: ignore[misc]
+    def __init__(self, photos: Pixels) -> None:
+        self._batches = batches(photos)
 
-
-def batches(photos: Pixels) -> Iterator[Pixels]:
-    """Yield photos, uint8 [N, S, S, 3], in batches."""
-    for start in range(0, len(photos), _BATCH_SIZE):
-        yield photos[start : start + _BATCH_SIZE]
+    def get_next(self) -> dict[str, Pixels] | None:
+        batch = next(self._batches, None)
+        return None if batch is None else {"pixels": batch}

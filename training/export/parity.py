@@ -1,15 +1,16 @@
 """Parity gates: the exported files must answer as the trained classifier does, or no version is written."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import onnxruntime as ort
 import torch
 from sklearn.metrics import roc_auc_score
 
 from service.errors import SeeFoodError
 from service.photo import Pixels
-from training.export.onnx_export import batches, run_onnx
 from training.model.classifier import Classifier
 
 Floats = npt.NDArray[np.float32]
@@ -18,6 +19,7 @@ PARITY_PHOTOS = 64  # minimum number of photos for the comparison
 PARITY_TOLERANCE = 1e-4  # of the probability, ONNX Runtime float32 against PyTorch
 INT8_ACCURACY_LOSS = 0.01
 INT8_AUC_LOSS = 0.005
+_BATCH_SIZE = 16
 _ROUNDING = 1e-9  # for floating point: 1 - 0.99 is not exactly 0.01
 
 
@@ -72,3 +74,15 @@ def check_int8(float32: Floats, int8: Floats, targets: Floats, threshold: float)
             f"{len(targets)} validation photos; at most {INT8_ACCURACY_LOSS} and {INT8_AUC_LOSS} are allowed."
         )
     return lost
+
+
+def run_onnx(path: Path, photos: Pixels) -> Floats:
+    """Return the probabilities of an ONNX file for uint8 [N, S, S, 3] photos: float32 [N] in [0, 1]."""
+    session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return np.concatenate([session.run(["probability"], {"pixels": batch})[0] for batch in batches(photos)])
+
+
+def batches(photos: Pixels) -> Iterator[Pixels]:
+    """Yield photos, uint8 [N, S, S, 3], in batches."""
+    for start in range(0, len(photos), _BATCH_SIZE):
+        yield photos[start : start + _BATCH_SIZE]

@@ -4,7 +4,6 @@ import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import timm
@@ -13,7 +12,7 @@ import torchvision
 from torch import nn
 
 from service.errors import SeeFoodError
-from training.model.pretrained import load_official, load_state_dict
+from training.model.pretrained import load_weights
 
 Triple = tuple[float, float, float]
 
@@ -136,12 +135,7 @@ def build_body(name: str, weights: str) -> Body:
         network = timm.create_model(name.removeprefix(_TIMM), pretrained=False)
     else:
         network = torchvision.models.get_model(name, weights=None, **spec.options)
-    missing = list(network.state_dict())
-    if weights == "imagenet":
-        load_official(network, name)
-        missing = []
-    elif weights != "none":
-        missing = load_state_dict(network, name, Path(weights))
+    missing = load_weights(network, name, weights)
     if name.startswith(_TIMM):
         stages = _timm_stages(network, name, spec.size)
         kept = [key for key in missing if classifier_key(name, key).split(".")[1] in stages]

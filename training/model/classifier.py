@@ -1,11 +1,16 @@
 """The classifier: preprocessing, backbone and sigmoid head in one module; the trained module is the exported graph."""
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from service.errors import SeeFoodError
 from training.model.backbones import Body, backbone_spec, build_body, classifier_key
-from training.model.familiarity import AXES, Array
+
+Array = npt.NDArray[np.float32]
+
+AXES = 64  # principal axes of the features with their own variance; all others share one variance
 
 
 class Classifier(nn.Module):
@@ -54,7 +59,7 @@ class Classifier(nn.Module):
             self.head.bias.add_(bias * temperature)  # type: ignore[union-attr]
 
     def set_gaussian(self, mean: Array, axes: Array, deviation: float) -> None:
-        """Set the Gaussian of the training features, as returned by `familiarity.fit_gaussian`."""
+        """Set the Gaussian of the training features, as returned by `training.model.features.fit_gaussian`."""
         self.feature_mean.copy_(torch.from_numpy(mean))
         self.feature_axes.copy_(torch.from_numpy(axes))
         self.feature_deviation.fill_(deviation)
@@ -98,7 +103,7 @@ class Classifier(nn.Module):
     def familiarity(self, features: Tensor) -> Tensor:
         """Map pooled features, float32 [N, channels], to minus their distance from the training features, float32 [N].
 
-        The unit is the standard deviation of a feature, so about -1 is usual; see `familiarity.fit_gaussian`.
+        The unit is the standard deviation of a feature, so about -1 is usual; see `fit_gaussian` of `features.py`.
         """
         residual = features - self.feature_mean
         squared = (residual**2).sum(1) - ((residual @ self.feature_axes) ** 2).sum(1)

@@ -112,12 +112,6 @@ class Ensemble:
         )
 
 
-def smooth_labels(targets: Array, hyperparameters: Hyperparameters) -> Array:
-    """Return the targets without a teacher: 0 or 1 [N] with label smoothing, float32 [1, N] in [0, 1]."""
-    smoothing = hyperparameters.label_smoothing
-    return (targets * (1 - smoothing) + smoothing / 2)[None].astype(np.float32)
-
-
 def mix_targets(labels: Array, probabilities: Array, hyperparameters: Hyperparameters) -> Array:
     """Return the targets with teachers: the weighted mean of [1, N] labels and [views, N] probabilities, float32."""
     weight = hyperparameters.teacher_weight

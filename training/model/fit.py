@@ -19,12 +19,11 @@ from service.errors import SeeFoodError
 from training.config import Hyperparameters
 from training.data.dataset import Example, Shard, training_loader, validation_loader
 from training.data.photos import Photos
-from training.disk import writing_to
 from training.model.backbones import backbone_spec
 from training.model.classifier import Classifier
-from training.model.distributed import is_main_process, rank, world_size
-from training.model.hardware import precision, trainer_devices
+from training.model.devices import is_main_process, precision, rank, trainer_devices, world_size
 from training.model.lit_classifier import LitClassifier, balance_classes
+from training.registry.runs import writing_to
 
 LAST, BEST, CURVES = "last.ckpt", "best.ckpt", "metrics.csv"
 

@@ -13,6 +13,25 @@ from torch import Tensor, nn
 from service.errors import SeeFoodError
 
 
+def load_weights(network: nn.Module, name: str, weights: str) -> list[str]:
+    """Load weights, and return the tensors that have none, in the order of the network.
+
+    Args:
+        network: gets the weights.
+        name: of the network.
+        weights: `imagenet` for the official download, `none` for random weights, else the path of a state_dict.
+
+    Raises:
+        SeeFoodError: the weights are not available, or do not fit the network.
+    """
+    if weights == "none":
+        return list(network.state_dict())
+    if weights == "imagenet":
+        load_official(network, name)
+        return []
+    return load_state_dict(network, name, Path(weights))
+
+
 def load_official(network: nn.Module, name: str) -> None:
     """Load the official ImageNet weights of torchvision, or of timm for `timm/NAME`; raises SeeFoodError."""
     try:

@@ -13,9 +13,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from service.errors import SeeFoodError, describe_os_error
+from service.errors import SeeFoodError
 from service.registry import CURRENT, POINTERS, version_of
-from training.disk import writing_to
+from training.registry.runs import writing_to
 
 METRICS = "metrics.json"
 HISTORY = "history.jsonl"
@@ -30,16 +30,6 @@ class Version:
     name: str
     pointers: tuple[str, ...]
     metrics: dict[str, Any]
-
-
-def check_writable(models: Path) -> None:
-    """Create the registry folder if needed; raises SeeFoodError if it can't be written to."""
-    try:
-        models.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=models) as file:
-            file.write(b"\0")  # a full disk allows an empty file
-    except OSError as error:
-        raise SeeFoodError(f"The output folder {describe_os_error(error, str(models))}") from error
 
 
 @contextmanager

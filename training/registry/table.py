@@ -9,7 +9,7 @@ from typing import Any
 from service.errors import SeeFoodError
 from service.registry import CURRENT
 from training.registry.store import HISTORY, Version
-from training.text_table import Row, align
+from training.terminal import Row, align
 
 _METRICS = {"accuracy": "ACCURACY", "roc_auc": "ROC AUC"}  # on the validation photos
 

@@ -7,9 +7,8 @@ from training.config import TrainConfig
 from training.data.label_list import summarize
 from training.model.backbones import backbone_spec
 from training.model.calibration import Calibration
-from training.model.distributed import world_size
+from training.model.devices import precision, world_size
 from training.model.fit import training_sizes
-from training.model.hardware import precision
 from training.records import PreparedData
 
 

@@ -5,14 +5,17 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
 from service.model import Model
+from service.photo import printable
 from service.registry import FILES
 from training.data.label_issues import issues_as_json
 from training.data.label_list import changes_as_json
+from training.evaluation.tables import comparison_table, positive_tables, slice_tables
 from training.export.onnx_export import write_metadata
 from training.records import PreparedData, RunResult
 from training.registry.store import METRICS
-from training.report.card import render_card
 from training.report.html_report import write_report
 
 PHOTOS = "photos.csv"
@@ -42,6 +45,21 @@ def write_version(folder: Path, result: RunResult) -> None:
     }
     _write_json(folder / FINDINGS, findings)
     write_report(folder / "report", Model(folder / FILES["int8"]), result)
+
+
+def render_card(result: RunResult) -> str:
+    """Return the model card in Markdown with front matter."""
+    templates = Environment(  # noqa: S701 - Markdown needs no HTML escapes
+        loader=PackageLoader("training.report", "templates"), undefined=StrictUndefined, keep_trailing_newline=True
+    )
+    return templates.get_template("card.md.jinja").render(
+        result=result,
+        metadata=result.metadata,
+        comparison_table=comparison_table,
+        slice_tables=slice_tables,
+        positive_tables=positive_tables,
+        printable=printable,
+    )
 
 
 def _write_json(path: Path, value: object) -> None:

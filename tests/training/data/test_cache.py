@@ -8,7 +8,7 @@ import pytest
 
 from service.errors import SeeFoodError
 from training.data.cache import Cache
-from training.model.linear_probe import Array
+from training.model.classifier import Array
 
 
 def test_only_missing_rows_are_computed(tmp_path: Path) -> None:

@@ -8,9 +8,8 @@ import torch
 
 from service.photo import Pixels
 from tests.fixtures.drawing import LABELS, draw
-from training.export.onnx_export import export_float32
+from training.export.onnx_export import export_float32, export_int8
 from training.export.parity import PARITY_PHOTOS
-from training.export.quantization import export_int8
 from training.model.classifier import Classifier, build_classifier
 
 

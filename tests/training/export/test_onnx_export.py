@@ -14,8 +14,8 @@ from service.model import Model
 from service.photo import Pixels
 from tests.fixtures.tiny_model import METADATA
 from training.export import onnx_export
-from training.export.onnx_export import run_onnx, write_metadata
-from training.export.quantization import export_int8
+from training.export.onnx_export import export_int8, write_metadata
+from training.export.parity import run_onnx
 
 
 def test_both_files_keep_the_contract(float32: Path, int8: Path) -> None:

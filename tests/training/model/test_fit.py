@@ -27,8 +27,7 @@ from training.data.cache import Cache
 from training.data.checks import check_photos
 from training.data.dataset import read_photos
 from training.data.folders import find_photos_to_train
-from training.data.photos import Photos
-from training.data.split import split
+from training.data.photos import Photos, split
 from training.model.classifier import build_classifier
 from training.model.fit import fit
 
@@ -92,7 +91,8 @@ def test_an_interrupted_fit_goes_on_to_the_same_result(photos: Path, whole: Path
     assert "is of another fit: its backbone is resnet18, not resnet34" in refused.stderr.splitlines()[-1]
     assert "Traceback" not in refused.stderr
 
-    subprocess.run([sys.executable, *_command(photos, models, "--resume", run)], check=True, capture_output=True)
+    resumed = _train(photos, models, "--resume", run)
+    assert resumed.exit_code == 0, resumed.stderr
     assert current_version(models) == run
     again = _train(photos, models, "--resume", run)
     assert (again.exit_code, again.stderr) == (

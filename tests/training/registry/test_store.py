@@ -11,7 +11,8 @@ import pytest
 from service.errors import SeeFoodError
 from service.registry import current_version, find_model, version_of
 from tests.fixtures.versions import add_version
-from training.registry.store import HISTORY, LOCK, METRICS, check_writable, new_version, promote, rollback, versions
+from training.registry.runs import check_writable
+from training.registry.store import HISTORY, LOCK, METRICS, new_version, promote, rollback, versions
 
 
 def test_the_first_version_is_current_and_later_ones_wait(tmp_path: Path) -> None:

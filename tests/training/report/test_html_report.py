@@ -23,8 +23,8 @@ from training.evaluation.evaluate import Evaluation, evaluate, evaluate_photos
 from training.evaluation.slices import MIN_PHOTOS
 from training.model.classifier import build_classifier
 from training.records import PreparedData, RunResult
-from training.report.card import render_card
 from training.report.html_report import LABEL_CHANGES, LABEL_ISSUES, write_report
+from training.report.version_files import render_card
 
 _CHARTS = {"scores", "confusion", "roc", "precision-recall", "reliability"}
 _HEADINGS = [

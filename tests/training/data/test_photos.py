@@ -9,8 +9,7 @@ import pytest
 from service.errors import SeeFoodError
 from tests.fixtures.drawing import draw_folder
 from training.data.folders import find_photos_to_train
-from training.data.photos import Photos
-from training.data.split import VALIDATION_FRACTION, leave_out, shuffle, split
+from training.data.photos import VALIDATION_FRACTION, Photos, leave_out, shuffle, split
 
 
 def test_photos_are_left_out(folder: Path) -> None:

@@ -1,6 +1,6 @@
 """Text tables are aligned."""
 
-from training.text_table import align
+from training.terminal import align
 
 
 def test_columns_are_as_wide_as_their_widest_cell() -> None:
