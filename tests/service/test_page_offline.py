@@ -40,7 +40,7 @@ def _ready(page: Page) -> None:
 
 
 def test_the_service_worker_keeps_every_file_of_the_page() -> None:
-    kept = set(re.findall(r'"(web/[^"?]+)"', (WEB / "sw.js").read_text("utf-8")))
+    kept = set(re.findall(r'"(web/[^"?]+[^"?/])"', (WEB / "sw.js").read_text("utf-8")))
     modules = {f"web/{path.name}" for path in WEB.glob("*.js")} - {"web/sw.js", "web/docs.js"}
     languages = {f"web/languages/{path.name}" for path in (WEB / "languages").glob("*.json")}
     others = {"web/icon.svg", "web/manifest.webmanifest", "web/page.css", "web/model.json"}
