@@ -15,11 +15,15 @@ _VALID_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
-    # Only what the pages need: blob: for the preview of a photo, data: for the icons of /docs.
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
-    "connect-src 'self'; worker-src 'self'; manifest-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 }
+# Only what the pages need: blob: for the preview of a photo, data: for the icons of /docs.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
+    "connect-src 'self'; worker-src 'self'; manifest-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_POLICY_WITH_WASM = _POLICY.replace("script-src 'self'", "script-src 'self' 'wasm-unsafe-eval'")
+_POLICIES = {"/web/inside/worker.js": _POLICY_WITH_WASM}  # by path; a worker has the policy of its own script
 
 
 def register(app: Flask, settings: Settings) -> None:
@@ -62,6 +66,7 @@ def _add_headers(origins: list[str], response: Response) -> Response:
     response.headers["X-Request-ID"] = g.request_id
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
+    response.headers.setdefault("Content-Security-Policy", _POLICIES.get(request.path, _POLICY))
     if origins:
         _add_cors(origins, response)
     return response

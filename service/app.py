@@ -5,7 +5,7 @@ import sys
 import loky
 from flask import Flask
 
-from service import access, api_docs, logs, metrics, ops, problems, request_body, v1, v2
+from service import access, api_docs, inside, logs, metrics, ops, problems, request_body, v1, v2
 from service.admission import MAX_BODY_BYTES, Admission
 from service.decoders import Decoders
 from service.errors import SeeFoodError
@@ -43,7 +43,7 @@ def create_app(settings: Settings | None = None, model: Model | None = None) -> 
     logs.register(app)
     metrics.register(app, settings.queue)
     problems.register(app)
-    for blueprint in (v1.v1, v2.v2, ops.ops, api_docs.api_docs):
+    for blueprint in (v1.v1, v2.v2, ops.ops, api_docs.api_docs, inside.inside):
         app.register_blueprint(blueprint)
     app.add_url_rule("/", "page", lambda: app.send_static_file("index.html"))
     # At the root, because a service worker takes only requests for its own folder and those below it.

@@ -11,7 +11,16 @@ from flask.testing import FlaskClient
 from tests.fixtures.browser import open_browser
 from tests.fixtures.server import serving
 
-NOT_DESCRIBED = {"/", "/sw.js", "/web/<path:filename>", "/openapi.json", "/docs", "/docs/<name>"}  # pages
+NOT_DESCRIBED = {  # pages
+    "/",
+    "/sw.js",
+    "/web/<path:filename>",
+    "/inside",
+    "/web/inside.onnx",
+    "/openapi.json",
+    "/docs",
+    "/docs/<name>",
+}
 
 
 def test_the_description_has_exactly_the_routes(client: FlaskClient) -> None:
