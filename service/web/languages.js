@@ -3,11 +3,16 @@
 import { recall, remember } from "./memory.js";
 
 const NAMES = { en: "English", "pt-BR": "Português", es: "Español" };
+let folders;
 let texts = {};
 export let language = "en";
 
-/** Show the page in the remembered language, else in the browser's first one that is known, and wire the switch. */
-export async function startLanguages(select, changed) {
+/**
+ * Show the page in the remembered language, else in the browser's first one that is known, and wire the switch.
+ * @param more a folder with more texts
+ */
+export async function startLanguages(select, changed, ...more) {
+  folders = ["web/languages", ...more];
   select.replaceChildren(...Object.entries(NAMES).map(([code, name]) => new Option(name, code)));
   for (const option of select.options) option.lang = option.value;
   await use(recall("language") ?? preferred());
@@ -44,7 +49,8 @@ function preferred() {
 
 async function use(code) {
   language = code in NAMES ? code : "en";
-  texts = await (await fetch(`web/languages/${language}.json`)).json();
+  const files = folders.map(async (folder) => (await fetch(`${folder}/${language}.json`)).json());
+  texts = Object.assign({}, ...(await Promise.all(files)));
   document.documentElement.lang = language;
   for (const element of document.querySelectorAll("[data-text]")) element.textContent = text(element.dataset.text);
   for (const element of document.querySelectorAll("[data-label]")) element.setAttribute("aria-label", text(element.dataset.label));
