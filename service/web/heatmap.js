@@ -1,7 +1,7 @@
 // Draws a heatmap as service/overlay.py does: red is evidence for the positive label, blue is evidence against it.
 
-const FOR = [214, 32, 32];
-const AGAINST = [24, 82, 214];
+export const FOR = [214, 32, 32];
+export const AGAINST = [24, 82, 214];
 const MAX_OPACITY = 0.75; // the photo stays visible under the strongest evidence
 const MIN_SCALE = 1; // logit; keeps the colours pale when all evidence is weak
 const LONG_SIDE = 256; // pixels of the canvas; the page scales it up

@@ -36,6 +36,7 @@ export function labelText(label) {
 }
 
 export const percent = (share) => new Intl.NumberFormat(language, { style: "percent" }).format(share);
+export const number = (value) => new Intl.NumberFormat(language, { maximumSignificantDigits: 3 }).format(value);
 export const megabytes = (bytes) => new Intl.NumberFormat(language, { maximumFractionDigits: 1 }).format(bytes / 1e6);
 export const kilobytes = (bytes) => new Intl.NumberFormat(language, { maximumFractionDigits: 0 }).format(bytes / 1e3);
 
