@@ -5,7 +5,7 @@ import { drawHeatmap, nearest } from "../heatmap.js";
 import { labelText, number, percent, text } from "../languages.js";
 import * as draw from "./draw.js";
 
-const EXAMPLES = 4; // maps that the picture of dropout keeps
+const KEPT = 4; // maps in the picture of dropout
 const count = (value) => new Intl.NumberFormat(document.documentElement.lang).format(value);
 const photo = document.createElement("img");
 photo.alt = "";
@@ -96,7 +96,7 @@ function showStages({ stages, square, size }) {
   const later = stages.filter(({ kind }) => kind === "stage" || kind === "max pooling");
   byId("stages").replaceChildren(...later.map((stage) => stageMaps(stage, square, size)));
   const { maps } = stages.at(-1);
-  const kept = new Set(maps.map((_, index) => index).sort(() => Math.random() - 0.5).slice(0, EXAMPLES));
+  const kept = new Set(maps.map((_, index) => index).sort(() => Math.random() - 0.5).slice(0, KEPT));
   const pictures = maps.map((map, index) => draw.map(kept.has(index) ? map : { ...map, values: map.values.map(() => 0) }));
   byId("dropout-pictures").replaceChildren(gallery(pictures, text("dropout.picture"), "maps"));
 }

@@ -52,7 +52,7 @@ async function look({ ort, session }, photo) {
   const square = await squareOf(photo, size);
   const outputs = await session.run({ pixels: new ort.Tensor("uint8", square, [1, size, size, 3]) });
   const description = JSON.parse(new TextDecoder().decode(outputs.description.data));
-  const { normalised, skip } = description;
+  const { normalised } = description;
   const stages = description.stages.map((stage) => ({ ...stage, maps: strongest(outputs[stage.output]) }));
   return {
     ...description,
@@ -60,17 +60,20 @@ async function look({ ort, session }, photo) {
     normalised: [0, 1, 2].map((channel) => mapOf(outputs[normalised], channel)),
     kernels: { dims: outputs.kernels.dims, data: outputs.kernels.data },
     stages,
-    relu: comparison(outputs, stages, "convolution", "activation"),
-    pooling: comparison(outputs, stages, null, "max pooling"),
-    skip: skip && sameChannel(outputs, [skip.input, skip.branch, skip.sum]),
+    relu: activation(outputs, stages),
+    pooling: pooling(outputs, stages),
+    skip: skip(outputs, description.skip),
     heatmap: rows(outputs.heatmap),
   };
 }
 
 /** Return the maps with the largest mean magnitude, the strongest first. */
 function strongest(tensor) {
-  const maps = Array.from({ length: tensor.dims[1] }, (_, channel) => mapOf(tensor, channel));
-  return maps.sort((one, other) => other.strength - one.strength).slice(0, MAPS);
+  return allMaps(tensor).sort((one, other) => other.strength - one.strength).slice(0, MAPS);
+}
+
+function allMaps(tensor) {
+  return Array.from({ length: tensor.dims[1] }, (_, channel) => mapOf(tensor, channel));
 }
 
 function mapOf({ dims: [, , height, width], data }, channel) {
@@ -78,16 +81,30 @@ function mapOf({ dims: [, , height, width], data }, channel) {
   return { channel, width, height, values, strength: values.reduce((sum, value) => sum + Math.abs(value), 0) / values.length };
 }
 
-/** Return one channel before and after the first stage of a kind; null where there is none. */
-function comparison(outputs, stages, before, after) {
-  const at = stages.findIndex(({ kind }) => kind === after);
-  if (at < 1 || (before && stages[at - 1].kind !== before)) return null;
-  return sameChannel(outputs, [stages[at - 1].output, stages[at].output]);
+/** Return the channel of the first activation that it changes most, before and after; null where there is none. */
+function activation(outputs, stages) {
+  const at = stages.findIndex(({ kind }) => kind === "activation");
+  if (at < 1) return null;
+  const [before, after] = [stages[at - 1].output, stages[at].output];
+  const balance = ({ values }) => Math.min(...[1, -1].map((sign) => values.reduce((sum, value) => sum + Math.max(0, sign * value), 0)));
+  const balances = allMaps(outputs[before]).map(balance);
+  return sameChannel(outputs, [before, after], balances.indexOf(Math.max(...balances)));
 }
 
-/** Return the maps of one channel in several tensors, the strongest channel of the last one. */
-function sameChannel(outputs, names) {
-  const [{ channel }] = strongest(outputs[names.at(-1)]);
+/** Return the strongest channel of the first max pooling, before and after; null where there is none. */
+function pooling(outputs, stages) {
+  const at = stages.findIndex(({ kind }) => kind === "max pooling");
+  if (at < 1) return null;
+  return sameChannel(outputs, [stages[at - 1].output, stages[at].output], stages[at].maps[0].channel);
+}
+
+/** Return the strongest channel of the first sum, in both inputs and in the sum; null where there is none. */
+function skip(outputs, names) {
+  if (!names) return null;
+  return sameChannel(outputs, [names.input, names.branch, names.sum], strongest(outputs[names.sum])[0].channel);
+}
+
+function sameChannel(outputs, names, channel) {
   return names.map((name) => mapOf(outputs[name], channel));
 }
 
