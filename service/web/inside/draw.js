@@ -79,7 +79,7 @@ export const sigmoid = (x) => 1 / (1 + Math.exp(-x));
 
 function colour(share, isSigned) {
   const strength = Math.min(1, Math.abs(share));
-  if (!isSigned) return [255, 255, 255].map((most) => most * strength);
+  if (!isSigned) return [255, 255, 255].map((most) => (share > 0 ? most * strength : 0));
   return (share > 0 ? FOR : AGAINST).map((full) => 255 + (full - 255) * strength);
 }
 
