@@ -172,7 +172,7 @@ def test_every_section_is_drawn(page: Page, small_server: Server, tmp_path: Path
     assert page.locator("#stages h3").all_inner_texts() == ["maxpool", "layer1", "layer2"]
     layer2 = page.locator("#stages .stage").nth(2)
     expect(layer2).to_contain_text("24 channels of 8 \u00d7 8 values. Stride 8")
-    expect(layer2).to_contain_text("Receptive field: 67 \u00d7 67 pixels")
+    expect(layer2).to_contain_text("Receptive field: 51 \u00d7 51 pixels")  # 7 + 2 x 2 + 2 x 2 x 4 + 2 x 4 + 2 x 8
     expect(layer2).to_contain_text("The 8 strongest of 24 maps")
     expect(page.locator("#kernels-idea")).to_contain_text("found these 16")
     expect(page.locator("#stride-idea")).to_contain_text(
@@ -207,7 +207,8 @@ def test_the_pictures_are_the_values_of_the_network(page: Page, small_models: Pa
     np.testing.assert_allclose(shown[..., 0], 255 * strongest / strongest.max(), atol=2)
     heatmap = outputs["heatmap"][0]
     cam = _pixels(page.locator("#cam-pictures canvas"))
-    assert np.array_equal(cam[..., 0] > cam[..., 2], heatmap > 0), "red where the evidence is for the label"
+    clear = np.abs(heatmap) > 0.05  # weaker evidence is white
+    assert np.array_equal((cam[..., 0] > cam[..., 2])[clear], heatmap[clear] > 0), "red is evidence for the label"
 
 
 @pytest.mark.slow

@@ -41,7 +41,7 @@ def write_inside(path: Path, output: Path) -> None:
         raise SeeFoodError(f"{path} is not a seefood model: {error}; export it with seefood train.") from error
     text = json.dumps(description)
     for name in _tensors(description):
-        shape = ["N", *network.shapes[name][1:]]
+        shape: list[str | int | None] = ["N", *network.shapes[name][1:]]
         model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
     kernels = next(each for each in model.graph.initializer if each.name == description["first"]["weights"])
     _add_constant(model.graph, KERNELS, numpy_helper.to_array(kernels))
