@@ -17,7 +17,7 @@ _POLICY = (  # only what the pages need: blob: for the preview of a photo, data:
     "worker-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 # Scripts that run a model with WebAssembly. A worker has the policy of its own script, so no page may use WebAssembly.
-_WASM_WORKERS = ("/web/worker.js",)
+_WASM_WORKERS = ("/web/worker.js", "/web/inside/worker.js")
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",

@@ -1,5 +1,6 @@
 """The Flask application: creates every part of the service and connects it to the routes."""
 
+import re
 import sys
 from functools import partial
 from importlib import resources
@@ -52,9 +53,15 @@ def create_app(settings: Settings | None = None, model: Model | None = None) -> 
     for blueprint in (v1.v1, v2.v2, ops.ops, docs, browser_model.browser_model):
         app.register_blueprint(blueprint)
     # sw.js is at the root, because a service worker takes only requests for its own folder and those below it.
-    pages = {"/": "index.html", "/sw.js": "sw.js", "/docs": "docs.html", "/openapi.json": "openapi.json"}
+    pages = {
+        "/": "index.html",
+        "/sw.js": "sw.js",
+        "/inside": "inside/index.html",
+        "/docs": "docs.html",
+        "/openapi.json": "openapi.json",
+    }
     for path, file in pages.items():
-        app.add_url_rule(path, file.replace(".", "_"), partial(app.send_static_file, file))
+        app.add_url_rule(path, re.sub("[./]", "_", file), partial(app.send_static_file, file))
     return app
 
 

@@ -1,4 +1,4 @@
-"""Offers a model to browsers: /web/model.json, the file at an address with its hash, and ONNX Runtime for browsers."""
+"""Offers models to browsers: the page's model at an address with its hash, that of /inside, and ONNX Runtime."""
 
 import gzip
 import hashlib
@@ -14,7 +14,7 @@ from service.errors import SeeFoodError
 from service.model import Model
 from service.model_manager import served_model
 from service.problems import Problem
-from service.registry import CURRENT, PHONE, POINTERS, find_model
+from service.registry import CURRENT, INSIDE, PHONE, POINTERS, find_model
 from service.settings import Settings
 
 browser_model = Blueprint("browser_model", __name__, url_prefix="/web")
@@ -72,6 +72,18 @@ def model_file(digest: str) -> Response:
     return _immutable(response)
 
 
+@browser_model.get("/inside.onnx")
+def inside_file() -> Response:
+    """Return the served version with its stages as further outputs, for the page /inside."""
+    _require_public()
+    model = served_model().model
+    path = model.path.with_name(INSIDE).resolve()
+    if not path.is_file():
+        version = model.metadata.version
+        raise _not_offered(f"The version {version} has no {INSIDE}; `seefood inspect {version} --onnx` writes it.")
+    return send_file(path, "application/octet-stream")
+
+
 @browser_model.get("/ort/<name>")
 def runtime_file(name: str) -> Response:
     """Return a file of ONNX Runtime for browsers, compressed if the client accepts that."""
@@ -96,9 +108,7 @@ def _immutable(response: Response) -> Response:
 
 
 def _offered() -> BrowserModel:
-    settings: Settings = current_app.extensions["settings"]
-    if settings.api_keys or settings.api_keys_file:
-        raise _not_offered("This service requires API keys, so it does not give its model to browsers.")
+    settings = _require_public()
     served = served_model().model
     try:
         follows = (settings.model or CURRENT) in POINTERS and (settings.models / PHONE).is_file()
@@ -111,6 +121,13 @@ def _offered() -> BrowserModel:
     ):
         raise _not_offered("The phone model has other labels than the served model, so it is not offered.")
     return offered
+
+
+def _require_public() -> Settings:
+    settings: Settings = current_app.extensions["settings"]
+    if settings.api_keys or settings.api_keys_file:
+        raise _not_offered("This service requires API keys, so it does not give its model to browsers.")
+    return settings
 
 
 def find_phone_model(models: Path) -> Path:

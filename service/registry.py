@@ -8,6 +8,7 @@ from pathlib import Path
 from service.errors import SeeFoodError
 
 FILES = {"float32": "model.onnx", "int8": "model.int8.onnx"}  # in the folder of a version, by precision
+INSIDE = "inside.onnx"  # beside them: the file for the page /inside
 CURRENT = "current"
 PHONE = "phone"  # the small model, for phones
 POINTERS = {  # each with what to do if it does not exist

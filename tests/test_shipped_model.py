@@ -6,14 +6,19 @@ import json
 import random
 from pathlib import Path
 
+import numpy as np
+import onnx
+import onnxruntime as ort
 import pytest
 
 from benchmarks.shipped import FOLDERS
 from scoring.score import score
 from service.model import Model, Verdict, open_model
-from service.registry import FILES, POINTERS, version_of
+from service.photo import read_photo
+from service.registry import FILES, INSIDE, POINTERS, version_of
 from tests.conftest import ROOT
 from tests.fixtures.server import serving
+from training.export.inside import write_inside
 
 MODELS = ROOT / "models"
 MEGABYTES = {"current": {"float32": 46, "int8": 12}, "phone": {"float32": 15, "int8": 5}}
@@ -106,3 +111,24 @@ def test_no_test_photo_was_trained_on(version: Path, photos: Path) -> None:
         tested = {hashlib.sha256(path.read_bytes()).hexdigest() for path in (photos / folder).rglob("*.jpg")}
         assert len(tested) > 200
         assert not used & tested, folder
+
+
+def test_the_file_for_the_page_inside_answers_the_same(version: Path, photos: Path, tmp_path: Path) -> None:
+    write_inside(version / FILES["float32"], tmp_path / INSIDE)
+    photo = next((photos / "test" / "hotdog").glob("*.jpg")).read_bytes()
+    pixels = {"pixels": read_photo(photo, 224)[None]}
+    own, more = (ort.InferenceSession(path) for path in (version / FILES["float32"], tmp_path / INSIDE))
+    outputs = dict(zip([each.name for each in more.get_outputs()], more.run(None, pixels), strict=True))
+    for name, values in zip([each.name for each in own.get_outputs()], own.run(None, pixels), strict=True):
+        np.testing.assert_allclose(outputs[name], values, atol=1e-6 if name == "probability" else 1e-4, err_msg=name)
+    description = json.loads(outputs["description"].tobytes())
+    logit = outputs["heatmap"].mean() / description["temperature"]
+    assert 1 / (1 + np.exp(-logit)) == pytest.approx(outputs["probability"][0], abs=1e-6)
+    for stage in description["stages"]:
+        assert outputs[stage["output"]].shape == (1, stage["channels"], stage["height"], stage["width"])
+    weights = {
+        each.name: onnx.numpy_helper.to_array(each) for each in onnx.load(version / FILES["float32"]).graph.initializer
+    }
+    last = outputs[description["stages"][-1]["output"]]
+    evidence = np.einsum("ichw,oc->ihw", last, weights["head.weight"][..., 0, 0]) + weights["head.bias"]
+    np.testing.assert_allclose(evidence, outputs["heatmap"], atol=1e-3)

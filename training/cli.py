@@ -13,7 +13,7 @@ import click
 from service.errors import SeeFoodError
 from service.model import Model, open_model
 from service.photo import printable
-from service.registry import CURRENT, POINTERS, current_version, find_model, version_of
+from service.registry import CURRENT, INSIDE, POINTERS, current_version, find_model, version_of
 from service.settings import Settings
 from training.config import BACKBONE, BACKBONE_NAMES, SEED, WEIGHTS, Hyperparameters, ThresholdTarget, TrainConfig
 from training.registry import store
@@ -175,13 +175,23 @@ def evaluate(folders: tuple[Path, ...], model: str, only_slices: bool, as_json: 
 
 @click.command()
 @click.argument("model", default="")
-def inspect(model: str) -> None:
+@click.option("--onnx", "as_onnx", is_flag=True, help="Write the ONNX file for the page /inside instead.")
+@click.option("--output", type=_PATH, help="File that --onnx writes.  [default: inside.onnx beside the model]")
+def inspect(model: str, as_onnx: bool, output: Path | None) -> None:
     """Show the layers of a MODEL: a version, phone or an ONNX file; default: the current version."""
     _require_training()
+    from training.export.inside import write_inside
     from training.export.layer_table import HEADING, read_layers
 
     settings = Settings.from_env()
     path = find_model(settings.models, model or settings.model, "float32")
+    if output and not as_onnx:
+        raise SeeFoodError("--output names the file that --onnx writes; add --onnx.")
+    if as_onnx:
+        output = output or path.with_name(INSIDE)
+        write_inside(path, output)
+        click.echo(f"{output}: {output.stat().st_size / 1e6:.1f} MB. The page /inside of the service shows it.")
+        return
     layers = read_layers(path)
     heading = tuple(name.upper() for name in HEADING)
     click.echo(f"{path}\n\n{align([heading, *(layer.cells() for layer in layers)], right=range(2, len(heading)))}")

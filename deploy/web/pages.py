@@ -11,7 +11,7 @@ from service.registry import PHONE, POINTERS, find_model
 
 _WEB = Path(__file__).parents[2] / "service" / "web"
 _MODELS = Path(__file__).parents[2] / "models"
-_SERVICE_ONLY = shutil.ignore_patterns("docs.*", "openapi.json")
+_SERVICE_ONLY = shutil.ignore_patterns("docs.*", "openapi.json", "inside")
 
 
 def write_pages(folder: Path, model: str = PHONE) -> None:

@@ -6,7 +6,7 @@ import { byId } from "./dom.js";
 import { Failure } from "./failure.js";
 import { fillCell, fillGrid } from "./grid.js";
 import { labelText, startLanguages, text } from "./languages.js";
-import { registerServiceWorker, sharedPhotos } from "./offline.js";
+import { openWith, registerServiceWorker, sharedPhotos } from "./offline.js";
 import { openReport } from "./report.js";
 import { setKey } from "./service.js";
 import { showSettings, startSettings } from "./settings.js";
@@ -192,6 +192,11 @@ function wireButtons() {
   byId("continuous").addEventListener("click", () => (isContinuous ? stopContinuous() : startContinuous()));
   byId("wrong").addEventListener("click", () => openReport(opened, rightLabels(opened.prediction)));
   byId("feedback").addEventListener("close", showTools);
+  byId("inside").addEventListener("click", (event) => {
+    if (!opened || !("caches" in window)) return;
+    event.preventDefault();
+    openWith(opened.photo, byId("inside").href);
+  });
   byId("back").addEventListener("click", () => {
     showView("grid");
     showCount();

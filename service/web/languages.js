@@ -3,11 +3,16 @@
 import { recall, remember } from "./memory.js";
 
 const NAMES = { en: "English", "pt-BR": "Português", es: "Español" };
+let folders;
 let texts = {};
 export let language = "en";
 
-/** Show the page in the remembered language, else in the browser's first one that is known, and wire the switch. */
-export async function startLanguages(select, changed) {
+/**
+ * Show the page in the remembered language, else in the browser's first one that is known, and wire the switch.
+ * @param more a folder with more texts
+ */
+export async function startLanguages(select, changed, ...more) {
+  folders = ["web/languages", ...more];
   select.replaceChildren(...Object.entries(NAMES).map(([code, name]) => new Option(name, code)));
   for (const option of select.options) option.lang = option.value;
   await use(recall("language") ?? preferred());
@@ -31,6 +36,7 @@ export function labelText(label) {
 }
 
 export const percent = (share) => new Intl.NumberFormat(language, { style: "percent" }).format(share);
+export const number = (value) => new Intl.NumberFormat(language, { maximumSignificantDigits: 3 }).format(value);
 export const megabytes = (bytes) => new Intl.NumberFormat(language, { maximumFractionDigits: 1 }).format(bytes / 1e6);
 export const kilobytes = (bytes) => new Intl.NumberFormat(language, { maximumFractionDigits: 0 }).format(bytes / 1e3);
 
@@ -44,7 +50,8 @@ function preferred() {
 
 async function use(code) {
   language = code in NAMES ? code : "en";
-  texts = await (await fetch(`web/languages/${language}.json`)).json();
+  const files = folders.map(async (folder) => (await fetch(`${folder}/${language}.json`)).json());
+  texts = Object.assign({}, ...(await Promise.all(files)));
   document.documentElement.lang = language;
   for (const element of document.querySelectorAll("[data-text]")) element.textContent = text(element.dataset.text);
   for (const element of document.querySelectorAll("[data-label]")) element.setAttribute("aria-label", text(element.dataset.label));

@@ -30,3 +30,10 @@ export async function sharedPhotos() {
   }
   return photos;
 }
+
+/** Open another page of this service, which takes the photo by sharedPhotos; the photo stays on this device. */
+export async function openWith(photo, address) {
+  const cache = await caches.open(SHARED);
+  await cache.put("shared/0", new Response(photo));
+  location.assign(`${address}?shared`);
+}

@@ -24,6 +24,7 @@ export function showSettings() {
   write("model", version ? text("model", { version }) : "");
   byId("notice").hidden = state.phone !== "inexact";
   write("notice", state.phone === "inexact" ? text("inexact") : "");
+  byId("inside").hidden = !state.service; // static pages don't have that page
   byId("loading").hidden = state.phone !== "loading";
   byId("progress").value = state.total ? state.loaded / state.total : 0;
   write("loaded", text("loading", { loaded: megabytes(state.loaded), total: megabytes(state.total) }));

@@ -12,7 +12,7 @@ const MODELS = new URL("web/models/", ROOT).pathname;
 const FILES = [
   "", "web/app.js", "web/camera.js", "web/classifier.js", "web/device.js", "web/dom.js", "web/failure.js", "web/grid.js", "web/heatmap.js",
   "web/icon.svg", "web/languages.js", "web/languages/en.json", "web/languages/es.json", "web/languages/pt-BR.json",
-  "web/manifest.webmanifest", "web/memory.js", "web/offline.js", "web/page.css", "web/report.js", "web/service.js",
+  "web/manifest.webmanifest", "web/memory.js", "web/offline.js", "web/page.css", "web/read.js", "web/report.js", "web/service.js",
   "web/settings.js", "web/shrink.js", "web/signals.js", "web/square.js", "web/stage.js", "web/verdict.js", "web/worker.js",
   "web/ort/ort.wasm.bundle.min.mjs",
 ].map((path) => new URL(path, ROOT).href);

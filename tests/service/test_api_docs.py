@@ -11,7 +11,19 @@ from flask.testing import FlaskClient
 from tests.fixtures.browser import open_browser
 from tests.fixtures.server import serving
 
-NOT_DESCRIBED = {"/", "/sw.js", "/web/<path:filename>", "/openapi.json", "/docs", "/docs/<path:filename>"}  # pages
+NOT_DESCRIBED = {  # pages and their files
+    "/",
+    "/sw.js",
+    "/web/<path:filename>",
+    "/web/model.json",
+    "/web/models/<digest>.onnx",
+    "/web/ort/<name>",
+    "/inside",
+    "/web/inside.onnx",
+    "/openapi.json",
+    "/docs",
+    "/docs/<path:filename>",
+}
 
 
 def test_the_description_has_exactly_the_routes(client: FlaskClient) -> None:

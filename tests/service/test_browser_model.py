@@ -145,7 +145,8 @@ def test_nothing_is_offered_without_the_runtime(models: Path, runtime: Path) -> 
 
 
 def test_nothing_is_offered_where_keys_are_required(models: Path) -> None:
-    assert "requires API keys" in _refused(_client(models, api_keys="correct-horse"))
+    for address in ("/web/model.json", "/web/inside.onnx"):
+        assert "requires API keys" in _refused(_client(models, api_keys="correct-horse"), address)
 
 
 def test_a_phone_model_that_is_missing_or_damaged_is_one_sentence(models: Path) -> None:

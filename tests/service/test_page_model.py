@@ -167,6 +167,7 @@ def test_the_static_pages_answer_with_no_service(browser: Browser, photos: Path,
         expect(page.locator("#verdict")).to_contain_text("of 5", timeout=120_000)
         words = page.locator("#grid button span").all_inner_texts()
         assert words.count("Hotdog") >= 3
+        expect(page.locator("#inside")).to_be_hidden()
         context.close()
 
 

@@ -1,10 +1,10 @@
-"""Table of the layers of an ONNX file: kernel, output, receptive field and number of parameters."""
+"""The layers of an ONNX file: kernel, output, receptive field and number of parameters."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import onnx
 from google.protobuf.message import DecodeError
@@ -13,6 +13,7 @@ from service.errors import SeeFoodError
 
 Shape = tuple[int, ...]
 Pair = tuple[int, int]
+Offsets = tuple[float, float]
 
 HEADING = (
     "layer",
@@ -78,24 +79,61 @@ class Layer:
         )
 
 
+class Field(NamedTuple):
+    """The receptive fields of a tensor, vertically and horizontally, in pixels of the photo.
+
+    Attributes:
+        size: sides of the receptive field of one value.
+        step: distance between the fields of two neighbouring values.
+        centre: centre of the field of the first value; 0 is the centre of the first pixel.
+    """
+
+    size: Pair
+    step: Pair
+    centre: Offsets
+
+
+@dataclass(frozen=True)
+class Network:
+    """An ONNX file and what follows from it.
+
+    Attributes:
+        model: the file.
+        shapes: shape of each tensor for one photo.
+        fields: receptive fields of each tensor that depends on the photo.
+        layers: by the name of the tensor that is their output, in the order of the forward pass.
+    """
+
+    model: onnx.ModelProto
+    shapes: Mapping[str, Shape]
+    fields: Mapping[str, Field]
+    layers: Mapping[str, Layer]
+
+
 def read_layers(path: Path) -> list[Layer]:
     """Return the layers of an ONNX file in the order of the forward pass; raises SeeFoodError."""
+    return [*read_network(path).layers.values()]
+
+
+def read_network(path: Path) -> Network:
+    """Read an ONNX file; raises SeeFoodError."""
     try:
         model = onnx.load(path)
-        model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
-        graph = onnx.shape_inference.infer_shapes(model).graph
+        fixed = onnx.ModelProto()
+        fixed.CopyFrom(model)
+        fixed.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+        graph = onnx.shape_inference.infer_shapes(fixed).graph
     except (OSError, ValueError, IndexError, DecodeError) as error:
         raise SeeFoodError(f"{path} can't be read as an ONNX file: {error}; name a model file.") from error
     shapes = {value.name: _shape(value) for value in (*graph.value_info, *graph.input, *graph.output)}
     weights = {tensor.name: (tensor.name, tuple(tensor.dims)) for tensor in graph.initializer}
-    start = ((1, 1), (1, 1))  # vertical and horizontal: receptive field, and distance of two neighbouring outputs
-    fields_of = {graph.input[0].name: start}  # by tensor
-    found = []
+    fields = {graph.input[0].name: Field((1, 1), (1, 1), (0, 0))}
+    layers = {}
     for node in graph.node:
-        source = node.input[0]
+        source = node.input[0] if node.input else ""
         if source in weights and node.op_type == "DequantizeLinear":  # a quantised weight has the same shape
             weights[node.output[0]] = weights[source]
-        inputs = [fields_of[name] for name in node.input if name in fields_of]
+        inputs = [fields[name] for name in node.input if name in fields]
         if not inputs:
             continue
         field = max(inputs)
@@ -105,27 +143,32 @@ def read_layers(path: Path) -> list[Layer]:
                 [weights[name] for name in node.input[1:3] if name in weights] if node.op_type in _WITH_WEIGHTS else []
             )
             kernel, stride, padding, dilation = _window(node, params[0][1] if params else before)
-            sizes, steps = field
-            field = (
-                _pair(sizes[i] + (kernel[i] - 1) * dilation[i] * steps[i] for i in (0, 1)),
-                _pair(steps[i] * stride[i] for i in (0, 1)),
+            field = _through(field, kernel, stride, padding, dilation)
+            layers[node.output[0]] = Layer(
+                params[0][0].rpartition(".")[0].removeprefix("features.") if params else node.op_type.lower(),
+                _KINDS[node.op_type],
+                kernel,
+                stride,
+                padding,
+                dilation,
+                after if len(after) == 3 else (1, 1, 1),
+                max(field.size),
+                sum(prod(shape) for _, shape in params),
+                (prod(before) + 1) * prod(after) if node.op_type == "Conv" else 0,
             )
-            found.append(
-                Layer(
-                    params[0][0].rpartition(".")[0].removeprefix("features.") if params else node.op_type.lower(),
-                    _KINDS[node.op_type],
-                    kernel,
-                    stride,
-                    padding,
-                    dilation,
-                    after if len(after) == 3 else (1, 1, 1),
-                    max(field[0]),
-                    sum(prod(shape) for _, shape in params),
-                    (prod(before) + 1) * prod(after) if node.op_type == "Conv" else 0,
-                )
-            )
-        fields_of |= dict.fromkeys(node.output, field)
-    return found
+        fields |= dict.fromkeys(node.output, field)
+    return Network(model, shapes, fields, layers)
+
+
+def _through(field: Field, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair) -> Field:
+    """Return the receptive fields of the output of a layer for those of its input."""
+    reach = [(kernel[i] - 1) * dilation[i] for i in (0, 1)]
+    top, left = (field.centre[i] + (reach[i] / 2 - padding[i]) * field.step[i] for i in (0, 1))
+    return Field(
+        _pair(field.size[i] + reach[i] * field.step[i] for i in (0, 1)),
+        _pair(field.step[i] * stride[i] for i in (0, 1)),
+        (top, left),
+    )
 
 
 def _shape(value: onnx.ValueInfoProto) -> Shape:
