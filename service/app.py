@@ -1,20 +1,26 @@
 """The Flask application: creates every part of the service and connects it to the routes."""
 
+import logging
 import sys
 
 import loky
 from flask import Flask
+from werkzeug.middleware.proxy_fix import ProxyFix
 
-from service import access, api_docs, logs, metrics, ops, problems, request_body, v1, v2
+from service import access, api_docs, feedback, logs, metrics, ops, problems, request_body, review, v1, v2
 from service.admission import MAX_BODY_BYTES, Admission
+from service.collector import Choice, Collector
 from service.decoders import Decoders
 from service.errors import SeeFoodError
+from service.inbox.index import InboxError
+from service.inbox.store import Inbox, create_inbox
 from service.model import Model
 from service.model_manager import ModelManager
 from service.request_body import JSON_COPIES
 from service.settings import Settings
 from service.uploads import StrictRequest
 
+_log = logging.getLogger(__name__)
 _EXIT_STATUS = 4  # gunicorn stops on this status, and does not start the worker again
 
 
@@ -22,7 +28,7 @@ def create_app(settings: Settings | None = None, model: Model | None = None) -> 
     """Create the application, open and warm up its model, and start its decoder processes.
 
     Raises:
-        SeeFoodError: a setting is invalid, or the model or the feedback folder can't be opened.
+        SeeFoodError: a setting is invalid, or the model or the folder of the inbox can't be opened.
     """
     settings = settings or Settings.from_env()
     app = Flask(__name__, static_folder="web", static_url_path="/web")
@@ -30,25 +36,43 @@ def create_app(settings: Settings | None = None, model: Model | None = None) -> 
     # Base64 makes a photo a third larger, and multipart adds a few lines.
     max_body = app.config["MAX_CONTENT_LENGTH"] = settings.max_bytes * 4 // 3 + 65536
     app.json.sort_keys = False  # type: ignore[attr-defined]
+    settings.review_keys()
+    choice = Choice.parse(settings.collect)
+    inbox = _open_inbox(settings)
+    decoders = Decoders(
+        loky.cpu_count(), settings.decode_memory, settings.decode_seconds, settings.max_bytes, settings.max_pixels
+    )
     app.extensions |= {
         "settings": settings,
         "model_manager": ModelManager(settings, model),
         "admission": Admission(settings.queue, max(MAX_BODY_BYTES, JSON_COPIES * max_body)),
-        "decoders": Decoders(
-            loky.cpu_count(), settings.decode_memory, settings.decode_seconds, settings.max_bytes, settings.max_pixels
-        ),
+        "decoders": decoders,
+        "inbox": inbox,
+        "collector": Collector(inbox, decoders, settings, choice) if inbox and settings.collect else None,
     }
+    if settings.proxies:
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.proxies, x_proto=0, x_host=0)  # type: ignore[method-assign]
     access.register(app, settings)
     request_body.register(app)
     logs.register(app)
     metrics.register(app, settings.queue)
     problems.register(app)
-    for blueprint in (v1.v1, v2.v2, ops.ops, api_docs.api_docs):
+    for blueprint in (v1.v1, feedback.feedback, v2.v2, review.review, ops.ops, api_docs.api_docs):
         app.register_blueprint(blueprint)
     app.add_url_rule("/", "page", lambda: app.send_static_file("index.html"))
     # At the root, because a service worker takes only requests for its own folder and those below it.
     app.add_url_rule("/sw.js", "service_worker", lambda: app.send_static_file("sw.js"))
     return app
+
+
+def _open_inbox(settings: Settings) -> Inbox | None:
+    inbox = create_inbox(settings)
+    if inbox:
+        try:
+            inbox.open()
+        except InboxError as error:  # photos are classified without it, and feedback is answered with this error
+            _log.error("feedback is not stored: %s", error)
+    return inbox
 
 
 def serve() -> Flask:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from service.photo import PhotoTooCostly, Pixels, check_bytes, decode, read_photo, suffix
+from service.photo import PhotoTooCostly, Pixels, check_bytes, decode, read_photo
+from service.stored_photo import PreparedPhoto, prepare
 
 DECODE_MEMORY = 450_000_000  # bytes; a HEIC photo of 50 megapixels needs 434 million, other formats need less
 DECODE_SECONDS = 3
@@ -54,10 +55,11 @@ def to_grey(photo: Photo, at_least: int, max_bytes: int, max_pixels: int) -> tup
     return grey, time.perf_counter() - started
 
 
-def to_suffix(photo: Photo, size: int, max_bytes: int, max_pixels: int) -> tuple[str, float]:
-    """Check that a photo can be decoded; return the file suffix of its format, and the duration in seconds."""
-    _, seconds = to_square(photo, size, max_bytes, max_pixels)
-    return suffix(_read(photo)), seconds
+def to_prepared(photo: Photo, size: int, max_bytes: int, max_pixels: int) -> tuple[PreparedPhoto, float]:
+    """Return what the inbox needs of a photo, and the duration in seconds."""
+    started = time.perf_counter()
+    prepared = prepare(_read(photo), size, max_bytes, max_pixels)
+    return prepared, time.perf_counter() - started
 
 
 def _read(photo: Photo) -> bytes:

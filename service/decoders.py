@@ -13,6 +13,7 @@ from service import decoder
 from service.decoder import DECODE_MEMORY, DECODE_SECONDS, Photo
 from service.decoder_pool import DecoderPool, DecodeTimeout, Function, T
 from service.photo import MAX_BYTES, MAX_PIXELS, PhotoTooCostly, Pixels, UndecodablePhoto
+from service.stored_photo import PreparedPhoto
 
 # Bytes of memory, enough for JPEG of any size (progressive: 39 megapixels), PNG of 30 megapixels and HEIC of 13.
 SMALL_MEMORY = 120_000_000
@@ -66,9 +67,9 @@ class Decoders:
         """Return grey levels, uint8 [height, width], no side reduced below `at_least`; raises as `square` does."""
         return self._decode(deadline, decoder.to_grey, data, at_least)
 
-    def suffix(self, data: bytes, size: int, deadline: float = TIMEOUT_MAX) -> Decoded[str]:
-        """Return the file suffix of the format of a photo that can be decoded; raises as `square` does."""
-        return self._decode(deadline, decoder.to_suffix, data, size)
+    def prepare(self, data: bytes, size: int, deadline: float = TIMEOUT_MAX) -> Decoded[PreparedPhoto]:
+        """Return what the inbox needs of a photo, for a model with inputs of this size; raises as `square` does."""
+        return self._decode(deadline, decoder.to_prepared, data, size)
 
     def warm_up(self) -> None:
         """Wait until every process has started."""
