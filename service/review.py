@@ -15,6 +15,7 @@ from service.inbox.votes import key_id
 from service.model_manager import served_model
 from service.photo import PhotoError, read_file
 from service.problems import Problem
+from service.request_body import read_json
 from service.settings import Settings
 
 review = Blueprint("review", __name__)

@@ -41,6 +41,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--positive", help="Positive class.  [default: hotdog]")
 @click.option("--extra", "extras", multiple=True, type=_PATH, help="Folder with more training photos; repeatable.")
 @click.option("--test", "tests", multiple=True, type=_PATH, help="Folder with test photos; repeatable.")
+@click.option("--inbox", type=_PATH, help="Folder of an inbox, whose accepted photos are trained on too.")
 @click.option(
     "--labels", "label_list", type=_PATH, help="CSV file of corrected labels with the columns sha256,label,reason."
 )

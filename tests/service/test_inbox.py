@@ -1,5 +1,6 @@
 """The inbox: votes, quotas, near duplicates, its limit in bytes, decisions and exports."""
 
+import io
 import sqlite3
 from pathlib import Path
 
@@ -75,7 +76,7 @@ def test_the_hash_is_that_of_imagehash(label: str, seed: int, phash: str) -> Non
 def test_a_stored_photo_has_the_hash_that_training_computes() -> None:
     prepared = prepare(encode(draw("hotdog", 5, (3000, 2400)), quality=90), 64, 10**7, 10**7)
     image = decode(prepared.jpeg, at_least=256)
-    assert max(Image.open(__import__("io").BytesIO(prepared.jpeg)).size) == 1024
+    assert max(Image.open(io.BytesIO(prepared.jpeg)).size) == 1024
     assert prepared.phash == perceptual_hash(np.asarray(image.convert("L")))
 
 
@@ -201,13 +202,11 @@ def test_an_accepted_photo_can_be_withdrawn_and_the_audit_says_so(inbox: Inbox) 
 
 
 def test_photos_are_ordered_by_doubt_novelty_and_votes(inbox: Inbox) -> None:
-    sure = ("hotdog", 0.98)
     assert rank((0.5, "hotdog"), unfamiliar=False, labels=[]) == 1
     assert rank((0.5, "hotdog"), unfamiliar=True, labels=[]) == 2
     assert rank((0.98, "hotdog"), unfamiliar=False, labels=[]) == pytest.approx(0.04)
     assert rank((0.98, "hotdog"), unfamiliar=False, labels=["not_hotdog"]) == pytest.approx(0.98 * 2)
     assert rank((0.98, "hotdog"), unfamiliar=False, labels=["hotdog"]) == pytest.approx(0.04 * 2)
-    assert sure
     inbox.add(photo(1), A, SAMPLE, SURE)
     inbox.add(photo(2), A, SAMPLE, DOUBT)
     send(inbox, 3, A)
@@ -264,7 +263,7 @@ def test_decisions_are_audited_and_final(inbox: Inbox) -> None:
 def test_exports_are_image_folders(inbox: Inbox, tmp_path: Path) -> None:
     for seed in range(4):
         send(inbox, seed)
-    with pytest.raises(SeeFoodError, match="No photo of .* is accepted yet"):
+    with pytest.raises(SeeFoodError, match=r"No photo of .* is accepted yet"):
         export(inbox, tmp_path / "out")
     decisions = {1: Decision("accepted", "hotdog"), 2: Decision("accepted", "not_hotdog"), 3: Decision("dropped")}
     review.decide(inbox, decisions, "me")
