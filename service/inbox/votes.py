@@ -89,7 +89,7 @@ def first_rank(verdict: ModelVerdict | None) -> float:
 def rank(verdict: tuple[float, str] | None, unfamiliar: bool, labels: list[str]) -> float:
     """Return how much a look at a photo is worth: doubt x novelty x votes.
 
-    Doubt, in [0, 1], is the larger one of how unsure the model is and how far its probability is from the votes.
+    Doubt, in [0, 1], is the larger one of how unsure the model is and how far its probability is from a vote.
     Novelty is 2 for a photo unlike those of training, else 1. Votes is 1 and the number of votes.
 
     Args:
@@ -101,5 +101,5 @@ def rank(verdict: tuple[float, str] | None, unfamiliar: bool, labels: list[str])
     if verdict:
         probability, positive = verdict
         distances = [abs((label == positive) - probability) for label in labels]
-        doubt = max(2 * min(probability, 1 - probability), sum(distances) / max(1, len(distances)))
+        doubt = max([2 * min(probability, 1 - probability), *distances])
     return doubt * (2 if unfamiliar else 1) * (1 + len(labels))

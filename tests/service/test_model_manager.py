@@ -106,18 +106,6 @@ def test_a_rejected_version_is_logged_again_after_another_promotion(
     assert _version(manager) == "new", "the version was repaired"
 
 
-def test_a_version_with_unusable_labels_is_rejected(models: Path, tmp_path: Path) -> None:
-    """A model is rejected if anything that depends on it fails."""
-    manager = ModelManager(Settings(models=models, feedback_dir=str(tmp_path / "feedback")))
-    properties = replace(METADATA, version="new", negative_label="../x").to_properties()
-    write_tiny_model(models / "new" / "model.int8.onnx", properties)
-    _point(models, "new")
-    manager.refresh()
-    assert _version(manager) == "tiny"
-    assert manager.current.feedback is not None
-    assert manager.current.feedback.labels == ("hotdog", "not_hotdog")
-
-
 def test_a_fixed_version_or_file_is_not_watched(models: Path) -> None:
     threads = set(threading.enumerate())
     for model in ("new", str(models / "new" / "model.onnx")):

@@ -25,6 +25,7 @@ const filters = () => Object.fromEntries(new FormData(byId("filters")));
 /** Load the queue from its start. */
 async function restart() {
   const mine = ++generation;
+  write("message", "");
   queue.clear();
   after = null;
   loading = null;
@@ -52,7 +53,6 @@ function refill(isWanted = queue.photos.length < FEW) {
 
 /** Run a request; show why it was refused, and return nothing then. */
 async function attempt(request) {
-  write("message", "");
   try {
     return await request();
   } catch (refused) {
@@ -143,7 +143,10 @@ function decide(state, label, photos = chosen()) {
 }
 
 function inTurn(work) {
-  working = working.then(work);
+  working = working.then(() => {
+    write("message", "");
+    return work();
+  });
 }
 
 function leave(photos) {
