@@ -4,7 +4,6 @@ import json
 import logging
 import shutil
 import threading
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from service.errors import SeeFoodError
 from service.metrics import registry
 from service.model_manager import STARTUP_VERSION, ModelManager
 from service.settings import Settings
-from tests.fixtures.tiny_model import METADATA, write_tiny_model, write_tiny_registry, write_tiny_version
+from tests.fixtures.tiny_model import write_tiny_registry, write_tiny_version
 
 
 @pytest.fixture

@@ -252,4 +252,5 @@ document.addEventListener("keydown", (event) => {
 startSwipes(byId("view"), byId("swipe"), () => ({ right: labelText(labels.positive), left: labelText(labels.negative) }), (to) => {
   decide("accepted", to === "right" ? labels.positive : labels.negative, current ? [current] : []);
 });
+byId("filter-part").open = matchMedia("(min-width: 60rem)").matches; // a phone has no room for them
 if (api.hasKey()) restart();
