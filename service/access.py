@@ -8,6 +8,8 @@ from functools import partial
 
 from flask import Flask, Response, g, request
 
+from service.inbox.records import Sender
+from service.inbox.votes import key_id
 from service.problems import Problem, problem_response
 from service.settings import Settings
 
@@ -36,6 +38,18 @@ def register(app: Flask, settings: Settings) -> None:
     app.after_request(partial(_add_headers, settings.origins()))
 
 
+def matching_key(sent: list[str], keys: list[bytes]) -> bytes | None:
+    """Return the first of the keys that was sent, in headers; None if none was."""
+    # All pairs are compared, also after a match, so that the duration reveals nothing about the keys.
+    found = [key for each in sent for key in keys if hmac.compare_digest(each.strip().encode("latin-1"), key)]
+    return found[0] if found else None
+
+
+def current_sender() -> Sender:
+    """Return who sent the current request."""
+    return Sender(g.get("key_id"), request.remote_addr or "unknown")
+
+
 def _set_request_id() -> None:
     g.started = time.perf_counter()
     given = request.headers.get("X-Request-ID", "")
@@ -47,8 +61,8 @@ def _check_key(keys: list[bytes]) -> Response | None:
         return None
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     sent = [request.headers.get("X-API-Key", ""), token if scheme.lower() == "bearer" else ""]
-    # All pairs are compared, also after a match, so that the duration reveals nothing about the keys.
-    if sum(hmac.compare_digest(each.strip().encode("latin-1"), key) for each in sent for key in keys):
+    if key := matching_key(sent, keys):
+        g.key_id = key_id(key)
         return None
     detail = "This service requires an API key; send it as Authorization: Bearer KEY or as X-API-Key: KEY."
     response = problem_response(Problem(401, "unauthorized", "An API key is needed", detail))

@@ -13,8 +13,10 @@ from typing import Any, NoReturn
 import click
 
 from service import __version__
+from service.collector import Choice
 from service.errors import SeeFoodError, describe_os_error
-from service.feedback import open_feedback
+from service.inbox.cli import inbox
+from service.inbox.store import create_inbox
 from service.model import open_model
 from service.model_manager import STARTUP_VERSION
 from service.photo import printable
@@ -59,6 +61,9 @@ def main() -> None:
     """Train, serve and run an image classifier for two labels, such as hotdog and not hotdog."""
 
 
+main.add_command(inbox)
+
+
 @main.command()
 @click.option("--host", help="Address to listen on; default: SEEFOOD_HOST, or 127.0.0.1.")
 @click.option("--port", type=int, help="Port to listen on; default: SEEFOOD_PORT, or 8000.")
@@ -70,9 +75,9 @@ def serve(**given: str | int | None) -> None:
     _check_address(settings)
     _check_temporary_folder()
     settings.keys(), settings.origins()
+    Choice.parse(settings.collect), settings.review_keys(), create_inbox(settings)
     # The model is opened here too, so that an error is one sentence and not a log of gunicorn.
     model = open_model(settings.models, settings.model, settings.device, settings.precision)
-    open_feedback(settings, model)
     os.environ["SEEFOOD_DEVICE"] = model.device  # the service uses the same device
     os.environ[STARTUP_VERSION] = "" if settings.model.endswith(".onnx") else model.metadata.version
     _allow_open_files()

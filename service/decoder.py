@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from service.photo import PhotoTooCostly, Pixels, decode, read_photo, suffix
+from service.photo import PhotoTooCostly, Pixels, decode
 
 DECODE_MEMORY = 450_000_000  # bytes; a HEIC photo of 50 megapixels needs 434 million, other formats need less
 DECODE_SECONDS = 3
@@ -54,9 +54,3 @@ def run(function: Callable[..., T], photo: Photo, *arguments: int) -> tuple[T, f
 def to_grey(data: bytes, at_least: int, max_pixels: int) -> Pixels:
     """Return a photo's grey levels, uint8 [height, width], reduced as `decode` does."""
     return np.asarray(decode(data, at_least=at_least, max_pixels=max_pixels).convert("L"))
-
-
-def to_suffix(data: bytes, size: int, max_pixels: int) -> str:
-    """Check that a photo can be decoded; return the file suffix of its format."""
-    read_photo(data, size, max_pixels)
-    return suffix(data)

@@ -10,6 +10,7 @@ from service import decoder
 from service.decoder import DECODE_MEMORY, DECODE_SECONDS, Photo, T
 from service.decoder_pool import DecoderPool, DecodeTimeout, Function
 from service.photo import MAX_BYTES, MAX_PIXELS, PhotoTooCostly, Pixels, UndecodablePhoto, check_bytes, read_photo
+from service.stored_photo import PreparedPhoto, prepare
 
 # Bytes of memory, enough for JPEG of any size (progressive: 39 megapixels), PNG of 30 megapixels and HEIC of 13.
 SMALL_MEMORY = 120_000_000
@@ -54,9 +55,9 @@ class Decoders:
         """Return grey levels, uint8 [height, width], no side reduced below `at_least`; otherwise as `square`."""
         return self._decode(deadline, decoder.to_grey, data, at_least)
 
-    def suffix(self, data: bytes, size: int, deadline: float = TIMEOUT_MAX) -> tuple[str, float]:
-        """Return the file suffix of the format of a photo that can be decoded; otherwise as `square`."""
-        return self._decode(deadline, decoder.to_suffix, data, size)
+    def prepare(self, data: bytes, size: int, deadline: float = TIMEOUT_MAX) -> tuple[PreparedPhoto, float]:
+        """Return what the inbox needs of a photo, for a model with inputs of this size; otherwise as `square`."""
+        return self._decode(deadline, prepare, data, size)
 
     def warm_up(self) -> None:
         """Wait until every process has started."""

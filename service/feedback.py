@@ -1,154 +1,91 @@
-"""Stores photos with their correct label, unchanged, in an image folder that `seefood train --extra` reads."""
+"""Takes photos with their correct label into the inbox, and deletes them for their senders."""
 
-import contextlib
-import errno
-import hashlib
-import hmac
-import os
-import secrets
-import tempfile
-import threading
 import time
-import uuid
-from pathlib import Path
+from typing import Any
 
-from service.errors import SeeFoodError, describe_os_error
-from service.model import Model
+from flask import Blueprint, current_app, g, request
+
+from service.access import current_sender
+from service.decoders import Decoders
+from service.inbox.records import CORRECTION, ModelVerdict, NewPhoto
+from service.inbox.store import Inbox
+from service.model import Model, Verdict
+from service.model_manager import served_model
+from service.photo import PhotoError
+from service.problems import Problem
 from service.settings import Settings
+from service.stored_photo import PreparedPhoto
+from service.uploads import admitted, read_uploads
 
-_RECOUNT_SECONDS = 10  # how often a process counts what other processes have stored
-_ABANDONED_SECONDS = 3600  # age of an unfinished file whose process was killed
-_RECEIPT_KEY = ".receipt-key"
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # errors of a full disk, a quota or a limit on file size
-
-
-class Feedback:
-    """A folder with one subfolder for each label. Several processes can write to it at a time without a lock.
-
-    A file's name is the SHA-256 of its bytes. A file is created, moved to the other label and deleted atomically.
-    A receipt is a file's name and its HMAC, so nothing is kept for each receipt, and it stays valid after a restart.
-    The secret key is in a hidden file of the folder.
-    """
-
-    def __init__(self, folder: Path, max_bytes: int, labels: tuple[str, str]) -> None:
-        """Create the folder if it does not exist; raises SeeFoodError if it can't be created or written to."""
-        self.labels = labels
-        self._folder, self._max_bytes, self._lock = folder, max_bytes, threading.Lock()
-        try:
-            for label in labels:
-                if label[:1] in ("", ".") or Path(label).name != label or not label.isprintable():
-                    raise SeeFoodError(f"The label {label!r} can't name a folder; unset SEEFOOD_FEEDBACK_DIR.")
-                (folder / label).mkdir(parents=True, exist_ok=True)
-                tempfile.TemporaryFile(dir=folder / label).close()
-            self._bytes, self._counted = _bytes_in(folder), time.monotonic()
-            self._key = _receipt_key(folder)
-        except OSError as error:
-            raise SeeFoodError(f"SEEFOOD_FEEDBACK_DIR: {describe_os_error(error, str(folder))}") from error
-
-    def store(self, data: bytes, label: str, suffix: str) -> str | None:
-        """Store a valid photo under one of the labels, and remove it from the other.
-
-        Returns:
-            The receipt that `delete` takes; None if the same bytes are already stored under this label.
-
-        Raises:
-            OSError: the photo was not stored; the error number is one of DISK_FULL if there is no room.
-        """
-        name = hashlib.sha256(data).hexdigest() + suffix
-        path = self._folder / label / name
-        (other,) = (self._folder / each / name for each in self.labels if each != label)
-        if _moved(other, path):
-            return self._receipt(name)
-        if path.exists():
-            return None
-        self._reserve(len(data))
-        _write(path, data)
-        _moved(other, path)  # another process may have stored it there meanwhile: the last label wins
-        return self._receipt(name)
-
-    def delete(self, receipt: str) -> bool:
-        """Delete the photo of a receipt, under whichever label it is now.
-
-        Returns:
-            False if the receipt is invalid or the photo is not stored.
-
-        Raises:
-            OSError: the photo can't be deleted.
-        """
-        name = receipt.rpartition(".")[0]
-        if not hmac.compare_digest(receipt.encode(errors="replace"), self._receipt(name).encode(errors="replace")):
-            return False
-        return sum(_deleted(self._folder / label / name) for label in self.labels) > 0
-
-    def _receipt(self, name: str) -> str:
-        return f"{name}.{hmac.new(self._key, name.encode(errors='replace'), hashlib.sha256).hexdigest()}"
-
-    def _reserve(self, size: int) -> None:
-        with self._lock:
-            if time.monotonic() - self._counted > _RECOUNT_SECONDS:
-                self._bytes, self._counted = _bytes_in(self._folder), time.monotonic()
-            if self._bytes + size > self._max_bytes:
-                raise OSError(errno.ENOSPC, f"the limit of {self._max_bytes:,} bytes for all feedback is reached")
-            self._bytes += size
+feedback = Blueprint("feedback", __name__, url_prefix="/v1")
 
 
-def open_feedback(settings: Settings, model: Model) -> Feedback | None:
-    """Open the folder in the settings for the labels of a model; None if feedback is off. Raises SeeFoodError."""
-    labels = model.metadata.positive_label, model.metadata.negative_label
-    folder = settings.feedback_dir
-    return Feedback(Path(folder), settings.feedback_max_bytes, labels) if folder else None
+@feedback.post("/feedback")
+def send() -> tuple[dict[str, Any], int]:
+    """Store one photo with the label that its sender gives."""
+    inbox = _inbox()
+    with admitted():
+        receipt = _store(inbox)
+    return ({"stored": False}, 200) if receipt is None else ({"stored": True, "receipt": receipt}, 201)
 
 
-def _moved(source: Path, target: Path) -> bool:
-    with contextlib.suppress(FileNotFoundError):
-        source.replace(target)  # not a copy and a removal: two processes at a time could then delete both files
-        return True
-    return False
+@feedback.delete("/feedback/<receipt>")
+def undo(receipt: str) -> tuple[str, int]:
+    """Delete what was stored with this receipt."""
+    if not _inbox().withdraw(receipt):
+        detail = "No photo is stored with this receipt; it may be deleted already."
+        raise Problem(404, "unknown-receipt", "Unknown receipt", detail)
+    return "", 204
 
 
-def _deleted(path: Path) -> bool:
-    with contextlib.suppress(FileNotFoundError):
-        path.unlink()
-        return True
-    return False
+def model_verdict(model: Model, verdict: Verdict) -> ModelVerdict:
+    """Return what an inbox keeps of a verdict."""
+    meta = model.metadata
+    return ModelVerdict(meta.version, meta.positive_label, verdict.label, verdict.probability, verdict.unfamiliar)
 
 
-def _receipt_key(folder: Path) -> bytes:
-    """Return the key of the folder; the first process creates it."""
-    path = folder / _RECEIPT_KEY
-    if not path.exists():
-        part = path.with_name(f"{_RECEIPT_KEY}.{uuid.uuid4().hex}")
-        part.touch(0o600)
-        part.write_bytes(secrets.token_bytes(32))
-        with contextlib.suppress(FileExistsError):
-            os.link(part, path)  # fails where another process was first, so that all use the same key
-        part.unlink()
-    return path.read_bytes()
+def new_photo(settings: Settings, prepared: PreparedPhoto, original: bytes) -> NewPhoto:
+    """Return the file that an inbox stores: a new one without metadata, or the original if the settings say so."""
+    if settings.feedback_exif == "keep":
+        return NewPhoto(original, prepared.suffix, prepared.phash)
+    return NewPhoto(prepared.jpeg, ".jpg", prepared.phash)
 
 
-def _write(path: Path, data: bytes) -> None:
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+def _inbox() -> Inbox:
+    inbox: Inbox | None = current_app.extensions["inbox"]
+    if inbox is None:
+        detail = "Feedback is off, and the photo is not stored; set SEEFOOD_FEEDBACK_DIR on the service to turn it on."
+        raise Problem(404, "feedback-off", "Feedback is off", detail)
+    return inbox
+
+
+def _store(inbox: Inbox) -> str | None:
+    settings: Settings = current_app.extensions["settings"]
+    decoders: Decoders = current_app.extensions["decoders"]
+    served = served_model()
+    upload, *others = read_uploads(settings)
+    if others:
+        detail = f"The request has {len(others) + 1} photos; send one photo and its label."
+        raise Problem(413, "too-many-photos", "Too many photos", detail)
+    meta = served.model.metadata
+    labels = meta.positive_label, meta.negative_label
+    label = (g.fields if request.mimetype == "application/json" else request.values).get("label")
+    if label not in labels:
+        found = "The request has no label" if label is None else f"The label is {str(label)[:40]!r}"
+        detail = f"{found}; send 'label' with the photo, as {' or '.join(labels)}."
+        raise Problem(400, "unknown-label", "Unknown label", detail)
+    deadline = time.monotonic() + settings.deadline
     try:
-        with part.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # without it, a power failure could lose the file's name
-    finally:
-        os.close(folder)
-
-
-def _bytes_in(folder: Path) -> int:
-    total = 0
-    for path in folder.glob("*/*"):
-        with contextlib.suppress(FileNotFoundError):  # another process has moved or finished it
-            found = path.lstat()
-            total += found.st_size
-            if path.suffix == ".part" and time.time() - found.st_mtime > _ABANDONED_SECONDS:
-                path.unlink()
-    return total
+        prepared, _ = decoders.prepare(upload.data, served.model.size, deadline)
+    except PhotoError as error:
+        raise Problem.from_photo_error(error, upload.filename) from error
+    # The photo is not counted as a prediction: people send the photos that the model gets wrong.
+    prediction = served.inference.predict(prepared.square, deadline)
+    verdict = served.model.verdict(prediction.probability, prediction.familiarity)
+    return inbox.add(
+        new_photo(settings, prepared, upload.data),
+        current_sender(),
+        CORRECTION,
+        model_verdict(served.model, verdict),
+        label,
+    )

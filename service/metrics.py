@@ -19,7 +19,7 @@ _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 _TENTHS = [tenth / 10 for tenth in range(1, 11)]
 
 _requests = _counter("seefood_requests_total", "Requests answered.", ["method", "route", "status"])
-_refused = _counter("seefood_refused_requests_total", "Requests refused with 429 at a concurrency limit.")
+refused = _counter("seefood_refused_requests_total", "Requests refused with 429 at a concurrency limit.")
 _duration = _histogram(
     "seefood_request_duration_seconds", "Time from a request's headers to its response, its body included.", ["route"]
 )
@@ -34,6 +34,7 @@ _model_info = _gauge("seefood_model_info", "The served model; always 1.", _model
 _build_info = _gauge("seefood_build_info", "The version of the service; always 1.", ["version"])
 _max_in_flight = _gauge("seefood_photo_places", "Limit on the photos in flight.")
 in_flight = _gauge("seefood_photos_under_way", "Photos in flight: being received, decoded or classified, or waiting.")
+collected = _counter("seefood_collected_photos_total", "Photos chosen for the inbox by the verdict.", ["outcome"])
 rejected_models = _counter("seefood_model_refused_total", "Versions in the registry that can't be served.")
 
 
@@ -68,6 +69,4 @@ def _count_request(response: Response) -> Response:
     method = request.method if request.method in _METHODS else "other"  # bounds the number of series
     _requests.labels(method, route, response.status_code).inc()
     _duration.labels(route).observe(time.perf_counter() - g.started)
-    if response.status_code == 429:
-        _refused.inc()
     return response

@@ -12,7 +12,6 @@ from flask import current_app
 
 from service import metrics
 from service.errors import SeeFoodError
-from service.feedback import Feedback, open_feedback
 from service.inference import MAX_BATCH_SIZE, Inference
 from service.model import Model, open_model
 from service.registry import CURRENT, POINTERS, version_of
@@ -29,13 +28,12 @@ class ServedModel:
 
     model: Model
     inference: Inference
-    feedback: Feedback | None
 
     @classmethod
-    def prepare(cls, model: Model, settings: Settings) -> "ServedModel":
+    def prepare(cls, model: Model) -> "ServedModel":
         """Warm up a model and check its self-test; raises SeeFoodError."""
         model.warm_up(MAX_BATCH_SIZE if model.device == "cuda" else 1)
-        return cls(model, Inference(model), open_feedback(settings, model))
+        return cls(model, Inference(model))
 
 
 class ModelManager:
@@ -54,7 +52,7 @@ class ModelManager:
         self._settings = settings
         self._pointer = settings.model or CURRENT
         self._rejected = ""  # version, or error of the pointer, that was already logged
-        self.current = ServedModel.prepare(model, settings) if model else self._open_first()
+        self.current = ServedModel.prepare(model) if model else self._open_first()
         metrics.set_model(self.current.model)
 
     def watch(self) -> None:
@@ -100,7 +98,7 @@ class ModelManager:
 
     def _open(self, name: str) -> ServedModel:
         settings = self._settings
-        return ServedModel.prepare(open_model(settings.models, name, settings.device, settings.precision), settings)
+        return ServedModel.prepare(open_model(settings.models, name, settings.device, settings.precision))
 
 
 def served_model() -> ServedModel:

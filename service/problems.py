@@ -6,7 +6,10 @@ from http import HTTPStatus
 from flask import Flask, Response, g, json, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 
+from service import metrics
 from service.errors import DeadlineExceeded, Overloaded
+from service.inbox.index import InboxError, InboxFull
+from service.inbox.votes import OverQuota
 from service.photo import EmptyPhoto, PhotoError, PhotoTooCostly, PhotoTooLarge, UndecodablePhoto, UnsupportedPhoto
 
 _TYPE = "urn:problem-type:seefood:"
@@ -44,6 +47,8 @@ def register(app: Flask) -> None:
     app.register_error_handler(Overloaded, _overloaded)
     app.register_error_handler(MemoryError, _overloaded)
     app.register_error_handler(DeadlineExceeded, _deadline_exceeded)
+    app.register_error_handler(OverQuota, _over_quota)
+    app.register_error_handler(InboxError, _inbox_error)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _unexpected_error)
 
@@ -60,7 +65,22 @@ def _overloaded(_: Exception) -> Response:
     detail = "The service has reached its concurrency limit; send the request again in a second."
     response = problem_response(Problem(429, "too-many-requests", "Too Many Requests", detail))
     response.headers["Retry-After"] = "1"
+    metrics.refused.inc()
     return response
+
+
+def _over_quota(error: OverQuota) -> Response:
+    response = problem_response(Problem(429, "feedback-quota", "Too much feedback", str(error)))
+    response.headers["Retry-After"] = str(error.seconds)
+    return response
+
+
+def _inbox_error(error: InboxError) -> Response:
+    _log.warning("the inbox failed: %s", error)
+    detail = f"Nothing is stored, changed or deleted, because of the inbox of photos: {error.reason}."
+    if isinstance(error, InboxFull):
+        return problem_response(Problem(507, "feedback-full", "No room for feedback", detail))
+    return problem_response(Problem(503, "feedback-unavailable", "The inbox can't be used", detail))
 
 
 def _deadline_exceeded(_: DeadlineExceeded) -> Response:

@@ -12,6 +12,8 @@ from service.decoder import DECODE_MEMORY, DECODE_SECONDS
 from service.errors import SeeFoodError, describe_os_error
 from service.photo import MAX_BYTES, MAX_PIXELS
 
+MIN_REVIEW_KEY = 16  # characters: nobody guesses such a key, at any number of requests a second
+
 
 def _setting(
     default: Any, meaning: str, *, smallest: int = 1, largest: int = 10**15, choices: tuple[str, ...] = ()
@@ -46,8 +48,26 @@ class Settings:
         MAX_PIXELS, "maximum size of a photo in pixels; half of it for WebP, AVIF, GIF and BMP", largest=1_000_000_000
     )
     max_images: int = _setting(16, "maximum number of photos in one request", largest=1000)
-    feedback_dir: str = _setting("", "folder for the photos of POST /v1/feedback, stored unchanged; empty: off")
-    feedback_max_bytes: int = _setting(1_000_000_000, "maximum size of this folder in bytes; then 507")
+    feedback_dir: str = _setting("", "folder of the inbox, for the photos of POST /v1/feedback; empty: off")
+    feedback_max_bytes: int = _setting(
+        1_000_000_000, "maximum size of the photos in it, in bytes; then the oldest ones that nobody has accepted go"
+    )
+    feedback_per_key: int = _setting(200, "photos that one API key may add to the inbox in 24 hours; then 429")
+    feedback_per_address: int = _setting(100, "the same for an address, of requests without an API key")
+    feedback_exif: str = _setting(
+        "drop",
+        "drop: a new JPEG without metadata, at most 1,024 px long, is stored; keep: the photo as it was sent",
+        choices=("drop", "keep"),
+    )
+    collect: str = _setting(
+        "", "photos of /v1/predict that also go to the inbox: uncertain, unfamiliar, sample:0.01, separated by commas"
+    )
+    review_key: str = _setting(
+        "", "keys for the page /review, separated by commas, of at least 16 characters; empty: no page"
+    )
+    proxies: int = _setting(
+        0, "number of proxies in front, each of which adds an address to X-Forwarded-For", smallest=0, largest=100
+    )
     api_keys: str = _setting("", "API keys, separated by commas; if any is set, /v1 and /v2 require one")
     api_keys_file: str = _setting("", "file with further API keys, one on each line; # starts a comment")
     cors_origins: str = _setting(
@@ -83,6 +103,16 @@ class Settings:
         if not (listed := [line for line in lines if line and not line.startswith(b"#")]):
             raise SeeFoodError(f"SEEFOOD_API_KEYS_FILE: {self.api_keys_file} has no key in it; write one on each line.")
         return keys + listed
+
+    def review_keys(self) -> list[bytes]:
+        """Return the keys of reviewers; raises SeeFoodError for one that is too short."""
+        keys = [os.fsencode(key) for key in _split(self.review_key)]
+        if any(len(key) < MIN_REVIEW_KEY for key in keys) or (self.review_key and not keys):
+            raise SeeFoodError(
+                f"SEEFOOD_REVIEW_KEY has a key of fewer than {MIN_REVIEW_KEY} characters; make one with "
+                "openssl rand -hex 32."
+            )
+        return keys
 
     def origins(self) -> list[str]:
         """Return the allowed CORS origins; raises SeeFoodError with an origin that no browser sends."""

@@ -1,17 +1,16 @@
-"""/v1: classify photos, describe the model, take feedback."""
+"""/v1: classify photos, describe the model."""
 
 import base64
-import time
 from collections.abc import Collection
 from typing import Any
 
 from flask import Blueprint, current_app, g, request
 
 from service import __version__, overlay
+from service.access import current_sender
+from service.collector import Collector
 from service.decoders import Decoders
-from service.feedback import DISK_FULL, Feedback
-from service.model_manager import ServedModel, served_model
-from service.photo import PhotoError
+from service.model_manager import served_model
 from service.pipeline import ClassifiedPhoto, classify_photos
 from service.problems import Problem
 from service.settings import Settings
@@ -25,6 +24,7 @@ def predict() -> dict[str, Any]:
     """Classify the photos of one request."""
     settings: Settings = current_app.extensions["settings"]
     decoders: Decoders = current_app.extensions["decoders"]
+    collector: Collector | None = current_app.extensions["collector"]
     served = served_model()
     heatmap = _parameter("heatmap", ("true", "png"))
     upsample = _parameter("upsample", overlay.UPSAMPLE) or "bilinear"
@@ -38,6 +38,8 @@ def predict() -> dict[str, Any]:
     for upload, result in zip(uploads, results, strict=True):
         if isinstance(result, ClassifiedPhoto):
             verdict = served.model.verdict(result.prediction.probability, result.prediction.familiarity)
+            if collector:
+                collector.offer(upload.data, served.model, verdict, current_sender())
             fields = verdict.as_dict(served.model.metadata.positive_label) | {"filename": upload.filename}
             predictions.append(fields | _evidence(result, heatmap, upsample))
         else:
@@ -59,67 +61,10 @@ def predict() -> dict[str, Any]:
 
 @v1.get("/model")
 def describe() -> dict[str, Any]:
-    """Return the metadata of the served model, its device, the service's version, and whether feedback is on."""
-    served = served_model()
-    return served.model.describe() | {"service_version": __version__, "feedback": served.feedback is not None}
-
-
-@v1.post("/feedback")
-def feedback() -> tuple[dict[str, Any], int]:
-    """Store one photo, unchanged, under the label that its sender gives."""
-    served = served_model()
-    store = _feedback_store(served)
-    with admitted():
-        return _store(store, served.model.size)
-
-
-@v1.delete("/feedback/<receipt>")
-def undo_feedback(receipt: str) -> tuple[str, int]:
-    """Delete the photo that was stored with this receipt."""
-    try:
-        deleted = _feedback_store(served_model()).delete(receipt)
-    except OSError as error:
-        current_app.logger.warning("feedback can't be deleted: %s", error)
-        detail = f"The photo is not deleted: {error.strerror}."
-        raise Problem(503, "feedback-unavailable", "Feedback can't be deleted", detail) from error
-    if not deleted:
-        detail = "No photo is stored with this receipt; it may be deleted already."
-        raise Problem(404, "unknown-receipt", "Unknown receipt", detail)
-    return "", 204
-
-
-def _feedback_store(served: ServedModel) -> Feedback:
-    if served.feedback is None:
-        detail = "Feedback is off, and the photo is not stored; set SEEFOOD_FEEDBACK_DIR on the service to turn it on."
-        raise Problem(404, "feedback-off", "Feedback is off", detail)
-    return served.feedback
-
-
-def _store(store: Feedback, size: int) -> tuple[dict[str, Any], int]:
-    settings: Settings = current_app.extensions["settings"]
-    decoders: Decoders = current_app.extensions["decoders"]
-    upload, *others = read_uploads(settings)
-    if others:
-        detail = f"The request has {len(others) + 1} photos; send one photo and its label."
-        raise Problem(413, "too-many-photos", "Too many photos", detail)
-    label = (g.fields if request.mimetype == "application/json" else request.values).get("label")
-    if label not in store.labels:
-        found = "The request has no label" if label is None else f"The label is {str(label)[:40]!r}"
-        detail = f"{found}; send 'label' with the photo, as {' or '.join(store.labels)}."
-        raise Problem(400, "unknown-label", "Unknown label", detail)
-    try:
-        suffix, _ = decoders.suffix(upload.data, size, time.monotonic() + settings.deadline)
-    except PhotoError as error:
-        raise Problem.from_photo_error(error, upload.filename) from error
-    try:
-        receipt = store.store(upload.data, label, suffix)
-    except OSError as error:
-        current_app.logger.warning("feedback can't be stored: %s", error)
-        detail = f"The photo is not stored: {error.strerror}."
-        if error.errno in DISK_FULL:
-            raise Problem(507, "feedback-full", "No room for feedback", detail) from error
-        raise Problem(503, "feedback-unavailable", "Feedback can't be stored", detail) from error
-    return ({"stored": True, "receipt": receipt}, 201) if receipt else ({"stored": False}, 200)
+    """Return the metadata of the served model, its device, the service's version, and whether photos are stored."""
+    stores = {"feedback": current_app.extensions["inbox"] is not None}
+    stores["collects"] = current_app.extensions["collector"] is not None
+    return served_model().model.describe() | {"service_version": __version__} | stores
 
 
 def _parameter(name: str, values: Collection[str]) -> str | None:

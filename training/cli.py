@@ -43,6 +43,7 @@ _tests = click.option("--test", "tests", multiple=True, type=_PATH, help="Folder
 @_positive
 @_extras
 @_tests
+@click.option("--inbox", type=_PATH, help="Folder of an inbox, whose accepted photos are trained on too.")
 @click.option(
     "--labels", "label_list", type=_PATH, help="CSV file of corrected labels with the columns sha256,label,reason."
 )

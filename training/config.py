@@ -106,6 +106,7 @@ class TrainConfig:
         positive: the positive class; None: `hotdog`.
         extras: further training folders with one or both classes.
         tests: folders of labelled photos that are used for the test figures only.
+        inbox: folder of an inbox, whose accepted photos are trained on; None: no inbox.
         label_list: CSV file of corrected labels, as for `training.data.label_list.read_label_list`.
         teachers: ONNX files for distillation.
         drop_label_issues: whether to leave out training photos that look mislabelled.
@@ -124,6 +125,7 @@ class TrainConfig:
     positive: str | None = None
     extras: tuple[Path, ...] = ()
     tests: tuple[Path, ...] = ()
+    inbox: Path | None = None
     label_list: Path | None = None
     teachers: tuple[Path, ...] = ()
     drop_label_issues: bool = False

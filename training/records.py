@@ -31,6 +31,7 @@ class PreparedData:
         features: of the training photos by the pretrained network, float32 [N, C]; None: no pretrained weights.
         targets: of the training photos, float32 [views, N] in [0, 1]; without teachers, `views` is 1.
         crop_size: side in pixels at which photos are augmented for the teachers; None: no teachers.
+        accepted: those of the training photos that are accepted photos of an inbox.
     """
 
     training: Photos
@@ -42,6 +43,7 @@ class PreparedData:
     features: Array | None
     targets: Array
     crop_size: int | None
+    accepted: frozenset[Path] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from service.photo import RESIZE_POLICY, printable
 from service.registry import FILES
 from training.config import TrainConfig
 from training.data import folders
+from training.data.accepted import require_untested
 from training.data.cache import CACHE, Cache
 from training.data.checks import check_photos
 from training.data.dataset import smooth_labels
@@ -65,7 +66,7 @@ def train(config: TrainConfig) -> tuple[str, Mapping[str, Evaluation]]:
     """
     keep_freed_memory()
     devices.init_process_group()
-    data = folders.gather(config.folder, config.positive, config.extras, config.tests)
+    data = folders.gather(config.folder, config.positive, config.extras, config.tests, config.inbox)
     check_writable(config.models)
     if config.resume:
         require_unfinished(config.models, config.resume)
@@ -106,7 +107,8 @@ def prepare(config: TrainConfig, data: folders.TrainingData, classifier: Classif
     if config.label_list:
         data, label_changes = correct_labels(data, config.label_list)
     with devices.main_process_first():
-        findings = check_photos(data.photos, data.held_out(), cache)
+        findings = check_photos(data.photos.plus(data.accepted), data.held_out(), cache)
+    require_untested(data.accepted, data.held_out(), findings.digests)
     for path, reason in findings.left_out.items():
         _log.info("Left out: %s: %s", printable(path), reason)
     photos = leave_out(data.photos, findings.left_out)
@@ -115,6 +117,11 @@ def prepare(config: TrainConfig, data: folders.TrainingData, classifier: Classif
     else:
         validation = leave_out(data.validation, findings.left_out, MIN_VALIDATION)
         training, validation = (shuffle(part, findings.digests, config.seed) for part in (photos, validation))
+    # Never to validate: most of them are mistakes of a model, so they would mislead the calibration.
+    accepted = data.accepted.without(findings.left_out)
+    if len(accepted):
+        training = shuffle(training.plus(accepted), findings.digests, config.seed)
+        _log.info("%d accepted photos of the inbox are fitted too.", len(accepted))
 
     features, label_issues = None, None
     if config.weights != "none":
@@ -151,7 +158,16 @@ def prepare(config: TrainConfig, data: folders.TrainingData, classifier: Classif
         training.negative,
     )
     return PreparedData(
-        training, validation, data.tests, findings, label_changes, label_issues, features, targets, crop_size
+        training,
+        validation,
+        data.tests,
+        findings,
+        label_changes,
+        label_issues,
+        features,
+        targets,
+        crop_size,
+        frozenset(accepted.paths),
     )
 
 

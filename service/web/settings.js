@@ -33,6 +33,7 @@ export function showSettings() {
 /** Return what is true of the current choice. */
 function privacy() {
   const key = state.where === "automatic" && place() === "phone" ? "automatic" : place();
+  if (state.described?.collects && key !== "phone") return text(`privacy.${key}.collect`);
   return text(state.described?.feedback ? `privacy.${key}.feedback` : `privacy.${key}`);
 }
 

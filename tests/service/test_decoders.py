@@ -115,7 +115,7 @@ def test_a_large_file_reaches_a_decoder(how: str, monkeypatch: pytest.MonkeyPatc
 
 def test_too_many_bytes_are_refused() -> None:
     with closing(Decoders(1, max_bytes=len(RED) - 1)) as decoders:
-        for decode in (decoders.square, decoders.grey, decoders.suffix):
+        for decode in (decoders.square, decoders.grey, decoders.prepare):
             with pytest.raises(PhotoTooLarge, match=rf"^The photo has {len(RED)} bytes; at most {len(RED) - 1} are"):
                 decode(RED, SIZE)
 

@@ -126,7 +126,7 @@ def test_a_package_of_the_same_name_in_the_folder_is_not_imported(tiny_models: P
         server = Server(port, process, tmp_path / "no log")
         wait_until_ready(server)
         assert server.post_photos(RED).status == 200
-        assert (tmp_path / "feedback" / "hotdog").is_dir()
+        assert (tmp_path / "feedback" / "inbox.sqlite").is_file()
         assert server.stop() == 0
     finally:
         process.kill()

@@ -4,7 +4,6 @@ import json
 import logging
 import shutil
 import threading
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from service.errors import SeeFoodError
 from service.metrics import registry
 from service.model_manager import STARTUP_VERSION, ModelManager
 from service.settings import Settings
-from tests.fixtures.tiny_model import METADATA, write_tiny_model, write_tiny_registry, write_tiny_version
+from tests.fixtures.tiny_model import write_tiny_registry, write_tiny_version
 
 
 @pytest.fixture
@@ -104,18 +103,6 @@ def test_a_rejected_version_is_logged_again_after_another_promotion(
     _point(models, "new")
     manager.refresh()
     assert _version(manager) == "new", "the version was repaired"
-
-
-def test_a_version_with_unusable_labels_is_rejected(models: Path, tmp_path: Path) -> None:
-    """A model is rejected if anything that depends on it fails."""
-    manager = ModelManager(Settings(models=models, feedback_dir=str(tmp_path / "feedback")))
-    properties = replace(METADATA, version="new", negative_label="../x").to_properties()
-    write_tiny_model(models / "new" / "model.int8.onnx", properties)
-    _point(models, "new")
-    manager.refresh()
-    assert _version(manager) == "tiny"
-    assert manager.current.feedback is not None
-    assert manager.current.feedback.labels == ("hotdog", "not_hotdog")
 
 
 def test_a_fixed_version_or_file_is_not_watched(models: Path) -> None:

@@ -241,19 +241,19 @@ def test_a_wrong_answer_is_reported_and_undone(page: Page, tmp_path: Path, store
     page.get_by_role("button", name="Wrong?").click()
     expect(page.locator("#feedback-text")).to_contain_text("1024 \N{MULTIPLICATION SIGN} 512 pixels")
     expect(page.locator("#feedback-photo")).to_be_visible()
-    assert not list(stored.glob("*/*"))
+    assert not list(stored.glob("photos/*"))
     page.get_by_role("button", name="Send as “Not hotdog”").click()
     expect(page.locator("#feedback-text")).to_contain_text("stored as “Not hotdog”")
-    (path,) = stored.glob("not_hotdog/*")
+    (path,) = stored.glob("photos/*")
     with Image.open(path) as received:
         assert received.size == (1024, 512)
         assert not received.getexif()
-    expect(page.locator("#receipt code")).to_contain_text(path.name)
+    expect(page.locator("#receipt code")).not_to_be_empty()
     page.get_by_role("dialog").get_by_role("button", name="Close").click()
     page.get_by_role("button", name="Reported").click()
     page.get_by_role("button", name="Undo").click()
     expect(page.locator("#feedback-text")).to_have_text("The photo is deleted.")
-    assert not list(stored.glob("*/*"))
+    assert not list(stored.glob("photos/*"))
 
 
 def test_either_label_may_be_right_where_the_model_cant_tell(page: Page, tmp_path: Path) -> None:

@@ -178,3 +178,11 @@ def test_what_the_page_says_of_privacy_includes_feedback(browser: Browser, tiny_
         _choose(page, "On this device")
         said = "Photos stay on this device, except those that you report as wrong."
         expect(page.locator("#privacy")).to_have_text(said)
+
+
+def test_what_the_page_says_of_privacy_includes_collected_photos(browser: Browser, tiny_server: Server) -> None:
+    with open_page(browser, tiny_server.port, before=change_model(feedback=True, collects=True)) as page:
+        said = (
+            "Photos are sent to the service. It stores some of them for training, and those that you report as wrong."
+        )
+        expect(page.locator("#privacy")).to_have_text(said)

@@ -8,15 +8,14 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from service.phash import BLANK, NEAR_BITS
 from service.photo import printable, utf8
 from training.data.cache import Cache
 from training.data.near_duplicates import group_near, merge
 from training.data.photo_info import PhotoInfo, read_photo_info
 from training.data.photos import Photos
 
-NEAR_BITS = 6  # of 64: perceptual hashes that differ in at most so many bits are of the same picture
 SMALL = 64  # px: photos with a shorter side below this have little detail
-BLANK = 3.0  # grey levels of 256: photos with a lower contrast show nothing
 
 
 @dataclass(frozen=True)

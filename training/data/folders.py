@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from service.errors import SeeFoodError
+from service.inbox.export import holds
 from service.metadata import RESERVED_LABELS
 from service.photo import find_photos
+from training.data.accepted import find_accepted
 from training.data.photos import MIN_PHOTOS_A_CLASS, MIN_VALIDATION, Photos, require_photos
 
 DEFAULT_POSITIVE = "hotdog"
@@ -22,11 +24,13 @@ class TrainingData:
         photos: photos for training, and for validation if there are no others for it.
         validation: photos that the folder itself sets aside for validation; None: there are none.
         tests: folders of labelled photos for the test figures.
+        accepted: photos of an inbox, for training only.
     """
 
     photos: Photos
     validation: Photos | None
     tests: tuple[Path, ...]
+    accepted: Photos
 
     def held_out(self) -> list[tuple[Path, ...]]:
         """Return the photos that must not be trained on: validation photos, then test photos."""
@@ -36,7 +40,11 @@ class TrainingData:
 
 
 def gather(
-    folder: Path, positive: str | None = None, extras: Sequence[Path] = (), tests: Sequence[Path] = ()
+    folder: Path,
+    positive: str | None = None,
+    extras: Sequence[Path] = (),
+    tests: Sequence[Path] = (),
+    inbox: Path | None = None,
 ) -> TrainingData:
     """Find all photos of a run.
 
@@ -45,6 +53,7 @@ def gather(
         positive: the positive class; None: `hotdog`.
         extras: further training folders with one or both classes.
         tests: further test folders with one or both classes.
+        inbox: folder of an inbox, whose accepted photos are trained on; None: no inbox.
 
     Raises:
         SeeFoodError: a folder cannot be used.
@@ -56,15 +65,18 @@ def gather(
         raise SeeFoodError(
             f"{folder} has a folder train, so only val and test can stand beside it; move or rename {min(unknown)}."
         )
-    held_out = (parts[name] for name in ("val", "test") if name in parts)
+    held_out = [parts[name] for name in ("val", "test") if name in parts]
     _require_distinct(parts["train"], (*extras, *tests, *held_out))
+    if inside := next((each for each in (*tests, *held_out) if holds(each)), None):
+        raise SeeFoodError(f"{inside} is in an inbox, whose photos can't be test photos; name another folder.")
     photos = find_photos_to_train(parts["train"], positive)
     for extra in extras:
         photos = photos.plus(find_labelled(extra, photos.positive, photos.negative))
     validation = find_labelled(parts["val"], photos.positive, photos.negative) if "val" in parts else None
     if validation:
         require_photos(MIN_VALIDATION, validation, f"{parts['val']} has")
-    data = TrainingData(photos, validation, (*([parts["test"]] if "test" in parts else []), *tests))
+    accepted = find_accepted(inbox, photos.positive, photos.negative)
+    data = TrainingData(photos, validation, (*([parts["test"]] if "test" in parts else []), *tests), accepted)
     data.held_out()
     return data
 

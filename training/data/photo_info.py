@@ -10,15 +10,14 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-import imagehash
 import loky
-from PIL import Image
 
 from service.decoders import Decoders
+from service.phash import HASH_SIDE, contrast, perceptual_hash
 from service.photo import PhotoError, read_file
 from training.data.cache import Cache
 
-DECODE_SIZE = 256  # px: enough for a perceptual hash and for random crops
+DECODE_SIZE = HASH_SIDE  # px: also enough for random crops
 _NAMESPACE = "photo info 1"  # the number changes when PhotoInfo or its computation changes
 _BATCH = 256
 
@@ -73,8 +72,7 @@ def _read(decoders: Decoders, path: Path, digest: str) -> PhotoInfo:
         return PhotoInfo(digest, str(error))
     except OSError as error:
         return PhotoInfo("", f"The file can't be read: {error.strerror}.")
-    phash = str(imagehash.phash(Image.fromarray(grey)))
-    return PhotoInfo(digest, None, min(grey.shape), round(float(grey.std()), 2), phash)
+    return PhotoInfo(digest, None, min(grey.shape), contrast(grey), f"{perceptual_hash(grey):016x}")
 
 
 def _to_json(info: PhotoInfo) -> bytes:

@@ -37,7 +37,7 @@ def summarize_run(
     positive, negative = training.counts()
     return {
         "photos": f"{positive} {training.positive} and {negative} {training.negative} fitted, "
-        f"{len(data.validation)} others held out to validate; "
+        f"{_from_inbox(data)}{len(data.validation)} others held out to validate; "
         f"{len(data.findings.left_out)} left out as unreadable or showing the same picture",
         **({"corrected labels": summarize(data.label_changes)} if config.label_list else {}),
         "suspected labels": _label_issues(config, data),
@@ -58,6 +58,11 @@ def summarize_run(
         else "the validation photos' own, for calibration and threshold",
         "threshold": f"{calibration.threshold}, for the aim {config.threshold_target}",
     }
+
+
+def _from_inbox(data: PreparedData) -> str:
+    count = sum(path in data.accepted for path in data.training.paths)
+    return f"of which {count} are accepted photos of the inbox, " if data.accepted else ""
 
 
 def _label_issues(config: TrainConfig, data: PreparedData) -> str:

@@ -67,10 +67,15 @@ def _write_json(path: Path, value: object) -> None:
 
 
 def _write_photos(path: Path, data: PreparedData) -> None:
-    """Write the content digest, label and split of each photo; there are no names, because photos move."""
+    """Write the content digest, label, split and source of each photo; there are no names, because photos move."""
     with path.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
-        table.writerow(["sha256", "label", "split"])
+        table.writerow(["sha256", "label", "split", "source"])
         for split, photos in {"fit": data.training, "validate": data.validation}.items():
             labelled = zip(photos.paths, photos.labels(), strict=True)
-            table.writerows(sorted((data.findings.digests[photo], label, split) for photo, label in labelled))
+            table.writerows(
+                sorted(
+                    (data.findings.digests[photo], label, split, "inbox" if photo in data.accepted else "folder")
+                    for photo, label in labelled
+                )
+            )

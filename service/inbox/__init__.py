@@ -1,0 +1,1 @@
+"""The inbox: photos that wait for a person's decision, before they may be trained on."""

@@ -1,0 +1,184 @@
+"""/review: the page on which people decide about the photos of the inbox, and its requests."""
+
+import time
+from typing import Any
+
+from flask import Blueprint, Response, current_app, jsonify, request
+
+from service.access import matching_key
+from service.decoders import Decoders
+from service.inbox import review as inbox_review
+from service.inbox.records import ACCEPTED, DROPPED, WAITING, Decision
+from service.inbox.review import Filter
+from service.inbox.store import Inbox
+from service.inbox.votes import key_id
+from service.model_manager import served_model
+from service.photo import PhotoError, read_file
+from service.problems import Problem
+from service.request_body import read_json
+from service.settings import Settings
+
+review = Blueprint("review", __name__)
+
+_STATES = (WAITING, ACCEPTED, DROPPED)
+_PAGE = 60  # photos in one answer
+_MOST = 1000  # decisions in one request
+
+
+@review.get("/review")
+def page() -> Response:
+    """Return the page; it has no photo in it, and asks for the key."""
+    _reviewer_keys()
+    return current_app.send_static_file("review/index.html")
+
+
+@review.get("/review/photos")
+def photos() -> Response:
+    """Return photos, those that are most worth a look first, and the number of photos in each state."""
+    _reviewer()
+    chosen = Filter(
+        reason=request.args.get("reason"),
+        label=request.args.get("label"),
+        sender=request.args.get("sender"),
+        conflict=_is_true("conflict"),
+        disagree=_is_true("disagree"),
+    )
+    state = request.args.get("state", WAITING)
+    if state not in _STATES:
+        raise _bad_parameter(f"The parameter state is {state[:40]!r}; it must be {', '.join(_STATES)}.")
+    found = inbox_review.photos(_inbox(), chosen, state, _PAGE, _after())
+    meta = served_model().model.metadata
+    labels = {"positive_label": meta.positive_label, "negative_label": meta.negative_label}
+    counts = inbox_review.counts(_inbox(), chosen)
+    last = f"{found[-1]['rank']!r},{found[-1]['id']}" if len(found) == _PAGE else None
+    return jsonify(
+        {"photos": found, "counts": counts, "after": last, "inbox": str(_inbox().folder.resolve()), **labels}
+    )
+
+
+@review.get("/review/photos/<int:number>")
+def photo(number: int) -> Response:
+    """Return a photo as a JPEG without metadata."""
+    _reviewer()
+    data = _read(number)
+    if not data.startswith(b"\xff\xd8") or _settings().feedback_exif == "keep":
+        data = _prepared(data).jpeg
+    return Response(data, content_type="image/jpeg")
+
+
+@review.get("/review/photos/<int:number>/heatmap")
+def heatmap(number: int) -> Response:
+    """Return what the served model says of a photo, and its evidence."""
+    _reviewer()
+    served = served_model()
+    prepared = _prepared(_read(number))
+    prediction = served.inference.predict(prepared.square, time.monotonic() + _settings().deadline)
+    verdict = served.model.verdict(prediction.probability, prediction.familiarity)
+    meta = served.model.metadata
+    evidence = {"heatmap": prediction.heatmap.astype(float).round(4).tolist(), "version": meta.version}
+    return jsonify(verdict.as_dict(meta.positive_label) | evidence)
+
+
+@review.post("/review/decisions")
+def decide() -> Response:
+    """Record decisions; the answer has what was decided before, so that the page can undo it."""
+    reviewer = _reviewer()
+    meta = served_model().model.metadata
+    body = read_json()
+    try:
+        decisions = {_number(each["id"]): Decision(each["state"], each.get("label")) for each in body["decisions"]}
+    except (TypeError, KeyError, AttributeError) as error:
+        detail = 'The JSON body must be {"decisions": [{"id": 1, "state": "accepted", "label": "LABEL"}, …]}.'
+        raise Problem(400, "bad-json", "The JSON body can't be read", detail) from error
+    if len(decisions) > _MOST:
+        detail = f"The request has {len(decisions)} decisions; send at most {_MOST} in one request."
+        raise Problem(413, "too-many-values", "Too many values", detail)
+    labels = (meta.positive_label, meta.negative_label)
+    for decision in decisions.values():
+        if decision.state not in _STATES or decision.label not in (labels if decision.state == ACCEPTED else (None,)):
+            detail = f"A decision is accepted with the label {' or '.join(labels)}, or dropped or waiting without one."
+            raise Problem(400, "unknown-label", "Unknown decision", detail)
+    before = inbox_review.decide(_inbox(), decisions, reviewer)
+    return jsonify({"before": [{"id": id, "state": was.state, "label": was.label} for id, was in before.items()]})  # noqa: A001
+
+
+def _reviewer_keys() -> list[bytes]:
+    keys = _settings().review_keys()
+    if not keys:
+        detail = "The review of photos is off; set SEEFOOD_REVIEW_KEY on the service to turn it on."
+        raise Problem(404, "review-off", "The review is off", detail)
+    return keys
+
+
+def _reviewer() -> str:
+    """Return the name of the reviewer; raises Problem without a valid key.
+
+    The key is in a header, which no form and no link of another site can send, and which no browser remembers.
+    """
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    key = matching_key([token if scheme.lower() == "bearer" else ""], _reviewer_keys())
+    if key is None:
+        detail = "The review needs its own key; send it as Authorization: Bearer KEY."
+        raise Problem(401, "unauthorized", "A key is needed", detail)
+    return f"reviewer {key_id(key)}"
+
+
+@review.after_request
+def _not_kept(response: Response) -> Response:
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _settings() -> Settings:
+    settings: Settings = current_app.extensions["settings"]
+    return settings
+
+
+def _inbox() -> Inbox:
+    inbox: Inbox = current_app.extensions["inbox"]
+    return inbox
+
+
+def _read(number: int) -> bytes:
+    found = inbox_review.find(_inbox(), number) if number < 2**63 else None
+    try:
+        if found:
+            return read_file(_inbox().path(found["file"]), _settings().max_bytes)
+    except FileNotFoundError:
+        pass
+    raise Problem(404, "unknown-photo", "Unknown photo", f"The inbox has no photo {number}; it may be deleted.")
+
+
+def _prepared(data: bytes) -> Any:
+    decoders: Decoders = current_app.extensions["decoders"]
+    try:
+        return decoders.prepare(data, served_model().model.size, time.monotonic() + _settings().deadline)[0]
+    except PhotoError as error:
+        raise Problem.from_photo_error(error, None) from error
+
+
+def _is_true(name: str) -> bool:
+    value = request.args.get(name, "false")
+    if value not in ("true", "false"):
+        raise _bad_parameter(f"The parameter {name} is {value[:40]!r}; it must be true or false.")
+    return value == "true"
+
+
+def _after() -> tuple[float, int] | None:
+    text = request.args.get("after")
+    try:
+        rank, number = (text or "0,0").split(",")
+        after = float(rank), int(number)
+    except ValueError as error:
+        raise _bad_parameter("The parameter after must be that of the page before.") from error
+    return after if text and 0 <= after[1] < 2**63 else None
+
+
+def _number(value: object) -> int:
+    if type(value) is not int or not 0 < value < 2**63:
+        raise TypeError
+    return value
+
+
+def _bad_parameter(detail: str) -> Problem:
+    return Problem(400, "bad-parameter", "Bad parameter", detail)

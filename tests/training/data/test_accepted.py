@@ -1,0 +1,77 @@
+"""Accepted photos of an inbox are trained on, and are never validation or test photos."""
+
+import csv
+import shutil
+from pathlib import Path
+
+import pytest
+
+from service.errors import SeeFoodError
+from service.inbox import review
+from service.inbox.export import export
+from service.inbox.records import CORRECTION, Decision, Limits, NewPhoto, Sender
+from service.inbox.store import Inbox
+from service.stored_photo import prepare
+from tests.fixtures.command import seefood
+from tests.fixtures.drawing import draw, draw_folder, encode
+from training.data.accepted import find_accepted
+from training.data.folders import gather
+
+
+@pytest.fixture
+def inbox(tmp_path: Path) -> Inbox:
+    """Return an inbox with four accepted photos, the last of which is a photo of the training folder `drawn`."""
+    inbox = Inbox(tmp_path / "inbox", Limits(10**9, 1000, 1000))
+    inbox.open()
+    for seed in (500, 501, 502, 3, 504):
+        prepared = prepare(encode(draw("hotdog", seed)), 64, 10**6, 10**6)
+        new = NewPhoto(prepared.jpeg, ".jpg", prepared.phash)
+        assert inbox.add(new, Sender(None, "192.0.2.1"), CORRECTION, None, "hotdog")
+    review.decide(inbox, {number: Decision("accepted", "hotdog") for number in (1, 2, 3, 4)}, "me")
+    return inbox
+
+
+def test_accepted_photos_are_found(inbox: Inbox, drawn: Path) -> None:
+    data = gather(drawn, inbox=inbox.folder)
+    assert data.accepted.labels() == ["hotdog"] * 4
+    assert not set(data.accepted.paths) & set(data.photos.paths)
+    assert len(gather(drawn).accepted) == 0
+
+
+def test_a_missing_inbox_or_another_label_is_a_sentence(inbox: Inbox, tmp_path: Path) -> None:
+    with pytest.raises(SeeFoodError, match="There is no inbox"):
+        find_accepted(tmp_path / "nowhere", "hotdog", "not_hotdog")
+    with pytest.raises(SeeFoodError, match="accepted as hotdog, not as cat or dog"):
+        find_accepted(inbox.folder, "cat", "dog")
+
+
+def test_an_inbox_is_no_test_folder(inbox: Inbox, drawn: Path) -> None:
+    for folder in (inbox.folder, inbox.folder / "photos"):
+        with pytest.raises(SeeFoodError, match="is in an inbox, whose photos can't be test photos"):
+            gather(drawn, tests=[folder], inbox=inbox.folder)
+
+
+@pytest.mark.slow
+def test_training_records_which_photos_are_from_the_inbox(inbox: Inbox, drawn: Path, tmp_path: Path) -> None:
+    models, test = tmp_path / "models", draw_folder(tmp_path / "data" / "test", each=20, first=1000)
+    options = ("--weights", "none", "--epochs", "1", "--test", test, "--inbox", inbox.folder, "--models", models)
+    exported = tmp_path / "exported"
+    export(inbox, exported)
+    for file in (exported / "hotdog").iterdir():
+        shutil.copy(file, test / "hotdog")
+    refused = seefood(models, "train", drawn, *options)
+    assert refused.exit_code == 2
+    assert "is a photo of the inbox, which can't be a test photo; remove it" in refused.stderr
+    for file in (exported / "hotdog").iterdir():
+        (test / "hotdog" / file.name).unlink()
+    done = seefood(models, "train", drawn, *options)
+    assert done.exit_code == 0, done.output
+    assert "3 accepted photos of the inbox are fitted too." in done.stderr
+    (version,) = [path for path in models.iterdir() if path.is_dir() and not path.name.startswith((".", "runs"))]
+    with (version / "photos.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    accepted = {row["sha256"]: row["split"] for row in rows if row["source"] == "inbox"}
+    assert len(accepted) == 3, "the fourth shows a picture of the folder"
+    assert set(accepted.values()) == {"fit"}
+    assert set(accepted) <= {path.stem for path in (inbox.folder / "photos").iterdir()}
+    assert "of which 3 are accepted photos of the inbox" in (version / "card.md").read_text()

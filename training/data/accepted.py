@@ -1,0 +1,48 @@
+"""Photos of an inbox that a reviewer has accepted for training."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from service.errors import SeeFoodError
+from service.inbox.export import accepted
+from service.inbox.records import Limits
+from service.inbox.store import INDEX, Inbox
+from service.photo import printable
+from training.data.photos import Photos
+
+
+def find_accepted(inbox: Path | None, positive: str, negative: str) -> Photos:
+    """Return the accepted photos of an inbox in the order of their decisions; none for no inbox.
+
+    Raises:
+        SeeFoodError: there is no such inbox, it can't be used, or a photo has another label.
+    """
+    if inbox is None:
+        return Photos((), np.zeros(0, np.float32), positive, negative)
+    if not (inbox / INDEX).is_file():
+        raise SeeFoodError(f"There is no inbox {inbox}; name the folder of SEEFOOD_FEEDBACK_DIR.")
+    found = accepted(Inbox(inbox, Limits(max_bytes=0, key_per_day=0, address_per_day=0)))
+    if other := next((each for each in found if each.label not in (positive, negative)), None):
+        raise SeeFoodError(
+            f"The inbox {inbox} has a photo that is accepted as {printable(other.label)}, not as {positive} or "
+            f"{negative}; decide about it again."
+        )
+    targets = np.array([each.label == positive for each in found], np.float32)
+    return Photos(tuple(each.path for each in found), targets, positive, negative)
+
+
+def require_untested(photos: Photos, held_out: Sequence[Sequence[Path]], digests: Mapping[Path, str]) -> None:
+    """Raise SeeFoodError if an accepted photo is a validation or test photo too.
+
+    People correct the photos that a model gets wrong, so with them a test would measure something else.
+
+    Args:
+        photos: the accepted photos.
+        held_out: sets of photos that are not trained on.
+        digests: SHA-256 of each photo, hex.
+    """
+    known = {digests[path] for path in photos.paths} - {""}
+    if found := next((path for part in held_out for path in part if digests[path] in known), None):
+        raise SeeFoodError(f"{found} is a photo of the inbox, which can't be a test photo; remove it from that folder.")
