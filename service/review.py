@@ -1,5 +1,6 @@
 """/review: the page on which people decide about the photos of the inbox, and its requests."""
 
+import re
 import time
 from typing import Any
 
@@ -21,6 +22,7 @@ from service.settings import Settings
 review = Blueprint("review", __name__)
 
 _STATES = (WAITING, ACCEPTED, DROPPED)
+_AFTER = re.compile(r"[0-9]+(\.[0-9]+)?(e-?[0-9]{1,3})?,[0-9]{1,15}", re.ASCII)  # rank and number of a photo
 _PAGE = 60  # photos in one answer
 _MOST = 1000  # decisions in one request
 
@@ -86,6 +88,8 @@ def decide() -> Response:
     meta = served_model().model.metadata
     body = read_json()
     try:
+        if not isinstance(body["decisions"], list):
+            raise TypeError
         decisions = {_number(each["id"]): Decision(each["state"], each.get("label")) for each in body["decisions"]}
     except (TypeError, KeyError, AttributeError) as error:
         detail = 'The JSON body must be {"decisions": [{"id": 1, "state": "accepted", "label": "LABEL"}, …]}.'
@@ -166,12 +170,12 @@ def _is_true(name: str) -> bool:
 
 def _after() -> tuple[float, int] | None:
     text = request.args.get("after")
-    try:
-        rank, number = (text or "0,0").split(",")
-        after = float(rank), int(number)
-    except ValueError as error:
-        raise _bad_parameter("The parameter after must be that of the page before.") from error
-    return after if text and 0 <= after[1] < 2**63 else None
+    if text is None:
+        return None
+    if not _AFTER.fullmatch(text):
+        raise _bad_parameter("The parameter after must be that of the page before.")
+    rank, number = text.split(",")
+    return float(rank), int(number)
 
 
 def _number(value: object) -> int:

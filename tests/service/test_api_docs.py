@@ -42,7 +42,8 @@ def test_the_description_has_exactly_the_routes(client: FlaskClient) -> None:
 @pytest.mark.slow
 def test_the_service_conforms_to_its_description(tiny_models: Path, tmp_path: Path) -> None:
     """Schemathesis sends valid and invalid requests, and fails on a response that the description does not have."""
-    with serving(tiny_models, SEEFOOD_FEEDBACK_DIR=str(tmp_path / "feedback")) as server:
+    settings = {"SEEFOOD_FEEDBACK_DIR": str(tmp_path / "feedback"), "SEEFOOD_REVIEW_KEY": "0123456789abcdef0123"}
+    with serving(tiny_models, **settings) as server:
         schema = f"http://127.0.0.1:{server.port}/openapi.json"
         command = [
             sys.executable,

@@ -106,7 +106,9 @@ def test_photos_are_listed_with_votes_and_counts(reviewer: FlaskClient, inbox: I
     assert len(reviewer.get("/review/photos", headers=HEADERS).get_json()["photos"]) == 3
 
 
-@pytest.mark.parametrize("query", ["state=x", "conflict=1", "after=1", "after=x,y", "after=1,2,3"])
+@pytest.mark.parametrize(
+    "query", ["state=x", "conflict=1", "after=1", "after=x,y", "after=1,2,3", "after=", "after=nan,1"]
+)
 def test_a_bad_parameter_is_named(reviewer: FlaskClient, query: str) -> None:
     _problem(reviewer.get(f"/review/photos?{query}", headers=HEADERS), 400, "bad-parameter")
 
@@ -170,6 +172,7 @@ def test_decisions_are_recorded_with_the_reviewer_and_can_be_undone(reviewer: Fl
         ({"id": 2**70, "state": "dropped"}, 400, "bad-json"),
         ({"state": "dropped"}, 400, "bad-json"),
         ("x", 400, "bad-json"),
+        (None, 400, "bad-json"),
     ],
 )
 def test_a_bad_decision_changes_nothing(

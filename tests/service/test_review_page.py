@@ -209,7 +209,7 @@ def test_a_wrong_key_is_asked_again_and_a_key_is_for_the_tab_only(
 def test_a_decision_that_can_not_be_recorded_comes_back(browser: Browser, running: Server, inbox: Inbox) -> None:
     with _opened(browser, running) as page:
         problem = {"status": 503, "json": {"detail": "Nothing is stored."}}
-        page.route("**/review/decisions", lambda route: route.fulfill(**problem))  # type: ignore[arg-type]
+        page.route("**/review/decisions", lambda route: route.fulfill(**problem))
         page.keyboard.press("h")
         expect(page.locator("#message")).to_have_text("Nothing is stored.")
         expect(page.locator("#queue li")).to_have_count(8)

@@ -68,8 +68,8 @@ def test_training_records_which_photos_are_from_the_inbox(inbox: Inbox, drawn: P
     assert done.exit_code == 0, done.output
     assert "3 accepted photos of the inbox are fitted too." in done.stderr
     (version,) = [path for path in models.iterdir() if path.is_dir() and not path.name.startswith((".", "runs"))]
-    with (version / "photos.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    with (version / "photos.csv").open(newline="") as table:
+        rows = list(csv.DictReader(table))
     accepted = {row["sha256"]: row["split"] for row in rows if row["source"] == "inbox"}
     assert len(accepted) == 3, "the fourth shows a picture of the folder"
     assert set(accepted.values()) == {"fit"}
