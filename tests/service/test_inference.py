@@ -14,7 +14,6 @@ from service.inference import MAX_BATCH_SIZE, Inference
 from service.model import Model, Outputs
 from service.model_manager import ServedModel
 from service.photo import Pixels
-from service.settings import Settings
 from tests.fixtures.load import until
 from tests.fixtures.tiny_model import SIZE, write_tiny_model
 
@@ -92,5 +91,5 @@ def test_cuda_runs_waiting_photos_as_one_batch(model: Held) -> None:
 def test_every_batch_size_is_warmed_up(model: Held, device: str, largest: int) -> None:
     model.device = device
     model.go.set()
-    assert ServedModel.prepare(model, Settings()).model.warm
+    assert ServedModel.prepare(model).model.warm
     assert model.batches == list(range(1, largest + 1))

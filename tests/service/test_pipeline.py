@@ -15,7 +15,6 @@ from service.model import open_model
 from service.model_manager import ServedModel
 from service.photo import PhotoError
 from service.pipeline import ClassifiedPhoto, classify_photos, classify_squares
-from service.settings import Settings
 from tests.fixtures.drawing import draw, encode
 from tests.fixtures.tiny_model import SIZE
 
@@ -33,7 +32,7 @@ def decoders() -> Iterator[Decoders]:
 
 @pytest.fixture(scope="module")
 def served(tiny_models: Path) -> ServedModel:
-    return ServedModel.prepare(open_model(tiny_models), Settings())
+    return ServedModel.prepare(open_model(tiny_models))
 
 
 def _counted() -> float:
