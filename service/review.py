@@ -90,13 +90,13 @@ def decide() -> Response:
     try:
         if not isinstance(body["decisions"], list):
             raise TypeError
+        if (count := len(body["decisions"])) > _MOST:
+            detail = f"The request has {count} decisions; send at most {_MOST} in one request."
+            raise Problem(413, "too-many-values", "Too many values", detail)
         decisions = {_number(each["id"]): Decision(each["state"], each.get("label")) for each in body["decisions"]}
     except (TypeError, KeyError, AttributeError) as error:
         detail = 'The JSON body must be {"decisions": [{"id": 1, "state": "accepted", "label": "LABEL"}, …]}.'
         raise Problem(400, "bad-json", "The JSON body can't be read", detail) from error
-    if len(decisions) > _MOST:
-        detail = f"The request has {len(decisions)} decisions; send at most {_MOST} in one request."
-        raise Problem(413, "too-many-values", "Too many values", detail)
     labels = (meta.positive_label, meta.negative_label)
     for decision in decisions.values():
         if decision.state not in _STATES or decision.label not in (labels if decision.state == ACCEPTED else (None,)):

@@ -371,3 +371,16 @@ def test_compose_publishes_only_the_front_door() -> None:
     base = re.search(r"^ARG NGINX_IMAGE=(.*)$", (ROOT / built["context"] / "Dockerfile").read_text(), re.MULTILINE)
     assert base is not None
     assert built["args"]["NGINX_IMAGE"] == f"${{NGINX_IMAGE:-{base[1]}}}"
+
+
+def test_the_service_sees_the_address_of_the_client(tiny_models: Path, tmp_path: Path) -> None:
+    """With SEEFOOD_PROXIES=1, and whatever address a client claims to have."""
+    command()
+    with serving(tiny_models, SEEFOOD_PROXIES="1") as server, front_door(server.port, tmp_path / "front") as front:
+        for address in ("127.0.0.2", "127.0.0.3"):
+            with _connect(front, address) as connection:
+                connection.sendall(b"GET /v1/model HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 203.0.113.9\r\n\r\n")
+                assert _first_of(connection)[0] == 200
+        lines = [json.loads(line) for line in server.log().splitlines() if line.startswith("{")]
+        seen = [line["remote"] for line in lines if line.get("path") == "/v1/model"]
+    assert seen == ["127.0.0.2", "127.0.0.3"]

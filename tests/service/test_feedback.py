@@ -325,3 +325,38 @@ def test_the_labels_are_those_of_the_model(make_app: MakeApp, tmp_path: Path, fo
     assert _send(cats, label="dog").status_code == 201
     assert "cat or dog" in _check_problem(_send(cats), 400, "unknown-label")
     assert [photo["votes"][0]["label"] for photo in _photos(folder)] == ["dog"]
+
+
+def _senders(folder: Path) -> set[str]:
+    return {vote["sender"] for photo in _photos(folder) for vote in photo["votes"]}
+
+
+@pytest.mark.parametrize(("proxies", "senders"), [(0, 1), (1, 2)])
+def test_a_proxy_tells_the_address_of_its_client_where_the_operator_says_so(
+    make: Make, folder: Path, proxies: int, senders: int
+) -> None:
+    """A client can write addresses in front of the one that the proxy adds; they are not believed."""
+    behind = make(feedback_dir=str(folder), proxies=proxies)
+    for seed, client in enumerate(("198.51.100.1", "198.51.100.2", "198.51.100.2")):
+        header = {"X-Forwarded-For": f"203.0.113.{seed}, {client}"}
+        photo = encode(draw("hotdog", seed))
+        sent = behind.post("/v1/feedback?label=hotdog", data=photo, content_type="image/jpeg", headers=header)
+        assert sent.status_code == 201
+    assert len(_senders(folder)) == senders
+
+
+def test_a_key_is_known_by_its_id(make: Make, folder: Path) -> None:
+    keyed = make(feedback_dir=str(folder), api_keys="key-of-one,key-of-two")
+    for header in ({"Authorization": "Bearer key-of-two"}, {"X-API-Key": "key-of-two"}, {"X-API-Key": "key-of-one"}):
+        keyed.post("/v1/feedback?label=hotdog", data=PHOTO, content_type="image/jpeg", headers=header)
+    ids = {sha256(key).hexdigest()[:12] for key in (b"key-of-one", b"key-of-two")}
+    assert _senders(folder) == {f"key {each}" for each in ids}
+
+
+def test_a_quota_is_an_answer_with_the_time_to_wait(make: Make, folder: Path) -> None:
+    limited = make(feedback_dir=str(folder), feedback_per_address=1)
+    assert _send(limited).status_code == 201
+    refused = _send(limited, encode(draw("hotdog", 2)))
+    assert "address has sent 1 photos" in _check_problem(refused, 429, "feedback-quota")
+    assert 86000 < int(refused.headers["Retry-After"]) <= 86400
+    assert len(_stored(folder)) == 1

@@ -2,7 +2,9 @@
 
 import io
 import sqlite3
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from service.phash import BLANK, NEAR_BITS, contrast, perceptual_hash
 from service.photo import decode
 from service.stored_photo import prepare
 from tests.fixtures.drawing import draw, encode
+from tests.fixtures.inbox import new_photo
 
 A, B, C = (Sender(None, f"192.0.2.{number}") for number in (1, 2, 3))
 SURE = ModelVerdict("v1", "hotdog", "hotdog", 0.98, unfamiliar=False)
@@ -38,13 +41,8 @@ def make(folder: Path, max_bytes: int = 10_000_000, key: int = 1000, address: in
     return inbox
 
 
-def photo(seed: int, **options: object) -> NewPhoto:
-    prepared = prepare(encode(draw("hotdog", seed, (200, 160)), **options), 64, 10**6, 10**6)
-    return NewPhoto(prepared.jpeg, ".jpg", prepared.phash)
-
-
 def send(inbox: Inbox, seed: int, sender: Sender = A, label: str = "not_hotdog", verdict: ModelVerdict = SURE) -> str:
-    receipt = inbox.add(photo(seed), sender, CORRECTION, verdict, label)
+    receipt = inbox.add(new_photo(seed), sender, CORRECTION, verdict, label)
     assert receipt
     return receipt
 
@@ -82,13 +80,13 @@ def test_a_stored_photo_has_the_hash_that_training_computes() -> None:
 
 def test_near_duplicates_collapse_into_one_photo_with_votes(inbox: Inbox) -> None:
     send(inbox, 1)
-    same = inbox.add(photo(1, quality=40), B, CORRECTION, SURE, "not_hotdog")
+    same = inbox.add(new_photo(1, quality=40), B, CORRECTION, SURE, "not_hotdog")
     assert same
     assert len(files(inbox)) == 1
     (found,) = review.photos(inbox, ANY, "waiting", 10)
     assert [vote["label"] for vote in found["votes"]] == ["not_hotdog", "not_hotdog"]
     assert len({vote["sender"] for vote in found["votes"]}) == 2
-    assert inbox.add(photo(1, quality=30), B, SAMPLE) is None, "nothing is new"
+    assert inbox.add(new_photo(1, quality=30), B, SAMPLE) is None, "nothing is new"
     for seed in range(2, 60):
         send(inbox, seed)
     assert len(files(inbox)) == 59, "other pictures do not collapse"
@@ -120,7 +118,7 @@ def test_keys_and_addresses_are_not_stored(inbox: Inbox) -> None:
     assert _all(other)[0]["sender"] != second, "inboxes have secrets of their own"
 
 
-def _all(inbox: Inbox) -> list[dict[str, object]]:
+def _all(inbox: Inbox) -> list[dict[str, Any]]:
     return [each for state in ("waiting", "accepted", "dropped") for each in review.photos(inbox, ANY, state, 1000)]
 
 
@@ -140,8 +138,8 @@ def test_quotas_are_for_a_key_or_an_address(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(OverQuota):
         send(inbox, 5, B)
     assert len(files(inbox)) == 5
-    real = votes.time.time
-    monkeypatch.setattr(votes.time, "time", lambda: real() + 86401)
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + 86401)
     send(inbox, 9, A)
 
 
@@ -183,7 +181,7 @@ def test_a_receipt_of_another_sender_withdraws_only_that_vote(inbox: Inbox) -> N
 
 
 def test_a_collected_photo_goes_with_its_last_vote(inbox: Inbox) -> None:
-    assert inbox.add(photo(1), A, SAMPLE, DOUBT) == ""
+    assert inbox.add(new_photo(1), A, SAMPLE, DOUBT) == ""
     receipt = send(inbox, 1, B, "hotdog")
     assert [each["reason"] for each in review.photos(inbox, ANY, "waiting", 9)] == ["correction"]
     assert inbox.withdraw(receipt)
@@ -207,8 +205,8 @@ def test_photos_are_ordered_by_doubt_novelty_and_votes(inbox: Inbox) -> None:
     assert rank((0.98, "hotdog"), unfamiliar=False, labels=[]) == pytest.approx(0.04)
     assert rank((0.98, "hotdog"), unfamiliar=False, labels=["not_hotdog"]) == pytest.approx(0.98 * 2)
     assert rank((0.98, "hotdog"), unfamiliar=False, labels=["hotdog"]) == pytest.approx(0.04 * 2)
-    inbox.add(photo(1), A, SAMPLE, SURE)
-    inbox.add(photo(2), A, SAMPLE, DOUBT)
+    inbox.add(new_photo(1), A, SAMPLE, SURE)
+    inbox.add(new_photo(2), A, SAMPLE, DOUBT)
     send(inbox, 3, A)
     send(inbox, 4, A)
     send(inbox, 4, B)
@@ -225,7 +223,7 @@ def test_filters(inbox: Inbox) -> None:
     send(inbox, 2, A, "hotdog")
     send(inbox, 3, A, "hotdog")
     send(inbox, 3, B, "not_hotdog")
-    inbox.add(photo(4), C, SAMPLE, DOUBT)
+    inbox.add(new_photo(4), C, SAMPLE, DOUBT)
     sender = str(next(each for each in _all(inbox) if each["id"] == 4)["sender"])
     assert set(waiting(inbox, Filter(conflict=True))) == {3}
     assert set(waiting(inbox, Filter(disagree=True))) == {1, 3}

@@ -234,7 +234,7 @@ def test_a_damaged_index_is_one_sentence_and_its_photos_can_be_recovered(
     inbox = _inbox(folder)
     inbox.open()
     for seed in range(3):
-        inbox.add(NewPhoto(encode(draw("hotdog", seed)), ".jpg", seed), A, CORRECTION, None, "hotdog")
+        inbox.add(NewPhoto(encode(draw("hotdog", seed)), ".jpg", None), A, CORRECTION, None, "hotdog")
     if when == "before the start":
         _damage(folder)
     with serving(tiny_models, SEEFOOD_FEEDBACK_DIR=str(folder)) as server:

@@ -182,6 +182,4 @@ def test_what_the_page_says_of_privacy_includes_feedback(browser: Browser, tiny_
 
 def test_what_the_page_says_of_privacy_includes_collected_photos(browser: Browser, tiny_server: Server) -> None:
     with open_page(browser, tiny_server.port, before=change_model(feedback=True, collects=True)) as page:
-        expect(page.locator("#privacy")).to_contain_text(
-            "It stores some of them for training, and those that you report"
-        )
+        expect(page.locator("#privacy")).to_contain_text("It stores some of them for training")
