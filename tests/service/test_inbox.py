@@ -72,7 +72,7 @@ def test_the_hash_is_that_of_imagehash(label: str, seed: int, phash: str) -> Non
 
 
 def test_a_stored_photo_has_the_hash_that_training_computes() -> None:
-    prepared = prepare(encode(draw("hotdog", 5, (3000, 2400)), quality=90), 64, 10**7, 10**7)
+    prepared = prepare(encode(draw("hotdog", 5, (3000, 2400)), quality=90), 64, 10**7)
     image = decode(prepared.jpeg, at_least=256)
     assert max(Image.open(io.BytesIO(prepared.jpeg)).size) == 1024
     assert prepared.phash == perceptual_hash(np.asarray(image.convert("L")))
@@ -95,7 +95,7 @@ def test_near_duplicates_collapse_into_one_photo_with_votes(inbox: Inbox) -> Non
 
 def test_blank_photos_collapse_by_their_bytes_only(inbox: Inbox) -> None:
     for colour in ("red", "blue", "red"):
-        prepared = prepare(encode(Image.new("RGB", (40, 40), colour)), 64, 10**6, 10**6)
+        prepared = prepare(encode(Image.new("RGB", (40, 40), colour)), 64, 10**6)
         assert prepared.phash is None
         inbox.add(NewPhoto(prepared.jpeg, ".jpg", None), A, CORRECTION, SURE, "hotdog")
     assert len(files(inbox)) == 2

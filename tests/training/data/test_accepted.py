@@ -24,7 +24,7 @@ def inbox(tmp_path: Path) -> Inbox:
     inbox = Inbox(tmp_path / "inbox", Limits(10**9, 1000, 1000))
     inbox.open()
     for seed in (500, 501, 502, 3, 504):
-        prepared = prepare(encode(draw("hotdog", seed)), 64, 10**6, 10**6)
+        prepared = prepare(encode(draw("hotdog", seed)), 64, 10**6)
         new = NewPhoto(prepared.jpeg, ".jpg", prepared.phash)
         assert inbox.add(new, Sender(None, "192.0.2.1"), CORRECTION, None, "hotdog")
     review.decide(inbox, {number: Decision("accepted", "hotdog") for number in (1, 2, 3, 4)}, "me")
