@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 
 from service import __version__
 from service.inference import Prediction
-from service.model import Model
+from service.model import Model, Verdict
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # creation times double the number of series
 registry = CollectorRegistry()  # the default one describes the process, which is wrong with decoder processes
@@ -36,6 +36,16 @@ _max_in_flight = _gauge("seefood_photo_places", "Limit on the photos in flight."
 in_flight = _gauge("seefood_photos_under_way", "Photos in flight: being received, decoded or classified, or waiting.")
 collected = _counter("seefood_collected_photos_total", "Photos chosen for the inbox by the verdict.", ["outcome"])
 rejected_models = _counter("seefood_model_refused_total", "Versions in the registry that can't be served.")
+_shadow_photos = _counter("seefood_shadow_photos_total", "Photos that the candidate answered too.", ["outcome"])
+_shadow_difference = _histogram(
+    "seefood_shadow_difference", "Absolute difference between the two probabilities of one photo.", buckets=_TENTHS
+)
+_shadow_seconds = _histogram("seefood_shadow_seconds", "Duration of one inference of the candidate.")
+shadow_dropped = _counter("seefood_shadow_dropped_total", "Photos left out of the comparison, because of the load.")
+shadow_refused = _counter("seefood_shadow_refused_total", "Candidates that can't be compared with the served model.")
+shadow_info = _gauge("seefood_shadow_info", "The candidate; always 1.", ["version"])
+for _outcome in ("agreed", "candidate positive", "candidate negative"):
+    _shadow_photos.labels(_outcome)  # a rate needs the 0 before the first photo
 
 
 def register(app: Flask, max_in_flight: int) -> None:
@@ -62,6 +72,14 @@ def count_photo(model: Model, prediction: Prediction, queue_seconds: float, deco
     _queue.observe(queue_seconds)
     _inference.observe(prediction.inference_seconds)
     _batch.observe(prediction.batch_size)
+
+
+def count_shadow(served: Verdict, candidate: Verdict, seconds: float) -> None:
+    """Count one photo that the served model and the candidate answered, the candidate in so many seconds."""
+    disagreement = "candidate positive" if candidate.positive else "candidate negative"
+    _shadow_photos.labels("agreed" if candidate.positive == served.positive else disagreement).inc()
+    _shadow_difference.observe(abs(candidate.probability - served.probability))
+    _shadow_seconds.observe(seconds)
 
 
 def _count_request(response: Response) -> Response:
