@@ -22,6 +22,7 @@ from service.model import Model
 from service.model_manager import ModelManager
 from service.request_body import JSON_COPIES
 from service.settings import Settings
+from service.shadow import Shadow
 from service.uploads import StrictRequest
 
 _log = logging.getLogger(__name__)
@@ -46,13 +47,16 @@ def create_app(settings: Settings | None = None, model: Model | None = None) -> 
     decoders = Decoders(
         loky.cpu_count(), settings.decode_memory, settings.decode_seconds, settings.max_bytes, settings.max_pixels
     )
+    manager = ModelManager(settings, model)
+    collector = Collector(inbox, decoders, settings, choice) if inbox else None
     app.extensions |= {
         "settings": settings,
-        "model_manager": ModelManager(settings, model),
+        "model_manager": manager,
         "admission": Admission(settings.queue, max(MAX_BODY_BYTES, JSON_COPIES * max_body)),
         "decoders": decoders,
         "inbox": inbox,
-        "collector": Collector(inbox, decoders, settings, choice) if inbox and settings.collect else None,
+        "collector": collector,
+        "shadow": Shadow(settings, manager, collector),
     }
     if settings.proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.proxies, x_proto=0, x_host=0)  # type: ignore[method-assign]
@@ -101,4 +105,5 @@ def serve() -> Flask:
     sys.setswitchinterval(0.0005)
     app.extensions["decoders"].warm_up()
     app.extensions["model_manager"].watch()
+    app.extensions["shadow"].start()
     return app

@@ -68,8 +68,11 @@ class Collector:
 
     def offer(self, photo: bytes, model: Model, verdict: Verdict, sender: Sender) -> None:
         """Store a photo soon, if the setting chooses it."""
-        if not (reason := self._choice.reason(verdict)):
-            return
+        if reason := self._choice.reason(verdict):
+            self.store(photo, model, verdict, sender, reason)
+
+    def store(self, photo: bytes, model: Model, verdict: Verdict, sender: Sender, reason: str) -> None:
+        """Store a photo soon, for a reason as in `service.inbox.records`."""
         with self._lock:
             if self._bytes + len(photo) > _WAITING_BYTES:
                 metrics.collected.labels("busy").inc()

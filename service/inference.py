@@ -59,6 +59,15 @@ class Inference:
         self._waiting: queue.SimpleQueue[_Waiting] = queue.SimpleQueue()
         self._batches = ThreadPoolExecutor(1, thread_name_prefix="batches")
 
+    @property
+    def is_saturated(self) -> bool:
+        """Whether a further photo would have to wait."""
+        if self._model.device == "cuda":
+            return not self._waiting.empty()
+        if is_free := self._slots.acquire(blocking=False):
+            self._slots.release()
+        return not is_free
+
     def predict(self, pixels: Pixels, deadline: float) -> Prediction:
         """Run one square, uint8 [S, S, 3]; raises DeadlineExceeded at `deadline`, a time of `time.monotonic`."""
         waiting = _Waiting(pixels, time.perf_counter(), Future())

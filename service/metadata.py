@@ -7,6 +7,7 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
 SCHEMA_VERSION = "1"
+HISTOGRAM_BINS = 20  # of equal width, from 0 to 1
 # Names of the other fields in a response, which no label can have.
 RESERVED_LABELS = ("label", "probability", "uncertain", "unfamiliar", "filename")
 
@@ -30,6 +31,7 @@ class Metadata:
         familiarity_level: a photo with a lower familiarity is unfamiliar; None if the model has no such output.
         reference_digest: SHA-256 of the pixels of `self_test.reference_square`; None in older files.
         reference_probability: the probability of that square at the time of the export, in [0, 1].
+        probability_histogram: validation photos in each of HISTOGRAM_BINS bins of the probability; None in older files.
         schema_version: version of this set of properties.
     """
 
@@ -49,6 +51,7 @@ class Metadata:
     familiarity_level: float | None = None
     reference_digest: str | None = None
     reference_probability: float | None = None
+    probability_histogram: tuple[int, ...] | None = None
     schema_version: str = SCHEMA_VERSION
 
     def to_properties(self) -> dict[str, str]:
@@ -70,9 +73,18 @@ class Metadata:
         for key in ("threshold", "uncertain_low", "uncertain_high", "reference_probability"):
             if not 0 <= (values.get(key) or 0) <= 1:
                 raise ValueError(f"the property {key!r} is not between 0 and 1: {values[key]!r}")
+        if "probability_histogram" in values:
+            values["probability_histogram"] = _histogram(values["probability_histogram"])
         if values["temperature"] <= 0:
             raise ValueError(f"the property 'temperature' is not above 0: {values['temperature']!r}")
         return cls(**values)
+
+
+def _histogram(value: Any) -> tuple[int, ...]:
+    is_list = isinstance(value, list) and len(value) == HISTOGRAM_BINS
+    if not is_list or not all(type(count) is int and 0 <= count < 2**31 for count in value) or not any(value):
+        raise ValueError(f"the property 'probability_histogram' is not {HISTOGRAM_BINS} counts: {str(value)[:80]}")
+    return tuple(value)
 
 
 def _parse(key: str, kind: Any, text: str) -> Any:

@@ -1,5 +1,6 @@
 """Prometheus metrics of requests, photos and the served model; docs/operations.md lists them."""
 
+import math
 import time
 from functools import partial
 
@@ -7,8 +8,9 @@ from flask import Flask, Response, g, request
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
 from service import __version__
+from service.drift import Drift
 from service.inference import Prediction
-from service.model import Model
+from service.model import Model, Verdict
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # creation times double the number of series
 registry = CollectorRegistry()  # the default one describes the process, which is wrong with decoder processes
@@ -36,6 +38,21 @@ _max_in_flight = _gauge("seefood_photo_places", "Limit on the photos in flight."
 in_flight = _gauge("seefood_photos_under_way", "Photos in flight: being received, decoded or classified, or waiting.")
 collected = _counter("seefood_collected_photos_total", "Photos chosen for the inbox by the verdict.", ["outcome"])
 rejected_models = _counter("seefood_model_refused_total", "Versions in the registry that can't be served.")
+rollbacks = _counter("seefood_model_rollbacks_total", "Versions that another mix of labels took out of service.")
+_shadow_photos = _counter("seefood_shadow_photos_total", "Photos that the candidate answered too.", ["outcome"])
+_shadow_difference = _histogram(
+    "seefood_shadow_difference", "Absolute difference between the two probabilities of one photo.", buckets=_TENTHS
+)
+_shadow_seconds = _histogram("seefood_shadow_seconds", "Duration of one inference of the candidate.")
+shadow_dropped = _counter("seefood_shadow_dropped_total", "Photos left out of the comparison, because of the load.")
+shadow_refused = _counter("seefood_shadow_refused_total", "Candidates that can't be compared with the served model.")
+shadow_info = _gauge("seefood_shadow_info", "The candidate; always 1.", ["version"])
+_statistic = _gauge("seefood_drift_statistic", "Kolmogorov-Smirnov statistic of the last photos and the reference.")
+_critical = _gauge("seefood_drift_critical", "Value of the statistic that chance exceeds with a probability of 0.001.")
+_share = _gauge("seefood_drift_share", "Share of photos with a verdict of this kind.", ["kind", "photos"])
+_reference = _gauge("seefood_drift_reference_info", "What the last photos are compared with; always 1.", ["source"])
+for _outcome in ("agreed", "candidate positive", "candidate negative"):
+    _shadow_photos.labels(_outcome)  # a rate needs the 0 before the first photo
 
 
 def register(app: Flask, max_in_flight: int) -> None:
@@ -54,14 +71,35 @@ def set_model(model: Model) -> None:
         _predictions.labels(label)  # a rate needs the 0 before the first photo
 
 
-def count_photo(model: Model, prediction: Prediction, queue_seconds: float, decode_seconds: float) -> None:
+def count_photo(verdict: Verdict, prediction: Prediction, queue_seconds: float, decode_seconds: float) -> None:
     """Count one classified photo."""
-    _predictions.labels(model.verdict(prediction.probability, prediction.familiarity).label).inc()
+    _predictions.labels(verdict.label).inc()
     _probability.observe(prediction.probability)
     _decode.observe(decode_seconds)
     _queue.observe(queue_seconds)
     _inference.observe(prediction.inference_seconds)
     _batch.observe(prediction.batch_size)
+
+
+def count_shadow(served: Verdict, candidate: Verdict, seconds: float) -> None:
+    """Count one photo that the served model and the candidate answered, the candidate in so many seconds."""
+    disagreement = "candidate positive" if candidate.positive else "candidate negative"
+    _shadow_photos.labels("agreed" if candidate.positive == served.positive else disagreement).inc()
+    _shadow_difference.observe(abs(candidate.probability - served.probability))
+    _shadow_seconds.observe(seconds)
+
+
+def set_drift(drift: Drift | None) -> None:
+    """Export the drift of the served model; None: there are too few photos, so the values are not numbers."""
+    _reference.clear()
+    _statistic.set(drift.statistic if drift else math.nan)
+    _critical.set(drift.critical if drift else math.nan)
+    for photos, sample in {"live": drift and drift.live, "reference": drift and drift.reference}.items():
+        for kind in ("uncertain", "unfamiliar"):
+            share = getattr(sample, kind, None)
+            _share.labels(kind, photos).set(math.nan if share is None else share)
+    if drift:
+        _reference.labels(drift.source).set(1)
 
 
 def _count_request(response: Response) -> Response:

@@ -7,10 +7,12 @@ import os
 import threading
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from flask import current_app
 
 from service import metrics
+from service.drift import MIN_PHOTOS, Live, Probation
 from service.errors import SeeFoodError
 from service.inference import MAX_BATCH_SIZE, Inference
 from service.model import Model, open_model
@@ -28,12 +30,22 @@ class ServedModel:
 
     model: Model
     inference: Inference
+    live: Live
 
     @classmethod
     def prepare(cls, model: Model) -> "ServedModel":
         """Warm up a model and check its self-test; raises SeeFoodError."""
         model.warm_up(MAX_BATCH_SIZE if model.device == "cuda" else 1)
-        return cls(model, Inference(model))
+        return cls(model, Inference(model), Live(model.metadata))
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """A promoted model is judged until `end`, a time of `time.monotonic`, and else `before` is served again."""
+
+    before: ServedModel
+    probation: Probation
+    end: float
 
 
 class ModelManager:
@@ -52,6 +64,7 @@ class ModelManager:
         self._settings = settings
         self._pointer = settings.model or CURRENT
         self._rejected = ""  # version, or error of the pointer, that was already logged
+        self._trial: _Trial | None = None
         self.current = ServedModel.prepare(model) if model else self._open_first()
         metrics.set_model(self.current.model)
 
@@ -69,14 +82,17 @@ class ModelManager:
                 _log.exception("the registry can't be read")
 
     def refresh(self) -> None:
-        """Serve the version that the pointer names, if it is another one and can be served."""
+        """Serve the version that the pointer names, if it is another one, can be served and passes its trial."""
+        self._judge()
         before, version = self.current.model.metadata.version, ""
         try:
             version = version_of(self._settings.models, self._pointer)
             if version == self._rejected:
                 return
             if version != before:
-                self.current = self._open(version)
+                served = self._open(version)
+                self._trial = self._start_trial(version)
+                self.current = served
                 metrics.set_model(self.current.model)
                 _log.info("serving %s instead of %s", version, before)
             self._rejected = ""
@@ -85,6 +101,40 @@ class ModelManager:
                 self._rejected = version or str(error)
                 metrics.rejected_models.inc()
                 _log.error("still serving %s: %s", before, error)
+
+    def _start_trial(self, version: str) -> _Trial | None:
+        """Return the trial of a version that was never served before; a return to an earlier one must not be undone."""
+        minutes = self._settings.rollback_minutes
+        promotions = [entry.get("version") for entry in _history(self._settings, self._pointer)]
+        if not minutes or promotions.count(version) != 1:
+            return None
+        expected = self.current.live.last_mix()
+        if expected.photos < MIN_PHOTOS:
+            _log.warning("the labels of %s are not watched: only %d photos came before it", version, expected.photos)
+            return None
+        return _Trial(self.current, Probation(expected), time.monotonic() + 60 * minutes)
+
+    def _judge(self) -> None:
+        trial, served = self._trial, self.current
+        if trial is None:
+            return
+        mix = served.live.mix()
+        if trial.probation.fails(mix):
+            self._trial, self.current = None, trial.before
+            self._rejected = served.model.metadata.version
+            metrics.set_model(trial.before.model)
+            metrics.rollbacks.inc()
+            _log.error(
+                "serving %s again: %s gave the label %s to %s, but %s had been expected; the registry still names %s",
+                trial.before.model.metadata.version,
+                self._rejected,
+                served.model.metadata.positive_label,
+                mix,
+                trial.probation.expected,
+                self._rejected,
+            )
+        elif time.monotonic() > trial.end:
+            self._trial = None
 
     def _open_first(self) -> ServedModel:
         try:
@@ -109,10 +159,15 @@ def served_model() -> ServedModel:
 
 def _previous_version(settings: Settings, pointer: str) -> str:
     """Return the version that the last promotion of a pointer replaced; empty if the history does not tell."""
+    entries = _history(settings, pointer)
+    return str(entries[-1].get("before") or "") if entries else ""
+
+
+def _history(settings: Settings, pointer: str) -> list[dict[str, Any]]:
+    """Return the promotions and rollbacks of a pointer, the oldest first; none if they can't be read."""
     try:
         lines = (settings.models / "history.jsonl").read_text(encoding="utf-8").splitlines()
         entries = [json.loads(line) for line in lines]
-        of_pointer = (entry for entry in reversed(entries) if entry.get("pointer", CURRENT) == pointer)
-        return str(next(of_pointer).get("before") or "")
-    except (OSError, ValueError, AttributeError, StopIteration):
-        return ""
+        return [entry for entry in entries if entry.get("pointer", CURRENT) == pointer]
+    except (OSError, ValueError, AttributeError):
+        return []

@@ -34,4 +34,5 @@ def prometheus_metrics() -> Response:
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
     except TypeError:  # the library raises it on an invalid version number
         encode, content_type = choose_encoder("")
+    metrics.set_drift(served_model().live.drift())
     return Response(encode(metrics.registry), content_type=content_type)

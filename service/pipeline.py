@@ -52,7 +52,7 @@ def classify_photos(
             pool.shutdown(wait=False, cancel_futures=True)
     for each in results:
         if isinstance(each, ClassifiedPhoto):
-            metrics.count_photo(served.model, each.prediction, each.queue_seconds, each.decode_seconds)
+            _count(served, each.prediction, each.queue_seconds, each.decode_seconds)
     return results
 
 
@@ -61,5 +61,11 @@ def classify_squares(served: ServedModel, squares: Pixels, seconds: float) -> li
     deadline = time.monotonic() + seconds
     predictions = [served.inference.predict(square, deadline) for square in squares]
     for each in predictions:
-        metrics.count_photo(served.model, each, each.queue_seconds, decode_seconds=0)
+        _count(served, each, each.queue_seconds, decode_seconds=0)
     return predictions
+
+
+def _count(served: ServedModel, prediction: Prediction, queue_seconds: float, decode_seconds: float) -> None:
+    verdict = served.model.verdict(prediction.probability, prediction.familiarity)
+    served.live.add(verdict)
+    metrics.count_photo(verdict, prediction, queue_seconds, decode_seconds)

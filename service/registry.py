@@ -15,6 +15,8 @@ POINTERS = {  # each with what to do if it does not exist
     CURRENT: "make one with seefood train, or set SEEFOOD_MODELS or SEEFOOD_MODEL",
     PHONE: "name one with seefood models promote VERSION --as phone",
 }
+SHADOW = "shadow"  # the pointer to the candidate that is compared with the served version, and is not served
+_HINTS = {**POINTERS, SHADOW: "name one with seefood models shadow VERSION"}
 
 
 def find_model(models: Path, model: str, precision: str) -> Path:
@@ -43,9 +45,9 @@ def current_version(models: Path) -> str:
 
 def version_of(models: Path, name: str) -> str:
     """Return the version that a pointer names, and any other name unchanged; raises SeeFoodError if there is none."""
-    if name not in POINTERS:
+    if name not in _HINTS:
         return name
     try:
         return (models / name).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise SeeFoodError(f"{models} names no {name} model; {POINTERS[name]}.") from error
+        raise SeeFoodError(f"{models} names no {name} model; {_HINTS[name]}.") from error

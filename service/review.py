@@ -52,9 +52,17 @@ def photos() -> Response:
     meta = served_model().model.metadata
     labels = {"positive_label": meta.positive_label, "negative_label": meta.negative_label}
     counts = inbox_review.counts(_inbox(), chosen)
+    drift = served_model().live.drift()
     last = f"{found[-1]['rank']!r},{found[-1]['id']}" if len(found) == _PAGE else None
     return jsonify(
-        {"photos": found, "counts": counts, "after": last, "inbox": str(_inbox().folder.resolve()), **labels}
+        {
+            "photos": found,
+            "counts": counts,
+            "after": last,
+            "inbox": str(_inbox().folder.resolve()),
+            "drift": None if drift is None else str(drift),
+            **labels,
+        }
     )
 
 

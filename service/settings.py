@@ -62,6 +62,16 @@ class Settings:
     collect: str = _setting(
         "", "photos of /v1/predict that also go to the inbox: uncertain, unfamiliar, sample:0.01, separated by commas"
     )
+    shadow: str = _setting("", "version to compare with the served one; empty: that of `seefood models shadow`")
+    shadow_share: float = _setting(
+        0.1, "share of the photos of /v1/predict that the candidate answers too, from 0 to 1", smallest=0, largest=1
+    )
+    rollback_minutes: int = _setting(
+        0,
+        "minutes after a promotion in which another mix of labels brings the previous version back; 0: off",
+        smallest=0,
+        largest=100_000,
+    )
     review_key: str = _setting(
         "", "keys for the page /review, separated by commas, of at least 16 characters; empty: no page"
     )
@@ -136,6 +146,13 @@ def _parse(variable: str, text: str, setting: "Field[Any]") -> Any:
     if setting.type is str:
         return text
     smallest, largest = rules["smallest"], rules["largest"]
+    if setting.type is float:
+        # float() also accepts nan, 1_0 and digits of other scripts.
+        if not re.fullmatch(r"[0-9]{1,18}(\.[0-9]{1,18})?", text.strip()) or not smallest <= float(text) <= largest:
+            raise SeeFoodError(
+                f"{variable} is {text[:40]!r}; it must be a number from {smallest} to {largest}, as 0.5."
+            )
+        return float(text)
     # int() also accepts 8_121 and digits of other scripts.
     if not re.fullmatch(r"[+-]?[0-9]{1,18}", text.strip()) or not smallest <= int(text) <= largest:
         raise SeeFoodError(f"{variable} is {text[:40]!r}; it must be a whole number from {smallest} to {largest}.")

@@ -14,6 +14,7 @@ from service.model_manager import served_model
 from service.pipeline import ClassifiedPhoto, classify_photos
 from service.problems import Problem
 from service.settings import Settings
+from service.shadow import Shadow
 from service.uploads import admitted, read_uploads
 
 v1 = Blueprint("v1", __name__, url_prefix="/v1")
@@ -25,6 +26,7 @@ def predict() -> dict[str, Any]:
     settings: Settings = current_app.extensions["settings"]
     decoders: Decoders = current_app.extensions["decoders"]
     collector: Collector | None = current_app.extensions["collector"]
+    shadow: Shadow = current_app.extensions["shadow"]
     served = served_model()
     heatmap = _parameter("heatmap", ("true", "png"))
     upsample = _parameter("upsample", overlay.UPSAMPLE) or "bilinear"
@@ -40,6 +42,7 @@ def predict() -> dict[str, Any]:
             verdict = served.model.verdict(result.prediction.probability, result.prediction.familiarity)
             if collector:
                 collector.offer(upload.data, served.model, verdict, current_sender())
+            shadow.offer(served, result.pixels, verdict, upload.data, current_sender())
             fields = verdict.as_dict(served.model.metadata.positive_label) | {"filename": upload.filename}
             predictions.append(fields | _evidence(result, heatmap, upsample))
         else:
@@ -62,8 +65,10 @@ def predict() -> dict[str, Any]:
 @v1.get("/model")
 def describe() -> dict[str, Any]:
     """Return the metadata of the served model, its device, the service's version, and whether photos are stored."""
-    stores = {"feedback": current_app.extensions["inbox"] is not None}
-    stores["collects"] = current_app.extensions["collector"] is not None
+    settings: Settings = current_app.extensions["settings"]
+    has_inbox = current_app.extensions["inbox"] is not None
+    compares = current_app.extensions["shadow"].candidate is not None
+    stores = {"feedback": has_inbox, "collects": has_inbox and (bool(settings.collect) or compares)}
     return served_model().model.describe() | {"service_version": __version__} | stores
 
 

@@ -10,11 +10,13 @@ from typing import Any
 
 import click
 
+from service import shadow_record
 from service.errors import SeeFoodError
 from service.model import Model, open_model
 from service.photo import printable
-from service.registry import CURRENT, INSIDE, POINTERS, current_version, find_model, version_of
+from service.registry import CURRENT, INSIDE, POINTERS, SHADOW, current_version, find_model, version_of
 from service.settings import Settings
+from service.shadow_record import Pair
 from training.config import BACKBONE, BACKBONE_NAMES, SEED, WEIGHTS, Hyperparameters, ThresholdTarget, TrainConfig
 from training.registry import store
 from training.registry.table import tabulate
@@ -205,6 +207,7 @@ def inspect(model: str, as_onnx: bool, output: Path | None) -> None:
     )
 
 
+_MIN_SHADOW_PHOTOS = 500
 _pointer = click.option(
     "--as", "pointer", default=CURRENT, show_default=True, type=click.Choice(tuple(POINTERS)), help="Pointer to set."
 )
@@ -227,25 +230,50 @@ def list_versions() -> None:
 @models.command()
 @click.argument("version")
 @click.option("--test", "tests", multiple=True, type=_PATH, help="Folder of photos for the comparison; repeatable.")
+@click.option(
+    "--shadow-agreement",
+    "agreement",
+    type=click.FloatRange(0, 1),
+    help="Share of the live photos on which the VERSION must have agreed with the present one, as 0.98.",
+)
+@click.option(
+    "--min-photos", type=click.IntRange(1), help=f"Live photos that are needed for it.  [default: {_MIN_SHADOW_PHOTOS}]"
+)
 @_pointer
 @click.option("--force", is_flag=True, help="Promote without a comparison, or a worse version; the history records it.")
-def promote(version: str, tests: tuple[Path, ...], pointer: str, force: bool) -> None:
-    """Set current or phone to a VERSION, unless it is worse than the present one on the photos of --test."""
+def promote(
+    version: str,
+    tests: tuple[Path, ...],
+    agreement: float | None,
+    min_photos: int | None,
+    pointer: str,
+    force: bool,
+) -> None:
+    """Set current or phone to a VERSION, unless a comparison with the present one refuses it.
+
+    --test compares both on labelled photos, --shadow-agreement on what the shadow has recorded of live photos.
+    """
+    if min_photos is not None and agreement is None:
+        raise SeeFoodError("--min-photos counts the photos of --shadow-agreement; add --shadow-agreement 0.98.")
     settings = Settings.from_env()
     version = version_of(settings.models, version)
-    why = "forced, without a comparison"
+    reasons: list[str] = []
     if not (settings.models / pointer).exists():
-        why = f"the first {pointer} version, without another one for a comparison"
-    elif tests:
+        reasons.append(f"the first {pointer} version, without another one for a comparison")
+        tests, agreement = (), None
+    if agreement is not None:
+        reasons.append(_shadow_gate(settings.models, pointer, version, agreement, min_photos, force=force))
+    if tests:
         _require_training()
         from training.evaluation.comparison import compare
 
         comparison = compare(_open(pointer, settings), _open(version, settings), tests)
         if comparison.worse and not force:
             raise SeeFoodError(f"{version} is worse: {comparison}; promote it anyway with --force.")
-        why = f"{'forced: ' if comparison.worse else ''}{comparison}"
-    elif not force:
+        reasons.append(f"{'forced: ' if comparison.worse else ''}{comparison}")
+    if not reasons and not force:
         raise SeeFoodError("Give labelled photos for a comparison with --test FOLDER, or promote without with --force.")
+    why = "; ".join(reasons) or "forced, without a comparison"
     store.promote(settings.models, version, why, pointer)
     click.echo(f"{version} is {pointer}: {why}.")
 
@@ -255,6 +283,44 @@ def promote(version: str, tests: tuple[Path, ...], pointer: str, force: bool) ->
 def rollback(pointer: str) -> None:
     """Undo the last promotion of current or phone."""
     click.echo(f"{store.rollback(Settings.from_env().models, pointer)} is {pointer} again.")
+
+
+@models.command()
+@click.argument("version", default="")
+@click.option("--off", is_flag=True, help="Compare no version any more.")
+def shadow(version: str, off: bool) -> None:
+    """Let services compare a VERSION with the one that they serve; without VERSION, show what is recorded."""
+    folder = Settings.from_env().models
+    if version and off:
+        raise SeeFoodError("--off names no version; give a VERSION or --off.")
+    if off:
+        store.set_shadow(folder, None)
+        click.echo("No version is the shadow.")
+        return
+    if version:
+        version = version_of(folder, version)
+        store.set_shadow(folder, version)
+    version, served = version_of(folder, SHADOW), current_version(folder)
+    photos, agreed = shadow_record.read(folder, Pair(version, served))
+    click.echo(f"{version} is the shadow of {served}: they agreed on {agreed} of {photos} photos.")
+
+
+def _shadow_gate(
+    folder: Path, pointer: str, version: str, agreement: float, min_photos: int | None, *, force: bool
+) -> str:
+    """Return what the shadow has recorded of a version and the present one; raises SeeFoodError if it is too little."""
+    served, needed = version_of(folder, pointer), min_photos or _MIN_SHADOW_PHOTOS
+    photos, agreed = shadow_record.read(folder, Pair(version, served))
+    found = f"the shadow {version} agreed with {served} on {agreed} of {photos} live photos"
+    if photos >= needed and agreed >= agreement * photos:
+        return found
+    if force:
+        return f"forced: {found}"
+    share = f" ({agreed / photos:.4f})" if photos else ""
+    raise SeeFoodError(
+        f"{version} is not promoted: {found}{share}, but {needed} photos and an agreement of {agreement} are needed; "
+        "wait for more photos, look at the disagreements in the inbox, or promote it with --force."
+    )
 
 
 def _list_versions() -> None:

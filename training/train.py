@@ -28,7 +28,7 @@ from training.evaluation.metrics import Metric, mean_and_deviation
 from training.evaluation.synthetic import evaluate_synthetic
 from training.export.onnx_export import export_model
 from training.model import devices
-from training.model.calibration import Calibration, calibrate
+from training.model.calibration import Calibration, calibrate, prevalence_weights
 from training.model.classifier import Classifier, build_classifier
 from training.model.devices import keep_freed_memory
 from training.model.distillation import Ensemble, mix_targets
@@ -208,6 +208,8 @@ def fit_once(config: TrainConfig, data: PreparedData, version: str, created: dat
     with torch.inference_mode():
         familiarity = classifier.familiarity(torch.from_numpy(features)).numpy()
     metadata = _metadata(config, data, version, created, calibration, familiarity_level(familiarity))
+    histogram = calibration.histogram(logits, prevalence_weights(validation.targets, config.prevalence))
+    metadata = replace(metadata, probability_histogram=histogram)
     gates = export_model(classifier, metadata, data.training, validation, folder)
     model = Model(folder / FILES["int8"])
     return RunResult(

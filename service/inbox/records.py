@@ -8,6 +8,7 @@ WAITING: State = "waiting"
 ACCEPTED: State = "accepted"
 DROPPED: State = "dropped"
 CORRECTION, UNCERTAIN, UNFAMILIAR, SAMPLE = "correction", "uncertain", "unfamiliar", "sample"
+SHADOW = "shadow"  # the served model and the candidate disagree
 IMPORTED, RECOVERED = "imported", "recovered"
 
 

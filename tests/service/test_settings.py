@@ -17,7 +17,7 @@ def test_defaults() -> None:
 
 def test_every_setting_has_a_variable() -> None:
     values = {"host": "::1", "models": "/m", "model": "v", "device": "cpu", "precision": "float32"}
-    values |= {"decode_memory": "7000000", "feedback_exif": "keep"}
+    values |= {"decode_memory": "7000000", "feedback_exif": "keep", "shadow_share": "0.7"}
     environ = {f"SEEFOOD_{field.name.upper()}": values.get(field.name, "7") for field in fields(Settings)}
     settings = Settings.from_env(environ)
     assert settings.models == Path("/m")

@@ -7,6 +7,7 @@ import numpy.typing as npt
 from scipy.optimize import minimize
 from scipy.special import expit, log_expit
 
+from service.metadata import HISTOGRAM_BINS
 from training.config import ThresholdTarget
 
 Array = npt.NDArray[np.float32]
@@ -34,6 +35,12 @@ class Calibration:
     uncertain_high: float
     error_before: float
     error_after: float
+
+    def histogram(self, logits: Array, weights: Array) -> tuple[int, ...]:
+        """Return the number of photos in each of HISTOGRAM_BINS bins of the probability, by weights with mean 1."""
+        probabilities = expit(logits / self.temperature + self.bias)
+        counts, _ = np.histogram(probabilities, HISTOGRAM_BINS, (0, 1), weights=weights)
+        return tuple(int(count) for count in counts.round())
 
 
 def calibrate(

@@ -14,7 +14,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from service.errors import SeeFoodError
-from service.registry import CURRENT, POINTERS, version_of
+from service.registry import CURRENT, POINTERS, SHADOW, version_of
 from training.registry.runs import writing_to
 
 METRICS = "metrics.json"
@@ -79,6 +79,17 @@ def rollback(models: Path, pointer: str = CURRENT) -> str:
         return stack[-2]
 
 
+def set_shadow(models: Path, name: str | None) -> None:
+    """Name the candidate that services compare with what they serve, None for none; raises SeeFoodError."""
+    if name is not None and name not in _names(models):
+        raise SeeFoodError(f"There is no version {name} in {models}; `seefood models` lists them.")
+    with _locked(models), writing_to(models):
+        if name is None:
+            (models / SHADOW).unlink(missing_ok=True)
+        else:
+            _replace(models / SHADOW, f"{name}\n")
+
+
 def _completed(history: list[dict[str, str]], pointer: str, now: str) -> list[dict[str, str]]:
     """Return the entries of a pointer without those whose switch a crash prevented."""
     entries = [entry for entry in history if entry.get("pointer", CURRENT) == pointer]
@@ -88,9 +99,9 @@ def _completed(history: list[dict[str, str]], pointer: str, now: str) -> list[di
 
 def versions(models: Path) -> list[Version]:
     """List the versions of a registry, oldest first; raises SeeFoodError if one can't be read."""
-    named = {pointer: _pointed_to(models, pointer) for pointer in POINTERS}
+    named = {pointer: _pointed_to(models, pointer) for pointer in (*POINTERS, SHADOW)}
     return [
-        Version(name, tuple(each for each in POINTERS if named[each] == name), _metrics(models / name / METRICS))
+        Version(name, tuple(each for each in named if named[each] == name), _metrics(models / name / METRICS))
         for name in _names(models)
     ]
 

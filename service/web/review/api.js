@@ -28,7 +28,7 @@ async function send(path, options = {}) {
   throw new Refused(response.status, problem.detail ?? `The service answered with status ${response.status}.`);
 }
 
-/** Return a page of photos: {photos, counts, after, inbox, positive_label, negative_label}. */
+/** Return a page of photos: {photos, counts, after, inbox, drift, positive_label, negative_label}. */
 export async function list(filters, after) {
   const query = new URLSearchParams(Object.entries(filters).filter(([, value]) => value));
   if (after) query.set("after", after);

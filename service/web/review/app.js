@@ -40,6 +40,8 @@ async function load(mine, from) {
   if (labels.positive !== page.positive_label) useLabels(page);
   write("export", `seefood inbox --inbox ${page.inbox} export FOLDER`);
   queue.add(page.photos);
+  write("drift", page.drift ?? "");
+  byId("drift").hidden = !page.drift;
   byId("main").hidden = byId("progress-line").hidden = false;
   byId("key-form").hidden = true;
   showCounts();
