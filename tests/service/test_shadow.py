@@ -61,6 +61,10 @@ def _compared(server: Server) -> int:
     return int(_metrics(server)["seefood_shadow_seconds_count"])
 
 
+def _has_compared(server: Server, photos: int) -> Callable[[], bool]:
+    return lambda: _compared(server) == photos
+
+
 def _has_candidate(server: Server, version: str = "new") -> Callable[[], bool]:
     return lambda: f"seefood_shadow_info {version}" in _metrics(server)
 
@@ -83,7 +87,7 @@ def test_a_candidate_is_compared_and_promoted_and_takes_over(models: Path, tmp_p
         assert "shadow" in seefood(models, "models").output
         for number, photo in enumerate((RED, RED, RED, PALE), 1):
             _send(server, photo)
-            until(lambda number=number: _compared(server) == number)
+            until(_has_compared(server, number))
         found = _metrics(server)
         assert found["seefood_shadow_photos_total agreed"] == 3
         assert found["seefood_shadow_photos_total candidate negative"] == 1
@@ -93,8 +97,8 @@ def test_a_candidate_is_compared_and_promoted_and_takes_over(models: Path, tmp_p
 
         inbox = make_inbox(folder)
         until(lambda: review.photos(inbox, Filter(reason="shadow"), "waiting", 9))
-        (photo,) = review.photos(inbox, Filter(), "waiting", 9)
-        assert (photo["model"]["version"], photo["model"]["label"], photo["votes"]) == ("tiny", "hotdog", [])
+        (shadowed,) = review.photos(inbox, Filter(), "waiting", 9)
+        assert (shadowed["model"]["version"], shadowed["model"]["label"], shadowed["votes"]) == ("tiny", "hotdog", [])
 
         os.kill(server.workers()[0], signal.SIGKILL)
         until(lambda: "seefood_shadow_info new" in (_metrics(server) if _answers(server) else {}))
@@ -239,10 +243,11 @@ def test_the_served_version_is_no_candidate(models: Path, make_app: MakeApp) -> 
 
 
 def test_several_services_add_to_one_record(models: Path) -> None:
-    threads = [
-        threading.Thread(target=lambda: [shadow_record.add(models, {PAIR: Comparison(3, 2)}) for _ in range(20)])
-        for _ in range(4)
-    ]
+    def add() -> None:
+        for _ in range(20):
+            shadow_record.add(models, {PAIR: Comparison(3, 2)})
+
+    threads = [threading.Thread(target=add) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
