@@ -27,6 +27,7 @@ export const state = {
 };
 
 let changed = () => {};
+let known = Promise.resolve(); // that it is known whether there is a model for this device
 let ready; // a promise that the loading of the model waits for
 
 /**
@@ -37,7 +38,8 @@ let ready; // a promise that the loading of the model waits for
 export async function startClassifier(listener, before) {
   changed = listener;
   ready = before;
-  await Promise.all([describeService(), describeDevice()]);
+  known = describeDevice();
+  await Promise.all([describeService(), known]);
   const isWanted = state.where === "phone" || (state.where === "automatic" && !navigator.connection?.saveData);
   if (state.phone === "waiting" && isWanted) loadModel().catch(() => {});
 }
@@ -73,6 +75,7 @@ export function place() {
  * @param isSmall whether the photo is already as small as it should be sent
  */
 export async function classify(photo, isSmall = false) {
+  await known;
   const other = state.where === "automatic";
   if (place() === "phone") {
     try {

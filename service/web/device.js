@@ -8,6 +8,7 @@ let loading;
 let last = 0;
 const waiting = new Map(); // id of a message -> {resolve, reject}
 
+const SECONDS = 10; // until the description of the model counts as absent
 const RECENT = 5; // inferences whose median counts, so that one slow moment changes nothing
 const recent = [];
 
@@ -16,7 +17,7 @@ export const speed = { milliseconds: undefined };
 
 /** Return the description of the model; null where the service offers none. */
 export async function describe() {
-  const response = await fetch("web/model.json").catch(() => null);
+  const response = await fetch("web/model.json", { signal: AbortSignal.timeout(SECONDS * 1000) }).catch(() => null);
   model = response?.ok ? await response.json().catch(() => null) : null;
   return model;
 }

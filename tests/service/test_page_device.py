@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.fixtures.browser import open_browser
-from tests.fixtures.page import answer, change_model, open_page, photo, with_device
+from tests.fixtures.page import MODEL, answer, change_model, open_page, photo, with_device
 from tests.fixtures.server import Server, serving
 
 pytestmark = pytest.mark.slow
@@ -33,6 +33,24 @@ def _choose(page: Page, name: str) -> None:
 
 def _loaded(page: Page) -> None:
     expect(page.locator("#where-note")).to_have_text("The model is on this device.")
+
+
+def test_a_photo_waits_until_it_is_known_whether_there_is_a_model(
+    browser: Browser, tiny_server: Server, tmp_path: Path
+) -> None:
+    held: list[Route] = []
+
+    def late(page: Page) -> None:
+        with_device()(page)
+        page.add_init_script("localStorage.setItem('seefood-where', 'phone')")
+        page.route("**/web/model.json", lambda route: held.append(route))
+
+    with open_page(browser, tiny_server.port, before=late) as page:
+        page.set_input_files("#photo", photo("red", tmp_path))
+        expect(page.locator("#verdict")).to_have_text("Looking …")
+        page.wait_for_timeout(200)
+        held[0].fulfill(json=MODEL)
+        expect(page.locator("#source")).to_have_text("on this device, 20 ms")
 
 
 def test_a_fast_device_answers_and_nothing_is_sent(browser: Browser, tiny_server: Server, tmp_path: Path) -> None:
