@@ -5,8 +5,9 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import reduce
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -26,70 +27,85 @@ from training.text_table import Row, align
 _PATH = click.Path(path_type=Path)
 
 
+_Command = Callable[..., None]
+
+
+def _options(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
+    """Return one decorator for several options that more than one command has."""
+    return lambda command: reduce(lambda done, option: option(done), reversed(options), command)
+
+
+_photo_options = _options(
+    click.option(
+        "--backbone",
+        default=BACKBONE,
+        show_default=True,
+        metavar="NAME",
+        help=f"{', '.join(BACKBONE_NAMES)}, or timm/NAME for a convolutional network of timm.",
+    ),
+    click.option(
+        "--weights",
+        default=WEIGHTS,
+        show_default=True,
+        help="imagenet (a download), none, or the path of a state_dict.",
+    ),
+    click.option("--positive", help="Positive class.  [default: hotdog]"),
+    click.option("--extra", "extras", multiple=True, type=_PATH, help="Folder with more training photos; repeatable."),
+    click.option(
+        "--labels", "label_list", type=_PATH, help="CSV file of corrected labels with the columns sha256,label,reason."
+    ),
+    click.option("--models", type=_PATH, help="Model registry to use.  [default: SEEFOOD_MODELS, or models]"),
+    click.option("--seed", default=SEED, show_default=True, type=click.IntRange(0, 2**32 - 1), help="Random seed."),
+)
+_fit_options = _options(
+    click.option("--test", "tests", multiple=True, type=_PATH, help="Folder with test photos; repeatable."),
+    click.option("--teacher", "teachers", multiple=True, type=_PATH, help="ONNX file for distillation; repeatable."),
+    click.option("--drop-suspects", "drop_label_issues", is_flag=True, help="Leave out photos that look mislabelled."),
+    click.option(
+        "--epochs",
+        default=Hyperparameters.epochs,
+        show_default=True,
+        type=click.IntRange(0),
+        help="Number of epochs; 0 trains a linear probe only.",
+    ),
+    click.option(
+        "--freeze", metavar="STAGE", help="Last pretrained stage that is not trained, e.g. layer2 of a ResNet."
+    ),
+    click.option(
+        "--aim",
+        default="accuracy",
+        show_default=True,
+        help="Metric that chooses the threshold: accuracy, precision=0.99 or recall=0.95.",
+    ),
+    click.option(
+        "--prevalence",
+        type=click.FloatRange(0, 1, min_open=True, max_open=True),
+        help="Expected share of positive photos, for calibration and threshold.  "
+        "[default: that of the validation photos]",
+    ),
+    click.option(
+        "--seeds",
+        "fits",
+        default=1,
+        show_default=True,
+        type=click.IntRange(1),
+        help="Number of fits, each with the next seed; the best is kept.",
+    ),
+)
+
+
 @click.command()
 @click.argument("folder", type=_PATH)
-@click.option(
-    "--backbone",
-    default=BACKBONE,
-    show_default=True,
-    metavar="NAME",
-    help=f"{', '.join(BACKBONE_NAMES)}, or timm/NAME for a convolutional network of timm.",
-)
-@click.option(
-    "--weights", default=WEIGHTS, show_default=True, help="imagenet (a download), none, or the path of a state_dict."
-)
-@click.option("--positive", help="Positive class.  [default: hotdog]")
-@click.option("--extra", "extras", multiple=True, type=_PATH, help="Folder with more training photos; repeatable.")
-@click.option("--test", "tests", multiple=True, type=_PATH, help="Folder with test photos; repeatable.")
-@click.option(
-    "--labels", "label_list", type=_PATH, help="CSV file of corrected labels with the columns sha256,label,reason."
-)
-@click.option("--teacher", "teachers", multiple=True, type=_PATH, help="ONNX file for distillation; repeatable.")
-@click.option("--drop-suspects", "drop_label_issues", is_flag=True, help="Leave out photos that look mislabelled.")
-@click.option("--models", type=_PATH, help="Model registry to add to.  [default: SEEFOOD_MODELS, or models]")
-@click.option(
-    "--epochs",
-    default=Hyperparameters.epochs,
-    show_default=True,
-    type=click.IntRange(0),
-    help="Number of epochs; 0 trains a linear probe only.",
-)
-@click.option("--freeze", metavar="STAGE", help="Last pretrained stage that is not trained, e.g. layer2 of a ResNet.")
-@click.option(
-    "--aim",
-    default="accuracy",
-    show_default=True,
-    help="Metric that chooses the threshold: accuracy, precision=0.99 or recall=0.95.",
-)
-@click.option(
-    "--prevalence",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    help="Expected share of positive photos, for calibration and threshold.  [default: that of the validation photos]",
-)
-@click.option("--seed", default=SEED, show_default=True, type=click.IntRange(0, 2**32 - 1), help="Random seed.")
-@click.option(
-    "--seeds",
-    "fits",
-    default=1,
-    show_default=True,
-    type=click.IntRange(1),
-    help="Number of fits, each with the next seed; the best is kept.",
-)
+@_photo_options
+@_fit_options
 @click.option("--resume", metavar="RUN", help="Resume an interrupted run.")
-def train(models: Path | None, aim: str, epochs: int, freeze: str | None, **options: Any) -> None:
+def train(**options: Any) -> None:
     """Train a classifier on a FOLDER with two subfolders of photos, and export it."""
-    threshold_target = ThresholdTarget.parse(aim)
+    config = _train_config(options)
     _require_training()
     from training.model.distributed import is_main_process
     from training.train import train
 
-    models = models or Settings.from_env().models
-    config = TrainConfig(
-        models=models,
-        threshold_target=threshold_target,
-        hyperparameters=Hyperparameters(epochs=epochs, freeze=freeze),
-        **options,
-    )
     with _log_to_stderr(logging.INFO if is_main_process() else logging.WARNING):
         version, evaluations = train(config)
     if not is_main_process():
@@ -97,10 +113,39 @@ def train(models: Path | None, aim: str, epochs: int, freeze: str | None, **opti
     for name, evaluation in evaluations.items():
         click.echo(f"\n{name}: {sum(evaluation.photos)} photos")
         _print_metrics(evaluation.metrics)
-    click.echo(f"\nThe new version is {models / version}; card.md in it has its metrics.")
-    if current_version(models) != version:
+    click.echo(f"\nThe new version is {config.models / version}; card.md in it has its metrics.")
+    if current_version(config.models) != version:
         click.echo(f"Try it:   seefood predict --model {version} PHOTO")
         click.echo(f"Serve it: seefood models promote {version} --test FOLDER")
+
+
+def _train_config(options: dict[str, Any]) -> TrainConfig:
+    """Return the configuration of a run from the options of the command line; raises SeeFoodError."""
+    aim, epochs, freeze, models = (options.pop(name) for name in ("aim", "epochs", "freeze", "models"))
+    return TrainConfig(
+        threshold_target=ThresholdTarget.parse(aim),
+        models=models or Settings.from_env().models,
+        hyperparameters=Hyperparameters(epochs=epochs, freeze=freeze),
+        **options,
+    )
+
+
+@click.command()
+@click.argument("folder", type=_PATH)
+@_photo_options
+@click.option("--more", type=click.IntRange(1), help="Number of additional photos.  [default: as many again]")
+@click.option(
+    "--out", default="learning-curve", show_default=True, type=_PATH, help="Folder for the plot and the points."
+)
+def learn_curve(more: int | None, out: Path, models: Path | None, **options: Any) -> None:
+    """Estimate what more photos would bring to a training FOLDER, with linear probes on growing parts of it."""
+    _require_training()
+    from training.learn_curve import CURVE_JSON, CURVE_PNG, learn_curve
+
+    config = TrainConfig(models=models or Settings.from_env().models, **options)
+    with _log_to_stderr(logging.INFO):
+        curve = learn_curve(config, out, more)
+    click.echo(f"{curve}\nThe plot is {out / CURVE_PNG}, the points are in {out / CURVE_JSON}.")
 
 
 @click.command()

@@ -20,6 +20,7 @@ LAYERS = (
     "records",
     "report",
     "train",
+    "learn_curve",
     "cli",
 )
 SOURCES = sorted((ROOT / "training").rglob("*.py"))
