@@ -132,6 +132,37 @@ def _train_config(options: dict[str, Any]) -> TrainConfig:
 
 @click.command()
 @click.argument("folder", type=_PATH)
+@click.option("--inbox", required=True, type=_PATH, help="Image folder of accepted photos.")
+@click.option(
+    "--when", default="accepted=200", show_default=True, help="Number of new accepted photos that starts a training."
+)
+@click.option(
+    "--hard-negatives", multiple=True, type=_PATH, help="Folder of photos for the comparison only; repeatable."
+)
+@_photo_options
+@_fit_options
+def retrain(inbox: Path, when: str, hard_negatives: tuple[Path, ...], **options: Any) -> None:
+    """Train on FOLDER and accepted photos if there are enough new ones, and compare the candidate; it is not promoted.
+
+    The exit status is 0 if there is nothing to do or the candidate is not worse, and 3 if it is worse.
+    """
+    config = _train_config(options)
+    _require_training()
+    from training.retrain import Condition, retrain
+
+    condition = Condition.parse(when)
+    with _log_to_stderr(logging.INFO):
+        done = retrain(config, inbox, condition, hard_negatives)
+    if not done.version:
+        click.echo(f"{done.new} of {condition.accepted} new accepted photos: nothing to do.")
+        return
+    click.echo(f"{done.version} is not worse: {done.comparison}.")
+    click.echo(f"{config.models / done.version / 'report'}/retraining.html shows the photos that change.")
+    click.echo(f"Serve it: seefood models promote {done.version} --test FOLDER")
+
+
+@click.command()
+@click.argument("folder", type=_PATH)
 @_photo_options
 @click.option("--more", type=click.IntRange(1), help="Number of additional photos.  [default: as many again]")
 @click.option(

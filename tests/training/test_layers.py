@@ -21,6 +21,7 @@ LAYERS = (
     "report",
     "train",
     "learn_curve",
+    "retrain",
     "cli",
 )
 SOURCES = sorted((ROOT / "training").rglob("*.py"))

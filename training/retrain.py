@@ -1,0 +1,135 @@
+"""Retraining: with enough new accepted photos, train a candidate, and compare it with the current version."""
+
+import csv
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from service.errors import SeeFoodError
+from service.model import open_model
+from service.registry import current_version
+from training.config import TrainConfig
+from training.data.accepted import accepted_photos, by_digest, link_photos
+from training.data.folders import gather
+from training.disk import writing_to
+from training.evaluation.comparison import SlicedComparison, compare_groups
+from training.model.fit import Interrupted
+from training.registry.store import check_writable
+from training.report.comparison_report import PAGE, RETRAINING, write_comparison
+from training.report.version_files import PHOTOS
+from training.train import train
+
+LOCK = ".retrain.lock"  # an empty file in the registry
+TEST, HELD_OUT, HARD_NEGATIVES = "the test", "held-out corrections", "hard negatives"
+
+
+class Refused(SeeFoodError):
+    """The candidate is significantly worse than the current version; it stays in the registry as a candidate."""
+
+    status = 3
+
+
+@dataclass(frozen=True)
+class Condition:
+    """The condition of a retraining: a number of new accepted photos."""
+
+    accepted: int
+
+    @classmethod
+    def parse(cls, text: str) -> "Condition":
+        """Parse `accepted=200`; raises SeeFoodError."""
+        name, _, number = text.partition("=")
+        if name != "accepted" or not (number.isascii() and number.isdigit() and int(number) > 0):
+            raise SeeFoodError(f"--when '{text}' is not valid; use accepted=NUMBER with a number above 0.")
+        return cls(int(number))
+
+
+@dataclass(frozen=True)
+class Retraining:
+    """What a call of `retrain` did.
+
+    Attributes:
+        new: number of new accepted photos.
+        version: the candidate; empty: there were too few new photos.
+        comparison: of the candidate with the current version; None: there is no candidate.
+    """
+
+    new: int
+    version: str = ""
+    comparison: SlicedComparison | None = None
+
+
+def retrain(config: TrainConfig, inbox: Path, when: Condition, hard_negatives: Sequence[Path]) -> Retraining:
+    """Train a candidate with the accepted photos and compare it, if there are enough new ones; it is not promoted.
+
+    Args:
+        config: as for `train`; its test folders, or FOLDER/test, are the fixed test.
+        inbox: the accepted photos, as for `accepted_photos`.
+        when: how many of them must be new: neither known to the current version nor used by an earlier retraining.
+        hard_negatives: folders of photos that resemble the positive class, for the comparison only.
+
+    Raises:
+        Refused: the candidate is worse on a group or slice of the photos.
+        SeeFoodError: something can't be used, or another retraining of the same registry runs.
+    """
+    in_use = open_model(config.models)
+    data = gather(config.folder, config.positive, config.extras, (*config.tests, *hard_negatives))
+    tests = data.tests[: len(data.tests) - len(hard_negatives)]
+    if not tests:
+        raise SeeFoodError("A retraining is compared on labelled photos; give a folder of them with --test FOLDER.")
+    labels = data.photos.positive, data.photos.negative
+    if labels != (in_use.metadata.positive_label, in_use.metadata.negative_label):
+        raise SeeFoodError(
+            f"The current version {in_use.metadata.version} has other labels than {labels[0]} and {labels[1]}, so they "
+            "can't be compared; train and promote a first version of these labels."
+        )
+    check_writable(config.models)
+    try:
+        with writing_to(config.models), FileLock(config.models / LOCK, blocking=False):
+            photos = accepted_photos(inbox, *labels)
+            found = by_digest(photos)
+            new = len(found.keys() - _used(config.models))
+            if new < when.accepted:
+                return Retraining(new)
+            with tempfile.TemporaryDirectory(prefix=".accepted-", dir=config.models) as scratch:
+                # Links, because training and comparison take folders; the name of the second is shown in the card.
+                more = link_photos(photos, found, Path(scratch, "accepted", "fit"), held_out=False)
+                held_out = link_photos(photos, found, Path(scratch, "accepted", "held out"), held_out=True)
+                config = replace(
+                    config,
+                    extras=(*config.extras, *more),
+                    tests=(*config.tests, *held_out, *hard_negatives),
+                )
+                version, _ = train(config)
+                groups: Mapping[str, Sequence[Path]] = {TEST: tests, HELD_OUT: held_out, HARD_NEGATIVES: hard_negatives}
+                groups = {name: folders for name, folders in groups.items() if folders}
+                candidate = open_model(config.models, version)
+                comparison = compare_groups(in_use, candidate, groups)
+                write_comparison(config.models / version, in_use, candidate, comparison, found)
+    except Interrupted as error:  # its own sentence names an option that this command does not have
+        raise Interrupted("The retraining was interrupted; run the same command again.") from error
+    except Timeout as error:
+        raise SeeFoodError(f"Another retraining of {config.models} is running; try again when it has ended.") from error
+    if comparison.worse:
+        page = config.models / version / PAGE
+        raise Refused(f"{version} is worse: {comparison}; {page} shows the photos that change.")
+    return Retraining(new, version, comparison)
+
+
+def _used(models: Path) -> set[str]:
+    """Return the SHA-256 of the photos of the current version and of all earlier retrainings, refused ones too."""
+    used: set[str] = set()
+    photos = models / current_version(models) / PHOTOS
+    try:
+        if photos.exists():
+            with photos.open(encoding="utf-8", newline="") as file:
+                used |= {row["sha256"] for row in csv.DictReader(file)}
+        for path in models.glob(f"[!.]*/{RETRAINING}"):
+            used |= set(json.loads(path.read_text(encoding="utf-8"))["accepted"])
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        raise SeeFoodError(f"The photos of the versions in {models} can't be read: {error!r}; restore them.") from error
+    return used
