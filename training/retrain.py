@@ -3,7 +3,8 @@
 import csv
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +16,6 @@ from service.registry import current_version
 from training.config import TrainConfig
 from training.data.accepted import accepted_photos, by_digest, link_photos
 from training.data.folders import gather
-from training.disk import writing_to
 from training.evaluation.comparison import SlicedComparison, compare_groups
 from training.model.fit import Interrupted
 from training.registry.store import check_writable
@@ -88,36 +88,43 @@ def retrain(config: TrainConfig, inbox: Path, when: Condition, hard_negatives: S
             "can't be compared; train and promote a first version of these labels."
         )
     check_writable(config.models)
-    try:
-        with writing_to(config.models), FileLock(config.models / LOCK, blocking=False):
-            photos = accepted_photos(inbox, *labels)
-            found = by_digest(photos)
-            new = len(found.keys() - _used(config.models))
-            if new < when.accepted:
-                return Retraining(new)
-            with tempfile.TemporaryDirectory(prefix=".accepted-", dir=config.models) as scratch:
-                # Links, because training and comparison take folders; the name of the second is shown in the card.
-                more = link_photos(photos, found, Path(scratch, "accepted", "fit"), held_out=False)
-                held_out = link_photos(photos, found, Path(scratch, "accepted", "held out"), held_out=True)
-                config = replace(
-                    config,
-                    extras=(*config.extras, *more),
-                    tests=(*config.tests, *held_out, *hard_negatives),
-                )
-                version, _ = train(config)
-                groups: Mapping[str, Sequence[Path]] = {TEST: tests, HELD_OUT: held_out, HARD_NEGATIVES: hard_negatives}
-                groups = {name: folders for name, folders in groups.items() if folders}
-                candidate = open_model(config.models, version)
-                comparison = compare_groups(in_use, candidate, groups)
-                write_comparison(config.models / version, in_use, candidate, comparison, found)
-    except Interrupted as error:  # its own sentence names an option that this command does not have
-        raise Interrupted("The retraining was interrupted; run the same command again.") from error
-    except Timeout as error:
-        raise SeeFoodError(f"Another retraining of {config.models} is running; try again when it has ended.") from error
+    with _locked(config.models):
+        photos = accepted_photos(inbox, *labels)
+        found = by_digest(photos)
+        new = len(found.keys() - _used(config.models))
+        if new < when.accepted:
+            return Retraining(new)
+        with tempfile.TemporaryDirectory(prefix=".accepted-", dir=config.models) as scratch:
+            # Links, because training and comparison take folders; the name of the second one is in the card.
+            more = link_photos(photos, found, Path(scratch, "accepted", "fit"), held_out=False)
+            held_out = link_photos(photos, found, Path(scratch, "accepted", "held out"), held_out=True)
+            extras, others = (*config.extras, *more), (*config.tests, *held_out, *hard_negatives)
+            try:
+                version, _ = train(replace(config, extras=extras, tests=others))
+            except Interrupted as error:  # its own sentence names an option that this command does not have
+                raise Interrupted("The retraining was interrupted; run the same command again.") from error
+            groups: dict[str, Sequence[Path]] = {TEST: tests, HELD_OUT: held_out, HARD_NEGATIVES: hard_negatives}
+            candidate = open_model(config.models, version)
+            comparison = compare_groups(in_use, candidate, {name: part for name, part in groups.items() if part})
+            write_comparison(config.models / version, in_use, candidate, comparison, found)
     if comparison.worse:
         page = config.models / version / PAGE
         raise Refused(f"{version} is worse: {comparison}; {page} shows the photos that change.")
     return Retraining(new, version, comparison)
+
+
+@contextmanager
+def _locked(models: Path) -> Iterator[None]:
+    """Let one retraining of a registry run at a time; raises SeeFoodError."""
+    lock = FileLock(models / LOCK)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout as error:
+        raise SeeFoodError(f"Another retraining of {models} is running; try again when it has ended.") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _used(models: Path) -> set[str]:

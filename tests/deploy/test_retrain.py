@@ -71,7 +71,7 @@ def test_the_cron_job_has_minimal_permissions_and_no_service() -> None:
 
 
 def test_the_units_are_valid(tmp_path: Path) -> None:
-    """systemd checks that the program and the user exist, so both are replaced."""
+    """The check fails if the program or the user does not exist, so both are replaced."""
     if shutil.which("systemd-analyze") is None:
         pytest.skip("no systemd-analyze is installed")
     for name in ("service", "timer"):
