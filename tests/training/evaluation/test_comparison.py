@@ -125,7 +125,7 @@ def test_groups_are_compared_and_the_photos_that_change_are_named(models: Path, 
         Comparison(photos=17, gained=1, lost=8),
         (Comparison(photos=16, gained=0, lost=8, part="the test"), Comparison(photos=1, gained=1, lost=0, part="more")),
     )
-    assert [each.part for each in result.worse] == ["the test"]
+    assert [each.part for each in result.worse] == ["the test", ""]
     assert [(each.path, each.group, each.label, each.gained) for each in result.changes] == [
         *((photos / "hotdog" / f"{number}.png", "the test", "hotdog", False) for number in range(8)),
         (more, "more", "not_hotdog", True),
