@@ -62,6 +62,7 @@ def _retrain(models: Path, folder: Path, inbox: Path, test: Path, *more: object)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)  # trains and exports two networks
 def test_accepted_photos_become_a_candidate_that_is_compared(
     models: Path, drawn: Path, weights: Path, test_folder: Path, tmp_path: Path
 ) -> None:
@@ -104,17 +105,18 @@ def test_accepted_photos_become_a_candidate_that_is_compared(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_wrong_labels_are_refused_by_the_fixed_test(
     models: Path, drawn: Path, weights: Path, test_folder: Path, tmp_path: Path
 ) -> None:
     """Each accepted photo has the wrong label, as if a reviewer had accepted everything an attacker sent."""
-    draw_folder(tmp_path / "right", each=160, first=2000)
+    draw_folder(tmp_path / "right", each=90, first=2000)
     inbox = tmp_path / "inbox"
     inbox.mkdir()
     for label, other in (LABELS, LABELS[::-1]):
         (tmp_path / "right" / label).rename(inbox / other)
     before = current_version(models)
-    result = _retrain(models, drawn, inbox, test_folder, "--weights", weights)
+    result = _retrain(models, drawn, inbox, test_folder, "--weights", weights, "--when", "accepted=100")
     assert result.exit_code == 3, result.stderr
     (candidate,) = _candidates(models)
     sentence = result.stderr.splitlines()[-1]
