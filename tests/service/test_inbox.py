@@ -2,7 +2,9 @@
 
 import io
 import sqlite3
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,8 +40,8 @@ def make(folder: Path, max_bytes: int = 10_000_000, key: int = 1000, address: in
     return inbox
 
 
-def photo(seed: int, **options: object) -> NewPhoto:
-    prepared = prepare(encode(draw("hotdog", seed, (200, 160)), **options), 64, 10**6, 10**6)
+def photo(seed: int, **options: Any) -> NewPhoto:
+    prepared = prepare(encode(draw("hotdog", seed, (200, 160)), **options), 64, 10**6)
     return NewPhoto(prepared.jpeg, ".jpg", prepared.phash)
 
 
@@ -74,7 +76,7 @@ def test_the_hash_is_that_of_imagehash(label: str, seed: int, phash: str) -> Non
 
 
 def test_a_stored_photo_has_the_hash_that_training_computes() -> None:
-    prepared = prepare(encode(draw("hotdog", 5, (3000, 2400)), quality=90), 64, 10**7, 10**7)
+    prepared = prepare(encode(draw("hotdog", 5, (3000, 2400)), quality=90), 64, 10**7)
     image = decode(prepared.jpeg, at_least=256)
     assert max(Image.open(io.BytesIO(prepared.jpeg)).size) == 1024
     assert prepared.phash == perceptual_hash(np.asarray(image.convert("L")))
@@ -97,7 +99,7 @@ def test_near_duplicates_collapse_into_one_photo_with_votes(inbox: Inbox) -> Non
 
 def test_blank_photos_collapse_by_their_bytes_only(inbox: Inbox) -> None:
     for colour in ("red", "blue", "red"):
-        prepared = prepare(encode(Image.new("RGB", (40, 40), colour)), 64, 10**6, 10**6)
+        prepared = prepare(encode(Image.new("RGB", (40, 40), colour)), 64, 10**6)
         assert prepared.phash is None
         inbox.add(NewPhoto(prepared.jpeg, ".jpg", None), A, CORRECTION, SURE, "hotdog")
     assert len(files(inbox)) == 2
@@ -120,7 +122,7 @@ def test_keys_and_addresses_are_not_stored(inbox: Inbox) -> None:
     assert _all(other)[0]["sender"] != second, "inboxes have secrets of their own"
 
 
-def _all(inbox: Inbox) -> list[dict[str, object]]:
+def _all(inbox: Inbox) -> list[dict[str, Any]]:
     return [each for state in ("waiting", "accepted", "dropped") for each in review.photos(inbox, ANY, state, 1000)]
 
 
@@ -140,8 +142,8 @@ def test_quotas_are_for_a_key_or_an_address(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(OverQuota):
         send(inbox, 5, B)
     assert len(files(inbox)) == 5
-    real = votes.time.time
-    monkeypatch.setattr(votes.time, "time", lambda: real() + 86401)
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + 86401)
     send(inbox, 9, A)
 
 
