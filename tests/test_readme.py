@@ -29,7 +29,7 @@ from service.settings import Settings
 from tests.conftest import ROOT
 from tests.fixtures.drawing import draw, draw_folder, encode
 from tests.fixtures.server import free_port
-from training.cli import train
+from training.cli import learn_curve, retrain, train
 from training.data.photos import MIN_PHOTOS_A_CLASS, VALIDATION_FRACTION
 
 README, PORTUGUESE = "README.md", "README.pt-BR.md"
@@ -282,6 +282,17 @@ def test_every_setting_is_documented_and_no_other() -> None:
 def test_every_option_of_train_is_documented_and_no_other() -> None:
     options = {option for parameter in train.params for option in parameter.opts if option.startswith("--")}
     assert options == set(re.findall(r"^\| `(--[a-z-]+)` \|", PAGES["docs/training.md"], re.MULTILINE))
+
+
+@pytest.mark.parametrize(
+    ("command", "section"), [(learn_curve, "Enough photos yet?"), (retrain, "Retrain when it pays")]
+)
+def test_every_option_of_the_loop_is_documented_and_no_other(command: click.Command, section: str) -> None:
+    part = PAGES["docs/the-loop.md"].split(f"\n## {section}\n")[1].split("\n## ")[0]
+    documented = set(re.findall(r"`(--[a-z-]+)`", "".join(re.findall(r"^\| (`--.*?) \|", part, re.MULTILINE))))
+    options = {option for parameter in command.params for option in parameter.opts if option.startswith("--")}
+    of_train = {option for parameter in train.params for option in parameter.opts} if command is retrain else set()
+    assert documented == options - of_train
 
 
 def test_commands_in_the_documentation_have_their_options() -> None:

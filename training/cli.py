@@ -1,9 +1,11 @@
-"""The commands of the training extra: train, check, evaluate, inspect and models."""
+"""The commands of the training extra: train, retrain, learn-curve, check, evaluate, inspect and models."""
 
 import json
 import logging
 import os
 import shutil
+from collections.abc import Callable
+from functools import reduce
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -23,78 +25,91 @@ from training.registry.table import tabulate
 from training.terminal import align, log_to_stderr, print_metrics, with_heading
 
 _PATH = click.Path(path_type=Path)
-_positive = click.option("--positive", help="Positive class.  [default: hotdog]")
-_extras = click.option(
-    "--extra", "extras", multiple=True, type=_PATH, help="Folder with more training photos; repeatable."
+_Command = Callable[..., None]
+
+
+def _options(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
+    """Return one decorator for several options that more than one command has."""
+    return lambda command: reduce(lambda done, option: option(done), reversed(options), command)
+
+
+_photo_options = _options(
+    click.option("--positive", help="Positive class.  [default: hotdog]"),
+    click.option("--extra", "extras", multiple=True, type=_PATH, help="Folder with more training photos; repeatable."),
+    click.option("--test", "tests", multiple=True, type=_PATH, help="Folder with test photos; repeatable."),
 )
-_tests = click.option("--test", "tests", multiple=True, type=_PATH, help="Folder with test photos; repeatable.")
+_network_options = _options(
+    click.option(
+        "--backbone",
+        default=BACKBONE,
+        show_default=True,
+        metavar="NAME",
+        help=f"{', '.join(BACKBONE_NAMES)}, or timm/NAME for a convolutional network of timm.",
+    ),
+    click.option(
+        "--weights",
+        default=WEIGHTS,
+        show_default=True,
+        help="imagenet (a download), none, or the path of a state_dict.",
+    ),
+    click.option(
+        "--labels", "label_list", type=_PATH, help="CSV file of corrected labels with the columns sha256,label,reason."
+    ),
+    click.option("--models", type=_PATH, help="Model registry to use.  [default: SEEFOOD_MODELS, or models]"),
+    click.option("--seed", default=SEED, show_default=True, type=click.IntRange(0, 2**32 - 1), help="Random seed."),
+)
+_fit_options = _options(
+    click.option("--teacher", "teachers", multiple=True, type=_PATH, help="ONNX file for distillation; repeatable."),
+    click.option("--drop-suspects", "drop_label_issues", is_flag=True, help="Leave out photos that look mislabelled."),
+    click.option(
+        "--epochs",
+        default=Hyperparameters.epochs,
+        show_default=True,
+        type=click.IntRange(0),
+        help="Number of epochs; 0 trains a linear probe only.",
+    ),
+    click.option(
+        "--freeze", metavar="STAGE", help="Last pretrained stage that is not trained, e.g. layer2 of a ResNet."
+    ),
+    click.option(
+        "--aim",
+        default="accuracy",
+        show_default=True,
+        help="Metric that chooses the threshold: accuracy, precision=0.99 or recall=0.95.",
+    ),
+    click.option(
+        "--prevalence",
+        type=click.FloatRange(0, 1, min_open=True, max_open=True),
+        help="Expected share of positive photos, for calibration and threshold.  "
+        "[default: that of the validation photos]",
+    ),
+    click.option(
+        "--seeds",
+        "fits",
+        default=1,
+        show_default=True,
+        type=click.IntRange(1),
+        help="Number of fits, each with the next seed; the best is kept.",
+    ),
+)
 
 
 @click.command()
 @click.argument("folder", type=_PATH)
+@_photo_options
 @click.option(
-    "--backbone",
-    default=BACKBONE,
-    show_default=True,
-    metavar="NAME",
-    help=f"{', '.join(BACKBONE_NAMES)}, or timm/NAME for a convolutional network of timm.",
+    "--inbox", type=_PATH, help="Folder of an inbox, whose accepted photos are trained on too, except one in five."
 )
-@click.option(
-    "--weights", default=WEIGHTS, show_default=True, help="imagenet (a download), none, or the path of a state_dict."
-)
-@_positive
-@_extras
-@_tests
-@click.option("--inbox", type=_PATH, help="Folder of an inbox, whose accepted photos are trained on too.")
-@click.option(
-    "--labels", "label_list", type=_PATH, help="CSV file of corrected labels with the columns sha256,label,reason."
-)
-@click.option("--teacher", "teachers", multiple=True, type=_PATH, help="ONNX file for distillation; repeatable.")
-@click.option("--drop-suspects", "drop_label_issues", is_flag=True, help="Leave out photos that look mislabelled.")
-@click.option("--models", type=_PATH, help="Model registry to add to.  [default: SEEFOOD_MODELS, or models]")
-@click.option(
-    "--epochs",
-    default=Hyperparameters.epochs,
-    show_default=True,
-    type=click.IntRange(0),
-    help="Number of epochs; 0 trains a linear probe only.",
-)
-@click.option("--freeze", metavar="STAGE", help="Last pretrained stage that is not trained, e.g. layer2 of a ResNet.")
-@click.option(
-    "--aim",
-    default="accuracy",
-    show_default=True,
-    help="Metric that chooses the threshold: accuracy, precision=0.99 or recall=0.95.",
-)
-@click.option(
-    "--prevalence",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    help="Expected share of positive photos, for calibration and threshold.  [default: that of the validation photos]",
-)
-@click.option("--seed", default=SEED, show_default=True, type=click.IntRange(0, 2**32 - 1), help="Random seed.")
-@click.option(
-    "--seeds",
-    "fits",
-    default=1,
-    show_default=True,
-    type=click.IntRange(1),
-    help="Number of fits, each with the next seed; the best is kept.",
-)
+@_network_options
+@_fit_options
 @click.option("--resume", metavar="RUN", help="Resume an interrupted run.")
-def train(models: Path | None, aim: str, epochs: int, freeze: str | None, **options: Any) -> None:
+def train(**options: Any) -> None:
     """Train a classifier on a FOLDER with two subfolders of photos, and export it."""
-    threshold_target = ThresholdTarget.parse(aim)
+    config = _train_config(options)
     _require_training()
     from training.model.devices import is_main_process
     from training.train import train
 
-    models = models or Settings.from_env().models
-    config = TrainConfig(
-        models=models,
-        threshold_target=threshold_target,
-        hyperparameters=Hyperparameters(epochs=epochs, freeze=freeze),
-        **options,
-    )
     with log_to_stderr(logging.INFO if is_main_process() else logging.WARNING):
         version, evaluations = train(config)
     if not is_main_process():
@@ -102,17 +117,77 @@ def train(models: Path | None, aim: str, epochs: int, freeze: str | None, **opti
     for name, evaluation in evaluations.items():
         click.echo(f"\n{name}: {sum(evaluation.photos)} photos")
         print_metrics(evaluation.metrics)
-    click.echo(f"\nThe new version is {models / version}; card.md in it has its metrics.")
-    if current_version(models) != version:
+    click.echo(f"\nThe new version is {config.models / version}; card.md in it has its metrics.")
+    if current_version(config.models) != version:
         click.echo(f"Try it:   seefood predict --model {version} PHOTO")
         click.echo(f"Serve it: seefood models promote {version} --test FOLDER")
 
 
+def _train_config(options: dict[str, Any]) -> TrainConfig:
+    """Return the configuration of a run from the options of the command line; raises SeeFoodError."""
+    aim, epochs, freeze, models = (options.pop(name) for name in ("aim", "epochs", "freeze", "models"))
+    return TrainConfig(
+        threshold_target=ThresholdTarget.parse(aim),
+        models=models or Settings.from_env().models,
+        hyperparameters=Hyperparameters(epochs=epochs, freeze=freeze),
+        **options,
+    )
+
+
 @click.command()
 @click.argument("folder", type=_PATH)
-@_positive
-@_extras
-@_tests
+@click.option("--inbox", required=True, type=_PATH, help="Folder of an inbox with accepted photos.")
+@click.option(
+    "--when", default="accepted=200", show_default=True, help="Number of new accepted photos that starts a training."
+)
+@click.option(
+    "--hard-negatives", multiple=True, type=_PATH, help="Folder of photos for the comparison only; repeatable."
+)
+@_photo_options
+@_network_options
+@_fit_options
+def retrain(when: str, hard_negatives: tuple[Path, ...], **options: Any) -> None:
+    """Train on FOLDER and accepted photos if there are enough new ones, and compare the candidate; it is not promoted.
+
+    The exit status is 0 if there is nothing to do or the candidate is not worse, and 3 if it is worse.
+    """
+    config = _train_config(options)
+    _require_training()
+    from training.retrain import Condition, retrain
+
+    condition = Condition.parse(when)
+    with log_to_stderr(logging.INFO):
+        done = retrain(config, condition, hard_negatives)
+    if not done.version:
+        click.echo(f"{done.new} of {condition.accepted} new accepted photos: nothing to do.")
+        return
+    click.echo(f"{done.version} is not worse: {done.comparison}.")
+    click.echo(f"{config.models / done.version / 'report'}/retraining.html shows the photos that change.")
+    click.echo(f"Serve it: seefood models promote {done.version} --test FOLDER")
+
+
+@click.command()
+@click.argument("folder", type=_PATH)
+@_photo_options
+@_network_options
+@click.option("--more", type=click.IntRange(1), help="Number of additional photos.  [default: as many again]")
+@click.option(
+    "--out", default="learning-curve", show_default=True, type=_PATH, help="Folder for the plot and the points."
+)
+def learn_curve(more: int | None, out: Path, models: Path | None, **options: Any) -> None:
+    """Estimate what more photos would bring to a training FOLDER, with linear probes on growing parts of it."""
+    _require_training()
+    from training.learn_curve import CURVE_JSON, CURVE_PNG, learn_curve
+
+    config = TrainConfig(models=models or Settings.from_env().models, **options)
+    with log_to_stderr(logging.INFO):
+        curve = learn_curve(config, out, more)
+    click.echo(f"{curve}\nThe plot is {out / CURVE_PNG}, the points are in {out / CURVE_JSON}.")
+
+
+@click.command()
+@click.argument("folder", type=_PATH)
+@_photo_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def check(folder: Path, as_json: bool, **options: Any) -> None:
     """Find damaged, duplicate, contradictory, small and blank photos in a training FOLDER; nothing is changed."""

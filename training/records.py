@@ -13,6 +13,7 @@ from training.data.label_issues import LabelIssue
 from training.data.label_list import LabelChange
 from training.data.photos import Photos
 from training.evaluation.evaluate import Evaluation
+from training.evaluation.learning_curve import LearningCurve
 from training.model.classifier import Classifier
 
 Array = npt.NDArray[np.float32]
@@ -31,7 +32,9 @@ class PreparedData:
         features: of the training photos by the pretrained network, float32 [N, C]; None: no pretrained weights.
         targets: of the training photos, float32 [views, N] in [0, 1]; without teachers, `views` is 1.
         crop_size: side in pixels at which photos are augmented for the teachers; None: no teachers.
+        validation_features: of the validation photos, as `features`.
         accepted: those of the training photos that are accepted photos of an inbox.
+        corrections: accepted photos of an inbox that are held out, for comparisons only.
     """
 
     training: Photos
@@ -43,7 +46,9 @@ class PreparedData:
     features: Array | None
     targets: Array
     crop_size: int | None
-    accepted: frozenset[Path] = frozenset()
+    validation_features: Array | None
+    accepted: Photos
+    corrections: Photos
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,7 @@ class RunResult:
         synthetic: evaluation of the synthetic pictures; None: not evaluated.
         current: evaluation of the test folders by the current version; empty: nothing to compare with.
         current_version: name of the current version.
+        learning_curve: of the pretrained features; None: no pretrained weights.
     """
 
     data: PreparedData
@@ -81,6 +87,7 @@ class RunResult:
     synthetic: Evaluation | None = None
     current: Mapping[str, Evaluation] = field(default_factory=dict)
     current_version: str = ""
+    learning_curve: LearningCurve | None = None
 
     @property
     def labels(self) -> tuple[str, str]:

@@ -24,6 +24,7 @@ from training.data.label_issues import find_label_issues
 from training.data.label_list import LabelChange, correct_labels
 from training.data.photos import MIN_VALIDATION, leave_out, shuffle, split
 from training.evaluation.evaluate import Evaluation, evaluate_current, evaluate_folders, evaluate_photos
+from training.evaluation.learning_curve import LearningCurve, learning_curve
 from training.evaluation.metrics import Metric, mean_and_deviation
 from training.evaluation.synthetic import evaluate_synthetic
 from training.export.onnx_export import export_model
@@ -70,7 +71,7 @@ def train(config: TrainConfig) -> tuple[str, Mapping[str, Evaluation]]:
     check_writable(config.models)
     if config.resume:
         require_unfinished(config.models, config.resume)
-    classifier, missing_keys = _build(config, config.seed)
+    classifier, missing_keys = build(config, config.seed)
     version = devices.broadcast(config.resume or (new_run(config.models) if devices.is_main_process() else ""))
     created = datetime.now(UTC)
     try:
@@ -91,6 +92,7 @@ def train(config: TrainConfig) -> tuple[str, Mapping[str, Evaluation]]:
                 synthetic=evaluate_synthetic(Model(best.folder / FILES["int8"]), draft),
                 current=current,
                 current_version=current_version,
+                learning_curve=curve_of(prepared, config.seed),
             )
             write_version(draft, best)
             return version, best.tests
@@ -107,8 +109,9 @@ def prepare(config: TrainConfig, data: folders.TrainingData, classifier: Classif
     if config.label_list:
         data, label_changes = correct_labels(data, config.label_list)
     with devices.main_process_first():
-        findings = check_photos(data.photos.plus(data.accepted), data.held_out(), cache)
-    require_untested(data.accepted, data.held_out(), findings.digests)
+        held_out = [data.corrections.paths, *data.held_out()]
+        findings = check_photos(data.photos.plus(data.accepted), held_out, cache)
+    require_untested(data.accepted.plus(data.corrections), data.held_out(), findings.digests)
     for path, reason in findings.left_out.items():
         _log.info("Left out: %s: %s", printable(path), reason)
     photos = leave_out(data.photos, findings.left_out)
@@ -118,12 +121,14 @@ def prepare(config: TrainConfig, data: folders.TrainingData, classifier: Classif
         validation = leave_out(data.validation, findings.left_out, MIN_VALIDATION)
         training, validation = (shuffle(part, findings.digests, config.seed) for part in (photos, validation))
     # Never to validate: most of them are mistakes of a model, so they would mislead the calibration.
-    accepted = data.accepted.without(findings.left_out)
-    if len(accepted):
+    accepted, corrections = (part.without(findings.left_out) for part in (data.accepted, data.corrections))
+    if config.inbox:
         training = shuffle(training.plus(accepted), findings.digests, config.seed)
-        _log.info("%d accepted photos of the inbox are fitted too.", len(accepted))
+        _log.info(
+            "%d accepted photos of the inbox are fitted too, and %d are held out.", len(accepted), len(corrections)
+        )
 
-    features, label_issues = None, None
+    features, validation_features, label_issues = None, None, None
     if config.weights != "none":
         both = training.plus(validation)
         with devices.main_process_first():
@@ -132,7 +137,7 @@ def prepare(config: TrainConfig, data: folders.TrainingData, classifier: Classif
         if not np.isfinite(all_features).all():
             raise SeeFoodError(f"The weights {config.weights} make features that are not numbers; use other weights.")
         label_issues = find_label_issues(both, out_of_fold_probabilities(all_features, both.targets))
-        features = all_features[: len(training)]
+        features, validation_features = np.split(all_features, [len(training)])
         action = "; they are left out" if config.drop_label_issues else ""
         _log.info("%d photos look mislabelled%s.", len(label_issues), action)
     if config.drop_label_issues:
@@ -158,24 +163,34 @@ def prepare(config: TrainConfig, data: folders.TrainingData, classifier: Classif
         training.negative,
     )
     return PreparedData(
-        training,
-        validation,
-        data.tests,
-        findings,
-        label_changes,
-        label_issues,
-        features,
-        targets,
-        crop_size,
-        frozenset(accepted.paths),
+        training=training,
+        validation=validation,
+        tests=data.tests,
+        findings=findings,
+        label_changes=label_changes,
+        label_issues=label_issues,
+        features=features,
+        targets=targets,
+        crop_size=crop_size,
+        validation_features=validation_features,
+        accepted=accepted,
+        corrections=corrections,
     )
+
+
+def curve_of(data: PreparedData, seed: int, more: int | None = None) -> LearningCurve | None:
+    """Return the learning curve of the pretrained features, with the validation photos held out; None without them."""
+    if data.features is None or data.validation_features is None:
+        return None
+    validation = data.validation_features, data.validation.targets
+    return learning_curve((data.features, data.training.targets), validation, seed, more)
 
 
 def fit_once(config: TrainConfig, data: PreparedData, version: str, created: datetime, number: int) -> RunResult | None:
     """Fit, calibrate, export and evaluate one classifier; returns None in other processes than the main one."""
     hyperparameters, seed = config.hyperparameters, config.seed + number
     folder = config.models / RUNS / version / f"fit-{number}"
-    classifier, missing_keys = _build(config, seed)
+    classifier, missing_keys = build(config, seed)
     # Layers without pretrained weights change all features, so a probe of the old features would not fit them.
     use_probe = hyperparameters.epochs == 0 or (hyperparameters.linear_probe_head and not missing_keys)
     probe_features = data.features if use_probe else None
@@ -227,7 +242,8 @@ def fit_once(config: TrainConfig, data: PreparedData, version: str, created: dat
     )
 
 
-def _build(config: TrainConfig, seed: int) -> tuple[Classifier, list[str]]:
+def build(config: TrainConfig, seed: int) -> tuple[Classifier, list[str]]:
+    """Build the classifier with its initial weights, and set all random seeds; raises SeeFoodError."""
     L.seed_everything(seed, workers=True, verbose=False)
     return build_classifier(config.weights, config.backbone)
 

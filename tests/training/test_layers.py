@@ -19,6 +19,8 @@ LAYERS = (
     "records",
     "report",
     "train",
+    "learn_curve",
+    "retrain",
     "cli",
 )
 # What a reader opens to follow a folder from the command to the exported files: the modules with a function that runs
@@ -35,7 +37,7 @@ MAIN_PATH = {
     "training.registry.runs",
     "training.terminal",
 }
-OPTIONS = {"training.data.label_list", "training.model.distillation"}
+OPTIONS = {"training.data.accepted", "training.data.label_list", "training.model.distillation"}
 AFTER_THE_EXPORT = ("evaluation", "report")
 LATER = {"training.export.layer_table", "training.records", "training.registry.store"}
 SOURCES = sorted((ROOT / "training").rglob("*.py"))

@@ -1,5 +1,6 @@
-"""Photos of an inbox that a reviewer has accepted for training."""
+"""Photos of an inbox that a reviewer has accepted: most are trained on, and a part is held out for comparisons."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from service.inbox.records import Limits
 from service.inbox.store import INDEX, Inbox
 from service.photo import printable
 from training.data.photos import Photos
+
+HELD_OUT_FRACTION = 0.2
 
 
 def find_accepted(inbox: Path | None, positive: str, negative: str) -> Photos:
@@ -31,6 +34,16 @@ def find_accepted(inbox: Path | None, positive: str, negative: str) -> Photos:
         )
     targets = np.array([each.label == positive for each in found], np.float32)
     return Photos(tuple(each.path for each in found), targets, positive, negative)
+
+
+def is_held_out(digest: str) -> bool:
+    """Return whether an accepted photo is held out; this depends on its content only, so no version is trained on it.
+
+    Args:
+        digest: SHA-256 of the file, hex, which is its name in an inbox.
+    """
+    number = int.from_bytes(hashlib.sha256(f"held out {digest}".encode()).digest()[:8], "big") / 2**64
+    return number < HELD_OUT_FRACTION
 
 
 def require_untested(photos: Photos, held_out: Sequence[Sequence[Path]], digests: Mapping[Path, str]) -> None:

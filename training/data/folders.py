@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from service.errors import SeeFoodError
 from service.inbox.export import holds
 from service.metadata import RESERVED_LABELS
 from service.photo import find_photos
-from training.data.accepted import find_accepted
+from training.data.accepted import find_accepted, is_held_out
 from training.data.photos import MIN_PHOTOS_A_CLASS, MIN_VALIDATION, Photos, require_photos
 
 DEFAULT_POSITIVE = "hotdog"
@@ -24,18 +25,20 @@ class TrainingData:
         photos: photos for training, and for validation if there are no others for it.
         validation: photos that the folder itself sets aside for validation; None: there are none.
         tests: folders of labelled photos for the test figures.
-        accepted: photos of an inbox, for training only.
+        accepted: accepted photos of an inbox, for training only.
+        corrections: accepted photos of an inbox that are held out, for comparisons only.
     """
 
     photos: Photos
     validation: Photos | None
     tests: tuple[Path, ...]
     accepted: Photos
+    corrections: Photos
 
     def held_out(self) -> list[tuple[Path, ...]]:
         """Return the photos that must not be trained on: validation photos, then test photos."""
         positive, negative = self.photos.positive, self.photos.negative
-        tests = tuple(path for folder in self.tests for path in find_labelled(folder, positive, negative).paths)
+        tests = find_all_labelled(self.tests, positive, negative).paths
         return [self.validation.paths if self.validation else (), tests]
 
 
@@ -53,7 +56,7 @@ def gather(
         positive: the positive class; None: `hotdog`.
         extras: further training folders with one or both classes.
         tests: further test folders with one or both classes.
-        inbox: folder of an inbox, whose accepted photos are trained on; None: no inbox.
+        inbox: folder of an inbox with accepted photos; None: no inbox.
 
     Raises:
         SeeFoodError: a folder cannot be used.
@@ -76,7 +79,14 @@ def gather(
     if validation:
         require_photos(MIN_VALIDATION, validation, f"{parts['val']} has")
     accepted = find_accepted(inbox, photos.positive, photos.negative)
-    data = TrainingData(photos, validation, (*([parts["test"]] if "test" in parts else []), *tests), accepted)
+    corrections = {path for path in accepted.paths if is_held_out(path.stem)}
+    data = TrainingData(
+        photos=photos,
+        validation=validation,
+        tests=(*([parts["test"]] if "test" in parts else []), *tests),
+        accepted=accepted.without(corrections),
+        corrections=accepted.take(i for i, path in enumerate(accepted.paths) if path in corrections),
+    )
     data.held_out()
     return data
 
@@ -111,6 +121,12 @@ def find_labelled(folder: Path, positive: str, negative: str) -> Photos:
     if not len(photos):
         raise SeeFoodError(f"{folder} has no photos in its subfolders; add some, or name another folder.")
     return photos
+
+
+def find_all_labelled(folders: Iterable[Path], positive: str, negative: str) -> Photos:
+    """Find the photos of any number of folders, each as for `find_labelled`."""
+    found = (find_labelled(folder, positive, negative) for folder in folders)
+    return reduce(Photos.plus, found, Photos((), np.zeros(0, np.float32), positive, negative))
 
 
 def class_folders(folder: Path) -> list[Path]:

@@ -1,7 +1,7 @@
 """Comparison of a candidate with the version in use on the same photos, on all of them and on each slice."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import reduce
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from scipy.stats import binomtest
 from scoring.score import score
 from service.errors import SeeFoodError
 from service.model import Model
-from training.data.folders import find_labelled
+from training.data.folders import find_all_labelled
 from training.data.photos import Photos
 from training.evaluation.slices import find_slices
 
@@ -53,11 +53,38 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class Change:
+    """A photo that only one of the two models gets right.
+
+    Attributes:
+        path: the file.
+        group: name of its group; empty if there is only one.
+        label: its label.
+        gained: whether the candidate gets it right.
+        before, after: P(positive) in [0, 1] by the version in use and by the candidate.
+    """
+
+    path: Path
+    group: str
+    label: str
+    gained: bool
+    before: float
+    after: float
+
+
+@dataclass(frozen=True)
 class SlicedComparison:
-    """The comparison on all photos, and on each slice of at least MIN_PHOTOS photos."""
+    """The comparison on all photos, on each group, and on each slice of at least MIN_PHOTOS photos.
+
+    Attributes:
+        overall: on all photos.
+        slices: on the groups, if there are several, and on the slices.
+        changes: the photos that only one model gets right.
+    """
 
     overall: Comparison
     slices: tuple[Comparison, ...] = ()
+    changes: tuple[Change, ...] = field(default=(), compare=False)
 
     @property
     def p_values(self) -> list[tuple[Comparison, float]]:
@@ -92,10 +119,21 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def compare(in_use: Model, candidate: Model, folders: Sequence[Path]) -> SlicedComparison:
-    """Compare two models on the photos of labelled folders, through the code that serves.
+    """Compare two models on the photos of labelled folders; errors are those of `compare_groups` and of the folders."""
+    labels = in_use.metadata.positive_label, in_use.metadata.negative_label
+    return compare_groups(in_use, candidate, {"": find_all_labelled(folders, *labels)})
+
+
+def compare_groups(in_use: Model, candidate: Model, groups: Mapping[str, Photos]) -> SlicedComparison:
+    """Compare two models on groups of photos, through the code that serves.
+
+    Args:
+        in_use: the version in use.
+        candidate: the other version.
+        groups: the photos, by the name of the group; several groups are compared like slices, whatever their size.
 
     Raises:
-        SeeFoodError: the models or folders have different labels, or no photo can be read.
+        SeeFoodError: the models have different labels, or no photo can be read.
     """
     labels = [(model.metadata.positive_label, model.metadata.negative_label) for model in (in_use, candidate)]
     if labels[0] != labels[1]:
@@ -103,18 +141,30 @@ def compare(in_use: Model, candidate: Model, folders: Sequence[Path]) -> SlicedC
             f"The version in use has the labels {labels[0][0]} and {labels[0][1]}, the candidate {labels[1][0]} and "
             f"{labels[1][1]}: they can't be compared; promote it with --force."
         )
-    photos = reduce(Photos.plus, [find_labelled(folder, *labels[0]) for folder in folders])
+    photos = reduce(Photos.plus, groups.values())
+    group_of = np.repeat(list(groups), [len(each) for each in groups.values()])
     results = [[result for _, result in score(model, photos.paths)] for model in (in_use, candidate)]
     pairs = list(enumerate(zip(*results, strict=True)))
     verdicts = {i: (old, new) for i, (old, new) in pairs if not (isinstance(old, str) or isinstance(new, str))}
     if not verdicts:
         raise SeeFoodError(f"None of {len(photos)} photos can be read; {photos.paths[0]}: {results[0][0]}")
-    photos = photos.take(verdicts)
+    photos, group_of = photos.take(verdicts), group_of[list(verdicts)]
     old, new = (np.array([pair[i].positive for pair in verdicts.values()]) == (photos.targets == 1) for i in (0, 1))
     parts = {f"{by} {name}": part for by, found in find_slices(photos).items() for name, part in found.items()}
+    by_group = {group: np.flatnonzero(group_of == group) for group in groups} if len(groups) > 1 else {}
     return SlicedComparison(
         _count(old, new),
-        tuple(_count(old[part], new[part], name) for name, part in parts.items() if len(part) >= MIN_PHOTOS),
+        (
+            *(_count(old[part], new[part], group) for group, part in by_group.items() if len(part)),
+            *(_count(old[part], new[part], name) for name, part in parts.items() if len(part) >= MIN_PHOTOS),
+        ),
+        tuple(
+            Change(path, str(group), label, bool(now), before.probability, after.probability)
+            for path, group, label, now, was, (before, after) in zip(
+                photos.paths, group_of, photos.labels(), new, old, verdicts.values(), strict=True
+            )
+            if now != was
+        ),
     )
 
 

@@ -82,6 +82,17 @@ def out_of_fold_probabilities(features: Array, targets: Array) -> Array:
     return cross_val_predict(_probe(), features, targets, cv=folds, method="predict_proba")[:, 1]  # type: ignore[no-any-return]
 
 
+def probe_probabilities(features: Array, targets: Array, others: Array) -> Array:
+    """Fit a linear probe, and return its P(positive) of other photos, [K] in [0, 1].
+
+    Args:
+        features: float32 [N, channels].
+        targets: 0 or 1, [N], of both classes.
+        others: features of the other photos, float32 [K, channels].
+    """
+    return _probe().fit(features, targets).predict_proba(others)[:, 1]  # type: ignore[no-any-return]
+
+
 def fit_gaussian(features: Array) -> tuple[Array, Array, float]:
     """Fit the mean and the covariance of features: principal axes, and one variance for all other directions.
 

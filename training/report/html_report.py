@@ -81,6 +81,7 @@ def _figures(model: Model, result: RunResult) -> dict[str, dict[str, Figure]]:
             **{name: plots.samples(photos, model.size) for name, photos in tests.items()},
         },
         "curves": plots.learning_curves(result.curves),
+        "photos": {"learning-curve": plots.error_by_photos(result.learning_curve)} if result.learning_curve else {},
         "validation": plots.prediction_charts(result.validation, result.labels, threshold),
         "inside": {
             "kernels": plots.first_kernels(result.classifier),

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter, StrMethodFormatter
 from sklearn.calibration import CalibrationDisplay
 from sklearn.metrics import ConfusionMatrixDisplay, PrecisionRecallDisplay, RocCurveDisplay
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from service.photo import Pixels, read_photo
 from training.data.photos import Photos
 from training.evaluation.evaluate import Evaluation
+from training.evaluation.learning_curve import LearningCurve
 from training.model.classifier import Classifier
 
 YES, NO, GREY = "#2f9e57", "#c0392b", "#808080"
@@ -53,6 +54,33 @@ def learning_curves(table: Path | None) -> dict[str, Figure]:
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figures
+
+
+def error_by_photos(curve: LearningCurve) -> Figure:
+    """Draw the error rate by the number of training photos: random subsets, and the fitted laws up to the forecast."""
+    figure, axes = _chart()
+    total = curve.counts[-1]
+    last = total + (curve.forecast.more if curve.forecast else 0)
+    for count, errors in zip(curve.counts, curve.errors, strict=True):
+        axes.plot([count] * len(errors), errors, "o", markersize=3, color=GREY, alpha=0.6)
+    axes.plot(curve.counts, curve.means, "o", color=YES, label="mean of the subsets")
+    for first, end, line, colour, label in (
+        (curve.counts[0], total, "-", YES, "fitted law, 95% interval"),
+        (total, last, "--", NO, "more photos"),
+    ):
+        if first < end:
+            counts = np.geomspace(first, end, 50)
+            low, middle, high = curve.band(counts)
+            axes.plot(counts, middle, line, color=colour, label=label)
+            axes.fill_between(counts, low, high, color=colour, alpha=0.2, linewidth=0)
+    axes.set(xlabel="training photos", ylabel="error on held-out photos", xscale="log")
+    axes.set_ylim(bottom=0)
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.set_xticks([*curve.counts, *([last] if last > total else [])])
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.legend(fontsize=10)
+    return figure
 
 
 def prediction_charts(evaluation: Evaluation, labels: tuple[str, str], threshold: float) -> dict[str, Figure]:

@@ -61,8 +61,9 @@ def summarize_run(
 
 
 def _from_inbox(data: PreparedData) -> str:
-    count = sum(path in data.accepted for path in data.training.paths)
-    return f"of which {count} are accepted photos of the inbox, " if data.accepted else ""
+    fitted = set(data.training.paths).intersection(data.accepted.paths)
+    found = f"of which {len(fitted)} are accepted photos of the inbox ({len(data.corrections)} more are held out), "
+    return found if len(data.accepted) + len(data.corrections) else ""
 
 
 def _label_issues(config: TrainConfig, data: PreparedData) -> str:

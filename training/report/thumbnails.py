@@ -16,6 +16,7 @@ from service.photo import PhotoError, Pixels, printable, read_photo
 from training.data.checks import Findings
 from training.data.label_issues import LabelIssue
 from training.data.label_list import LabelChange, group_changes
+from training.evaluation.comparison import Change
 from training.evaluation.evaluate import Mistake
 
 SIDE = 160  # px
@@ -55,6 +56,11 @@ def of_label_changes(changes: Sequence[LabelChange], each: int) -> list[tuple[st
                     thumbnails.append(_thumbnail(change.path, ""))
         shown.append((title, thumbnails))
     return shown
+
+
+def of_changes(changes: Sequence[Change]) -> list[Thumbnail]:
+    """Show photos that only one of two models gets right, with the label and both probabilities."""
+    return [_thumbnail(each.path, f"{each.label}: {each.before:.3f}, then {each.after:.3f}") for each in changes]
 
 
 def of_same_pictures(findings: Findings) -> list[tuple[str, list[Thumbnail]]]:

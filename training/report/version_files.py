@@ -71,11 +71,13 @@ def _write_photos(path: Path, data: PreparedData) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(["sha256", "label", "split", "source"])
-        for split, photos in {"fit": data.training, "validate": data.validation}.items():
+        from_inbox = {*data.accepted.paths, *data.corrections.paths}
+        parts = {"fit": data.training, "validate": data.validation, "held out": data.corrections}
+        for split, photos in parts.items():
             labelled = zip(photos.paths, photos.labels(), strict=True)
             table.writerows(
                 sorted(
-                    (data.findings.digests[photo], label, split, "inbox" if photo in data.accepted else "folder")
+                    (data.findings.digests[photo], label, split, "inbox" if photo in from_inbox else "folder")
                     for photo, label in labelled
                 )
             )

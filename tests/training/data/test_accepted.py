@@ -1,6 +1,7 @@
 """Accepted photos of an inbox are trained on, and are never validation or test photos."""
 
 import csv
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -14,16 +15,16 @@ from service.inbox.store import Inbox
 from service.stored_photo import prepare
 from tests.fixtures.command import seefood
 from tests.fixtures.drawing import draw, draw_folder, encode
-from training.data.accepted import find_accepted
+from training.data.accepted import find_accepted, is_held_out
 from training.data.folders import gather
 
 
 @pytest.fixture
 def inbox(tmp_path: Path) -> Inbox:
-    """Return an inbox with four accepted photos, the last of which is a photo of the training folder `drawn`."""
+    """Return an inbox with four accepted photos: the third is held out, and the last is in the folder `drawn` too."""
     inbox = Inbox(tmp_path / "inbox", Limits(10**9, 1000, 1000))
     inbox.open()
-    for seed in (500, 501, 502, 3, 504):
+    for seed in (500, 505, 501, 3, 504):
         prepared = prepare(encode(draw("hotdog", seed)), 64, 10**6)
         new = NewPhoto(prepared.jpeg, ".jpg", prepared.phash)
         assert inbox.add(new, Sender(None, "192.0.2.1"), CORRECTION, None, "hotdog")
@@ -31,11 +32,19 @@ def inbox(tmp_path: Path) -> Inbox:
     return inbox
 
 
-def test_accepted_photos_are_found(inbox: Inbox, drawn: Path) -> None:
+def test_accepted_photos_are_found_and_a_part_is_held_out(inbox: Inbox, drawn: Path) -> None:
     data = gather(drawn, inbox=inbox.folder)
-    assert data.accepted.labels() == ["hotdog"] * 4
-    assert not set(data.accepted.paths) & set(data.photos.paths)
-    assert len(gather(drawn).accepted) == 0
+    found = find_accepted(inbox.folder, "hotdog", "not_hotdog")
+    assert found.labels() == ["hotdog"] * 4
+    assert data.accepted.paths == tuple(path for path in found.paths if not is_held_out(path.stem))
+    assert data.corrections.paths == tuple(path for path in found.paths if is_held_out(path.stem))
+    assert not set(found.paths) & set(data.photos.paths)
+    assert len(gather(drawn).accepted) == len(gather(drawn).corrections) == 0
+
+
+def test_one_photo_in_five_is_held_out() -> None:
+    digests = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(5000)]
+    assert 900 < sum(map(is_held_out, digests)) < 1100
 
 
 def test_a_missing_inbox_or_another_label_is_a_sentence(inbox: Inbox, tmp_path: Path) -> None:
@@ -66,12 +75,12 @@ def test_training_records_which_photos_are_from_the_inbox(inbox: Inbox, drawn: P
         (test / "hotdog" / file.name).unlink()
     done = seefood(models, "train", drawn, *options)
     assert done.exit_code == 0, done.output
-    assert "3 accepted photos of the inbox are fitted too." in done.stderr
+    assert "2 accepted photos of the inbox are fitted too, and 1 are held out." in done.stderr
     (version,) = [path for path in models.iterdir() if path.is_dir() and not path.name.startswith((".", "runs"))]
     with (version / "photos.csv").open(newline="") as table:
         rows = list(csv.DictReader(table))
     accepted = {row["sha256"]: row["split"] for row in rows if row["source"] == "inbox"}
-    assert len(accepted) == 3, "the fourth shows a picture of the folder"
-    assert set(accepted.values()) == {"fit"}
+    assert sorted(accepted.values()) == ["fit", "fit", "held out"], "the fourth shows a picture of the folder"
+    assert all((split == "held out") is is_held_out(digest) for digest, split in accepted.items())
     assert set(accepted) <= {path.stem for path in (inbox.folder / "photos").iterdir()}
-    assert "of which 3 are accepted photos of the inbox" in (version / "card.md").read_text()
+    assert "of which 2 are accepted photos of the inbox (1 more are held out)" in (version / "card.md").read_text()

@@ -12,9 +12,10 @@ from service.errors import SeeFoodError
 from service.model import open_model
 from service.registry import current_version, version_of
 from tests.fixtures.command import seefood
-from tests.fixtures.drawing import encode
+from tests.fixtures.drawing import LABELS, encode
 from tests.fixtures.tiny_model import METADATA, write_tiny_model, write_tiny_registry
-from training.evaluation.comparison import Comparison, SlicedComparison, compare, holm
+from training.data.folders import find_labelled
+from training.evaluation.comparison import Comparison, SlicedComparison, compare, compare_groups, holm
 
 
 @pytest.fixture
@@ -113,6 +114,25 @@ def test_all_folders_count_and_unreadable_photos_do_not(models: Path, photos: Pa
         Comparison(photos=17, gained=0, lost=9)
     )
     assert compare(blind, sighted, [photos]) == SlicedComparison(Comparison(photos=16, gained=8, lost=0))
+
+
+def test_groups_are_compared_and_the_photos_that_change_are_named(models: Path, photos: Path, tmp_path: Path) -> None:
+    more = tmp_path / "more" / "not_hotdog" / "1.png"
+    more.parent.mkdir(parents=True)
+    more.write_bytes(encode(Image.new("RGB", (20, 20), "#848080"), "PNG"))
+    folders = {"the test": photos, "more": tmp_path / "more"}
+    groups = {name: find_labelled(folder, *LABELS) for name, folder in folders.items()}
+    result = compare_groups(open_model(models), open_model(models, "blind"), groups)
+    assert result == SlicedComparison(
+        Comparison(photos=17, gained=1, lost=8),
+        (Comparison(photos=16, gained=0, lost=8, part="the test"), Comparison(photos=1, gained=1, lost=0, part="more")),
+    )
+    assert [each.part for each in result.worse] == ["the test", ""]
+    assert [(each.path, each.group, each.label, each.gained) for each in result.changes] == [
+        *((photos / "hotdog" / f"{number}.png", "the test", "hotdog", False) for number in range(8)),
+        (more, "more", "not_hotdog", True),
+    ]
+    assert all(each.before == each.after > 0.5 for each in result.changes), "only the threshold differs"
 
 
 def test_photos_that_cannot_be_read_are_no_comparison(models: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from service.model import Model
 from service.registry import FILES, current_version
 from tests.fixtures.browser import open_browser
+from tests.fixtures.clouds import two_clouds
 from tests.fixtures.drawing import draw_folder
 from tests.fixtures.tiny_model import METADATA, write_tiny_model
 from training.data.cache import Cache
@@ -20,6 +21,7 @@ from training.data.label_issues import LabelIssue
 from training.data.label_list import EXCLUDED, Correction, LabelChange
 from training.evaluation import synthetic
 from training.evaluation.evaluate import Evaluation, evaluate, evaluate_photos
+from training.evaluation.learning_curve import learning_curve
 from training.evaluation.slices import MIN_PHOTOS
 from training.model.classifier import build_classifier
 from training.records import PreparedData, RunResult
@@ -71,6 +73,9 @@ def result(model: Model, tmp_path_factory: pytest.TempPathFactory) -> RunResult:
         features=None,
         targets=photos.targets[None],
         crop_size=None,
+        validation_features=None,
+        accepted=photos.take([]),
+        corrections=photos.take([]),
     )
     return RunResult(
         data=data,
@@ -193,6 +198,19 @@ def test_missing_parts_are_omitted(tmp_path: Path, model: Model, result: RunResu
     ):
         assert absent not in page
     assert not list((tmp_path / "report").glob("curves*"))
+
+
+def test_what_more_photos_would_bring_is_a_sentence_and_a_chart(
+    tmp_path: Path, model: Model, result: RunResult, page: str
+) -> None:
+    assert "There is no learning curve, because the network had no pretrained weights." in page
+    features, targets = two_clouds(120, channels=8)
+    curve = learning_curve((features[:80], targets[:80]), (features[80:], targets[80:]), 0)
+    shown = _write(tmp_path / "report", model, replace(result, learning_curve=curve))
+    part = shown.split("<h3>More photos</h3>")[1].split("<h2>")[0]
+    assert "With 80 training photos, a linear probe is wrong on " in part
+    assert part.count("<img") == 1
+    assert (tmp_path / "report" / "photos-learning-curve.png").is_file()
 
 
 def test_names_are_escaped(tmp_path: Path, model: Model, result: RunResult) -> None:

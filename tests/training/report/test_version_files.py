@@ -54,7 +54,8 @@ def result(models: Path, photos: Photos, classifier: Classifier, monkeypatch: py
         write_tiny_model(folder / name, metadata.to_properties())
     model = Model(folder / FILES["int8"])
     findings = check_photos(photos, [], Cache(None))
-    data = PreparedData(photos, photos, (), findings, (), None, None, photos.targets[None], None)
+    none = photos.take([])
+    data = PreparedData(photos, photos, (), findings, (), None, None, photos.targets[None], None, None, none, none)
     validation = evaluate_photos(model, photos)
     return RunResult(data, folder, classifier, metadata, {}, None, {}, validation, {})
 
