@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-# "4G" of common browser tools: 9 Mbit/s down, 1.5 Mbit/s up, 170 ms to and fro.
+# "4G" of common browser tools: 9 Mbit/s down, 1.5 Mbit/s up, a round trip of 170 ms.
 DOWN, UP, DELAY = 9e6 / 8, 1.5e6 / 8, 0.17 / 2
 _CHUNK = 8192
 
