@@ -71,15 +71,19 @@ class ModelManager:
     def watch(self) -> None:
         """Start a thread that polls the pointer; a fixed version or file needs none."""
         if self._pointer in POINTERS:
-            threading.Thread(target=self._poll, name="registry", daemon=True).start()
+            self._poll()  # before the first request, because it logs and counts a version that is not served
+            threading.Thread(target=self._poll_for_ever, name="registry", daemon=True).start()
 
-    def _poll(self) -> None:
+    def _poll_for_ever(self) -> None:
         while True:
             time.sleep(POLL_SECONDS)
-            try:
-                self.refresh()
-            except Exception:  # noqa: BLE001 - other programs write to the folder; the next poll may succeed
-                _log.exception("the registry can't be read")
+            self._poll()
+
+    def _poll(self) -> None:
+        try:
+            self.refresh()
+        except Exception:  # noqa: BLE001 - other programs write to the folder; the next poll may succeed
+            _log.exception("the registry can't be read")
 
     def refresh(self) -> None:
         """Serve the version that the pointer names, if it is another one, can be served and passes its trial."""
