@@ -3,6 +3,7 @@
 import json
 import subprocess
 import time
+from contextlib import closing
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -125,18 +126,21 @@ def test_it_gives_the_phone_model_to_browsers(image: str) -> None:
     container = docker("run", "--rm", "--detach", *HARDENED, "--publish", f"127.0.0.1:{port}:8000", image)
     try:
         until(lambda: _status(port) == 200)
-        connection = HTTPConnection("127.0.0.1", port, timeout=30)
-        connection.request("GET", "/web/model.json")
-        described = json.loads(connection.getresponse().read())
+        described = json.loads(_body(port, "/web/model.json"))
         assert described["version"] == (ROOT / "models" / PHONE).read_text().strip()
         for address, size in (
             (described["url"], described["bytes"]),
             (described["wasm"]["url"], (RUNTIME / WASM).stat().st_size),
         ):
-            connection.request("GET", f"/web/{address}")
-            assert len(connection.getresponse().read()) == size
+            assert len(_body(port, f"/web/{address}")) == size
     finally:
         docker("rm", "--force", container)
+
+
+def _body(port: int, path: str) -> bytes:
+    with closing(HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
+        connection.request("GET", path)
+        return connection.getresponse().read()
 
 
 def _status(port: int) -> int:
