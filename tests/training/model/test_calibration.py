@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
+from service.metadata import HISTOGRAM_BINS
 from training.config import ThresholdTarget
 from training.model.calibration import Array, calibrate, calibration_error
 
@@ -99,3 +100,14 @@ def test_calibrated_probabilities_have_no_calibration_error() -> None:
     assert calibration_error(targets, probabilities) == pytest.approx(0, abs=1e-9)
     assert calibration_error(targets, np.repeat([0.05, 0.95], 1000)) == pytest.approx(0.1)
     assert calibration_error(np.ones(3), np.ones(3)) == 0
+
+
+def test_the_histogram_counts_the_calibrated_probabilities_by_weight() -> None:
+    calibration = calibrate(*_photos(2000), ACCURACY)
+    logits = np.array([-20, 0, 20, 20], np.float32)
+    histogram = np.array(calibration.histogram(logits, np.array([1, 1, 1, 1], np.float32)))
+    assert len(histogram) == HISTOGRAM_BINS
+    assert histogram.sum() == 4
+    assert (histogram[0], histogram[-1]) == (1, 2)
+    weighted = np.array(calibration.histogram(logits, np.array([2, 1, 0.5, 0.5], np.float32)))
+    assert (weighted[0], weighted[-1]) == (2, 1)
