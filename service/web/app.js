@@ -15,7 +15,7 @@ import { showAnswer, showPhoto, showView, sourceText, startStage } from "./stage
 import { failureOf, verdictOf } from "./verdict.js";
 
 const camera = new Camera(byId("video"));
-let newest = 0; // the answer to an earlier photo must not overwrite that to a later one
+let newest = 0; // an earlier answer must not overwrite a later one
 let results = []; // of the grid, or the one photo
 let opened = null; // the result on the stage
 let isContinuous = false;
@@ -63,7 +63,7 @@ function showBusy() {
   showTools();
 }
 
-/** Answer photos that were chosen, dropped, pasted, taken or shared. */
+/** Answer photos, whichever way they came. */
 async function ask(photos, isSmall = false) {
   stopContinuous();
   const mine = ++newest;
@@ -218,7 +218,7 @@ function wireButtons() {
   });
 }
 
-/** The other label is the right one; where the model can't tell, either may be. */
+/** The other label is right; where the model can't tell, either may be. */
 function rightLabels({ label, uncertain }) {
   const labels = [state.described.positive_label, state.described.negative_label];
   return uncertain ? labels : labels.filter((each) => each !== label);
@@ -229,7 +229,7 @@ function showAll() {
   showTools();
 }
 
-/** Write everything that is on the page again, in another language. */
+/** Write the page again, in another language. */
 function translate() {
   showAll();
   results.forEach((result, index) => {

@@ -27,13 +27,13 @@ export const state = {
 };
 
 let changed = () => {};
-let known = Promise.resolve(); // that it is known whether there is a model for this device
-let ready; // a promise that the loading of the model waits for
+let known = Promise.resolve(); // until it is known whether there is a model
+let ready; // a promise that the model waits for
 
 /**
  * Find out who can answer, and load the model where that was chosen.
  * @param listener called after every change of `state`
- * @param before a promise that the loading of the model waits for
+ * @param before a promise that the model waits for
  */
 export async function startClassifier(listener, before) {
   changed = listener;

@@ -15,7 +15,7 @@ const recent = [];
 /** milliseconds: median duration of the last inferences; undefined until the model is loaded. */
 export const speed = { milliseconds: undefined };
 
-/** Return the description of the model; null where the service offers none. */
+/** Return the description of the model, or null. */
 export async function describe() {
   const response = await fetch("web/model.json", { signal: AbortSignal.timeout(SECONDS * 1000) }).catch(() => null);
   model = response?.ok ? await response.json().catch(() => null) : null;

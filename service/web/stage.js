@@ -11,7 +11,7 @@ let isHeatmapOn = false;
 /** Wire the stage. */
 export function startStage() {
   const preview = byId("preview");
-  preview.addEventListener("load", showHeatmap); // the aspect ratio of the photo is known now
+  preview.addEventListener("load", showHeatmap); // its aspect ratio is known now
   preview.addEventListener("error", () => showView("invite")); // a kind of photo that this browser can't show
   byId("show-heatmap").addEventListener("click", () => {
     isHeatmapOn = !isHeatmapOn;
