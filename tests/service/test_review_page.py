@@ -244,10 +244,11 @@ def test_a_thousand_photos_keep_the_page_small(browser: Browser, running: Server
     with _opened(browser, running) as page:
         expect(page.locator("#progress-text")).to_have_text("0 of 1008 reviewed")
         most = page.evaluate("document.querySelectorAll('*').length")
-        for done in range(20, 401, 20):
-            for _ in range(20):
-                page.keyboard.press("h")
+        for done in range(1, 401):
+            page.keyboard.press("h")
             expect(page.locator("#progress-text")).to_have_text(f"{done} of 1008 reviewed")
+            if done % 20:
+                continue
             expect(page.locator("#queue li").nth(20)).to_be_attached()
             assert page.locator("#queue li").count() <= 120
             assert page.evaluate("document.querySelectorAll('*').length") <= 2 * most
