@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from service.drift import MIN_PHOTOS
 from tests.fixtures.drawing import encode
 from tests.fixtures.monitoring import ALERTS, Prometheus, Query, prometheus, queries
 from tests.fixtures.server import Server, serving
@@ -43,6 +44,8 @@ def _until(true: Callable[[], bool], server: Server | None = None, seconds: floa
 @pytest.mark.slow
 def test_prometheus_runs_the_queries_and_the_rules(tiny_models: Path, tmp_path: Path) -> None:
     with serving(tiny_models) as server, prometheus(tmp_path, server.port) as running:
+        for _ in range(math.ceil(MIN_PHOTOS / 16)):  # drift is a number only from so many photos on
+            assert server.post_photos(*[RED, BLUE] * 8).status == 200
         unanswered = {query: _now(query) for query in queries()}
         assert len(unanswered) > 30
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import APIResponse, Browser, Page, Route, expect
 
 from service.inbox import review
 from service.inbox.records import CORRECTION
@@ -215,6 +215,26 @@ def test_a_decision_that_can_not_be_recorded_comes_back(browser: Browser, runnin
         expect(page.locator("#queue li")).to_have_count(8)
         expect(page.locator("#progress-text")).to_have_text("0 of 8 reviewed")
     assert _states(inbox)["waiting"] == 8
+
+
+def test_a_decision_while_photos_are_loaded_is_counted_once(browser: Browser, running: Server, inbox: Inbox) -> None:
+    """A list that was read before a decision, and arrives after it, must not bring the old counts back."""
+    fill(inbox, 80, first=100)
+    held: list[tuple[Route, APIResponse]] = []
+    with _opened(browser, running) as page:
+        page.route("**/review/photos?*after=*", lambda route: held.append((route, route.fetch())))
+        page.locator("#more").click()
+        while not held:
+            page.wait_for_timeout(50)
+        page.keyboard.press("h")
+        page.wait_for_timeout(1000)  # the decision would be recorded in this time
+        ((route, response),) = held
+        route.fulfill(response=response)
+        expect(page.locator("#queue li")).to_have_count(87)
+        expect(page.locator("#progress-text")).to_have_text("1 of 88 reviewed")
+        page.wait_for_timeout(500)
+        expect(page.locator("#progress-text")).to_have_text("1 of 88 reviewed")
+    assert _states(inbox)["accepted"] == 1
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

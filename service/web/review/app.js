@@ -16,7 +16,7 @@ let current = null;
 let isHeatmapOn = false;
 let generation = 0; // an answer to earlier filters must not fill the queue
 let loading = null;
-let working = Promise.resolve(); // the last request that changes something
+let working = Promise.resolve(); // the last request that counts photos or changes one
 const history = []; // of decisions, for undo: {photos, before}
 const actions = {}; // by key: what a button does
 
@@ -29,7 +29,7 @@ async function restart() {
   queue.clear();
   after = null;
   loading = null;
-  await load(mine, null);
+  await inTurn(() => load(mine, null));
   open(queue.photos[0] ?? null);
 }
 
@@ -49,7 +49,8 @@ async function load(mine, from) {
 
 /** Load the next page where few photos are left. */
 function refill(isWanted = queue.photos.length < FEW) {
-  if (after && isWanted) loading ??= load(generation, after).finally(() => (loading = null));
+  const mine = generation;
+  if (after && isWanted) loading ??= inTurn(() => load(mine, after)).finally(() => (loading = null));
   return loading;
 }
 
@@ -137,6 +138,7 @@ function decide(state, label, photos = chosen()) {
   if (!photos.length) return;
   leave(photos);
   inTurn(async () => {
+    write("message", "");
     const before = await attempt(() => api.decide(photos.map(({ id }) => ({ id, state, label }))));
     if (!before) return putBack(photos);
     history.push({ photos, before });
@@ -144,11 +146,10 @@ function decide(state, label, photos = chosen()) {
   });
 }
 
+/** Run one request after the other, so that the counts of a list and a decision made meanwhile don't mix. */
 function inTurn(work) {
-  working = working.then(() => {
-    write("message", "");
-    return work();
-  });
+  working = working.then(work);
+  return working;
 }
 
 function leave(photos) {
@@ -166,6 +167,7 @@ function putBack(photos) {
 /** Undo the last decision; the photos come back to the queue. */
 function undo() {
   inTurn(async () => {
+    write("message", "");
     const last = history.pop();
     if (!last) return;
     const before = await attempt(() => api.decide(last.before));
