@@ -26,14 +26,19 @@ def apply_limits(memory: int) -> None:
     A photo that needs more memory gets a MemoryError or ends this process; it does not affect other photos. The process
     exits when its parent process ends.
     """
-    if parent := multiprocessing.parent_process():
-        threading.Thread(target=_exit_after, args=(parent,), daemon=True).start()
+    exit_with_parent()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     if sys.platform == "linux":
         used = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + memory, used + memory))
         resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+
+
+def exit_with_parent() -> None:
+    """Let this process exit as soon as its parent process ends."""
+    if parent := multiprocessing.parent_process():
+        threading.Thread(target=_exit_after, args=(parent,), daemon=True).start()
 
 
 def _exit_after(parent: multiprocessing.process.BaseProcess) -> None:

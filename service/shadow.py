@@ -2,24 +2,22 @@
 
 import contextlib
 import logging
-import os
 import queue
 import random
 import sqlite3
-import sys
 import threading
 import time
 from dataclasses import dataclass
 
-import numpy as np
 from flask import Response, after_this_request
 
 from service import metrics, shadow_record
+from service.candidate import Candidate
 from service.collector import Collector
 from service.errors import SeeFoodError
 from service.inbox.records import SHADOW as REASON
 from service.inbox.records import Sender
-from service.model import Model, Verdict, open_model
+from service.model import Model, Verdict
 from service.model_manager import POLL_SECONDS, ModelManager, ServedModel
 from service.photo import Pixels
 from service.registry import SHADOW, version_of
@@ -29,7 +27,6 @@ from service.shadow_record import Comparison, Pair
 RECORD_SECONDS = 2  # between two writes of the record
 _WAITING = 8  # photos
 _KEPT_BYTES = 5_000_000  # of one photo; a larger one is compared, but not stored where the versions disagree
-_NICENESS = 19  # the lowest priority
 _log = logging.getLogger(__name__)
 
 
@@ -45,7 +42,7 @@ class Answered:
 
 
 class Shadow:
-    """One thread that runs the candidate; where it can't keep up, photos are left out, and no answer waits for it.
+    """Compares the candidate; where it can't keep up, photos are left out, and no answer waits for it.
 
     Attributes:
         candidate: the open candidate; None if there is none.
@@ -53,7 +50,7 @@ class Shadow:
 
     def __init__(self, settings: Settings, manager: ModelManager, collector: Collector | None) -> None:
         self._settings, self._manager, self._collector = settings, manager, collector
-        self.candidate: Model | None = None
+        self.candidate: Candidate | None = None
         self._named: tuple[str, str] | None = None  # candidate and served version that were looked at last
         self._queue: queue.Queue[Answered] = queue.Queue(_WAITING)
         self._counts: dict[Pair, Comparison] = {}
@@ -83,7 +80,6 @@ class Shadow:
             metrics.shadow_dropped.inc()
 
     def _run(self) -> None:
-        _lower_priority()
         looked = 0.0
         while True:
             answered = None
@@ -110,18 +106,17 @@ class Shadow:
         named = name, served.metadata.version
         if named == self._named:
             return
-        self._named, self.candidate = named, None
-        metrics.shadow_info.clear()
+        self._named = named
+        self._close()
         if not name or name == served.metadata.version:
             return
         try:
-            candidate = open_model(self._settings.models, name, served.device, self._settings.precision)
-            candidate.warm_up()
+            candidate = Candidate(self._settings.models, name, served.device, self._settings.precision)
+            self.candidate = candidate
             _check_comparable(candidate, served)
         except SeeFoodError as error:
             self._give_up(error)
             return
-        self.candidate = candidate
         metrics.shadow_info.labels(candidate.metadata.version).set(1)
         _log.info("%s is the shadow of %s", candidate.metadata.version, served.metadata.version)
 
@@ -133,16 +128,12 @@ class Shadow:
         if answered.served.inference.is_saturated:
             metrics.shadow_dropped.inc()
             return
-        started = time.perf_counter()
         try:
-            (output,) = candidate.run(answered.pixels[None]).each()
-            if not np.isfinite(output[0]):
-                raise SeeFoodError("it answers a photo with a probability that is not finite")
-        except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors have no other common base class
+            verdict, seconds = candidate.answer(answered.pixels)
+        except SeeFoodError as error:
             self._give_up(error)
             return
-        verdict = candidate.verdict(output[0], output[2])
-        metrics.count_shadow(answered.verdict, verdict, time.perf_counter() - started)
+        metrics.count_shadow(answered.verdict, verdict, seconds)
         agrees = verdict.positive == answered.verdict.positive
         pair = Pair(candidate.metadata.version, served.metadata.version)
         before = self._counts.get(pair, Comparison())
@@ -163,28 +154,23 @@ class Shadow:
             return
         self._counts, self._record_failed = {}, False
 
-    def _give_up(self, error: Exception) -> None:
+    def _close(self) -> None:
+        if self.candidate:
+            self.candidate.close()
         self.candidate = None
         metrics.shadow_info.clear()
+
+    def _give_up(self, error: Exception) -> None:
+        self._close()
         metrics.shadow_refused.inc()
         _log.error("there is no shadow %s: %s", self._named[0] if self._named else "", error)
 
 
-def _check_comparable(candidate: Model, served: Model) -> None:
+def _check_comparable(candidate: Candidate, served: Model) -> None:
     mine, its = ((each.metadata.positive_label, each.metadata.negative_label) for each in (served, candidate))
     if mine != its or served.size != candidate.size:
         raise SeeFoodError(
-            f"{candidate.path} has the labels {' and '.join(its)} and squares of {candidate.size} pixels, but the "
-            f"served model has {' and '.join(mine)} and {served.size}; only the same labels and squares are compared."
+            f"{candidate.metadata.version} has the labels {' and '.join(its)} and squares of {candidate.size} pixels, "
+            f"but the served model has {' and '.join(mine)} and {served.size}; "
+            "only the same labels and squares are compared."
         )
-
-
-def _lower_priority() -> None:
-    """Give the calling thread the lowest priority, so that it runs on what the requests leave of the CPUs.
-
-    os.nice would be for the whole process by its definition, the requests included. On Linux the priority belongs to
-    a thread, and setpriority takes the id of one (setpriority(2), "C library/kernel differences"). ONNX Runtime runs
-    a session of one thread in the thread that calls it.
-    """
-    if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
