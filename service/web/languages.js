@@ -13,8 +13,7 @@ export let language = "en";
  */
 export async function startLanguages(select, changed, ...more) {
   folders = ["web/languages", ...more];
-  select.replaceChildren(...Object.entries(NAMES).map(([code, name]) => new Option(name, code)));
-  for (const option of select.options) option.lang = option.value;
+  select.replaceChildren(...Object.entries(NAMES).map(([code, name]) => Object.assign(new Option(name, code), { lang: code })));
   await use(recall("language") ?? preferred());
   select.value = language;
   select.addEventListener("change", async () => {
@@ -35,10 +34,11 @@ export function labelText(label) {
   return texts[`label.${label}`] ?? words[0].toUpperCase() + words.slice(1);
 }
 
-export const percent = (share) => new Intl.NumberFormat(language, { style: "percent" }).format(share);
-export const number = (value) => new Intl.NumberFormat(language, { maximumSignificantDigits: 3 }).format(value);
-export const megabytes = (bytes) => new Intl.NumberFormat(language, { maximumFractionDigits: 1 }).format(bytes / 1e6);
-export const kilobytes = (bytes) => new Intl.NumberFormat(language, { maximumFractionDigits: 0 }).format(bytes / 1e3);
+const format = (value, options) => new Intl.NumberFormat(language, options).format(value);
+export const percent = (share) => format(share, { style: "percent" });
+export const number = (value) => format(value, { maximumSignificantDigits: 3 });
+export const megabytes = (bytes) => format(bytes / 1e6, { maximumFractionDigits: 1 });
+export const kilobytes = (bytes) => format(bytes / 1e3, { maximumFractionDigits: 0 });
 
 function preferred() {
   for (const wanted of navigator.languages) {
@@ -50,10 +50,16 @@ function preferred() {
 
 async function use(code) {
   language = code in NAMES ? code : "en";
-  const files = folders.map(async (folder) => (await fetch(`${folder}/${language}.json`)).json());
-  texts = Object.assign({}, ...(await Promise.all(files)));
+  texts = Object.assign({}, ...(await Promise.all(folders.map((folder) => load(`${folder}/${language}.json`)))));
   document.documentElement.lang = language;
-  for (const element of document.querySelectorAll("[data-text]")) element.textContent = text(element.dataset.text);
-  for (const element of document.querySelectorAll("[data-label]")) element.setAttribute("aria-label", text(element.dataset.label));
-  for (const element of document.querySelectorAll("[data-alt]")) element.alt = text(element.dataset.alt);
+  const write = (kind, put) => document.querySelectorAll(`[data-${kind}]`).forEach((element) => put(element, text(element.dataset[kind])));
+  write("text", (element, words) => (element.textContent = words));
+  write("label", (element, words) => (element.ariaLabel = words));
+  write("alt", (element, words) => (element.alt = words));
+}
+
+/** Load a file; where that fails, try again every second: the page needs its texts. */
+function load(path) {
+  const again = () => new Promise((done) => setTimeout(() => done(load(path)), 1000));
+  return fetch(path).then((response) => response.json()).catch(again);
 }

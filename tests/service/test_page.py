@@ -70,12 +70,30 @@ def test_the_page_is_small(browser: Browser, tiny_server: Server) -> None:
     with open_page(browser, tiny_server.port, before=listen) as page:
         page.wait_for_load_state("networkidle")
     assert len(sizes) > 10
-    assert sum(sizes.values()) < LARGEST, sizes
+    total = sum(sizes.values())
+    assert total < LARGEST, f"{total}: {sizes}"
 
 
 def _body(sent: Request) -> bytes:
     response = sent.response()
     return response.body() if response and response.ok else b""
+
+
+def test_texts_are_loaded_again_when_the_connection_fails(browser: Browser, tiny_server: Server) -> None:
+    failed: list[Route] = []
+
+    def fail_twice(route: Route) -> None:
+        if len(failed) == 2:
+            return route.continue_()
+        failed.append(route)
+        return route.abort("connectionreset")
+
+    def unreliable(page: Page) -> None:
+        page.route("**/web/languages/en.json", fail_twice)
+
+    with open_page(browser, tiny_server.port, before=unreliable) as page:
+        expect(page.locator("[data-text=choose]")).to_have_text("Photos")
+    assert len(failed) == 2
 
 
 def test_a_dropped_photo_and_a_pasted_one_are_answered(page: Page, tmp_path: Path) -> None:
