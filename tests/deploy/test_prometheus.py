@@ -4,6 +4,7 @@ import math
 import re
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ import pytest
 from PIL import Image
 
 from service.drift import MIN_PHOTOS
+from service.metadata import HISTOGRAM_BINS
 from tests.fixtures.drawing import encode
 from tests.fixtures.monitoring import ALERTS, Prometheus, Query, prometheus, queries
 from tests.fixtures.server import Server, serving
+from tests.fixtures.tiny_model import METADATA, write_tiny_model, write_tiny_registry
 
 RED = encode(Image.new("RGB", (60, 40), (255, 0, 0)), "PNG")
 BLUE = encode(Image.new("RGB", (60, 40), (0, 0, 255)), "PNG")
@@ -42,8 +45,11 @@ def _until(true: Callable[[], bool], server: Server | None = None, seconds: floa
 
 
 @pytest.mark.slow
-def test_prometheus_runs_the_queries_and_the_rules(tiny_models: Path, tmp_path: Path) -> None:
-    with serving(tiny_models) as server, prometheus(tmp_path, server.port) as running:
+def test_prometheus_runs_the_queries_and_the_rules(tmp_path: Path) -> None:
+    models = write_tiny_registry(tmp_path / "models")
+    expected = replace(METADATA, probability_histogram=(1,) * HISTOGRAM_BINS)
+    write_tiny_model(models / "tiny" / "model.int8.onnx", expected.to_properties())
+    with serving(models) as server, prometheus(tmp_path, server.port) as running:
         for _ in range(math.ceil(MIN_PHOTOS / 16)):  # drift is a number only from so many photos on
             assert server.post_photos(*[RED, BLUE] * 8).status == 200
         unanswered = {query: _now(query) for query in queries()}
