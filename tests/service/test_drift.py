@@ -27,6 +27,7 @@ from tests.fixtures.tiny_model import METADATA, write_tiny_model, write_tiny_reg
 RED, BLUE, PALE = (encode(Image.new("RGB", (60, 50), colour)) for colour in ((255, 0, 0), (0, 0, 255), (140, 128, 128)))
 HISTOGRAM = (500, *[0] * 18, 500)
 RANDOM = np.random.default_rng(0)
+_PATIENCE = 60  # seconds
 
 
 def _with_histogram(probabilities: "np.typing.NDArray[np.float64]") -> Metadata:
@@ -255,6 +256,28 @@ def test_a_promotion_with_another_mix_is_undone(models: Path) -> None:
         _send(server, *[PALE] * MIN_PHOTOS)
         assert _metrics(server, "rollbacks") == {"seefood_model_rollbacks_total": 1}
         assert serves("new")()
+
+
+@pytest.mark.slow
+def test_an_automatic_rollback_ends_with_its_process(models: Path) -> None:
+    """The registry still names the refused version, so a process that starts serves it until a person rolls back."""
+
+    def serves(version: str) -> Callable[[], bool]:
+        return lambda: server.request("GET", "/readyz").json()["model"] == version
+
+    assert seefood(models, "models", "promote", "tiny", "--force").exit_code == 0, "a rollback needs the history"
+    with serving(models, SEEFOOD_ROLLBACK_MINUTES="60") as server:
+        _send(server, *[PALE] * MIN_PHOTOS)
+        assert seefood(models, "models", "promote", "new", "--force").exit_code == 0
+        until(serves("new"), _PATIENCE)
+        _send(server, *[PALE] * MIN_PHOTOS)
+        until(serves("tiny"), _PATIENCE)
+        server.replace_worker()
+        assert serves("new")()
+        assert seefood(models, "models", "rollback").output == "tiny is current again.\n"
+        until(serves("tiny"), _PATIENCE)
+        server.replace_worker()
+        assert serves("tiny")()
 
 
 def _promote(models: Path, *before: str) -> None:

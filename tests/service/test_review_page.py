@@ -1,27 +1,30 @@
 """The review page in a browser: keyboard, bulk, swipes, undo, filters, heatmap, and 1,000 photos."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-from playwright.sync_api import APIResponse, Browser, Page, Route, expect
+from PIL import Image
+from playwright.sync_api import APIResponse, Browser, Route, expect
 
+from service.drift import MIN_PHOTOS
 from service.inbox import review
 from service.inbox.records import CORRECTION
 from service.inbox.review import Filter
 from service.inbox.store import Inbox
+from service.metadata import HISTOGRAM_BINS
 from tests.fixtures.axe import violations
 from tests.fixtures.browser import open_browser
+from tests.fixtures.drawing import encode
 from tests.fixtures.inbox import fill, make_inbox, new_photo, sender, verdict
+from tests.fixtures.review_page import KEY, LAPTOP, open_review
 from tests.fixtures.server import Server, serving
+from tests.fixtures.tiny_model import METADATA, write_tiny_model, write_tiny_registry
 
 pytestmark = pytest.mark.slow
 
-KEY = "0123456789abcdef0123"
-PHONE, LAPTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
-_PATIENCE = 60_000  # milliseconds until a test gives up
+PHONE = {"width": 390, "height": 844}
 
 
 @pytest.fixture(scope="module")
@@ -56,25 +59,6 @@ def inbox(folder: Path, running: Server) -> Inbox:
     return inbox
 
 
-@contextmanager
-def _opened(browser: Browser, server: Server, **options: Any) -> Iterator[Page]:
-    """Open the page and enter the key; an exception or a blocked resource fails the test."""
-    context = browser.new_context(**{"viewport": LAPTOP, "reduced_motion": "reduce"} | options)
-    context.set_default_timeout(_PATIENCE)
-    expect.set_options(timeout=_PATIENCE)
-    page = context.new_page()
-    complaints: list[str] = []
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("console", lambda said: complaints.append(said.text) if "Content Security Policy" in said.text else None)
-    page.goto(f"http://127.0.0.1:{server.port}/review")
-    page.fill("#key", KEY)
-    page.click("text=Open")
-    expect(page.locator("#photo")).to_be_visible()
-    yield page
-    context.close()
-    assert complaints == []
-
-
 def _states(inbox: Inbox) -> dict[str, int]:
     return review.counts(inbox, Filter())
 
@@ -84,7 +68,7 @@ def _labels(inbox: Inbox) -> list[str]:
 
 
 def test_the_keyboard_decides_skips_and_undoes(browser: Browser, running: Server, inbox: Inbox) -> None:
-    with _opened(browser, running) as page:
+    with open_review(browser, running) as page:
         progress = page.locator("#progress-text")
         expect(progress).to_have_text("0 of 8 reviewed")
         page.keyboard.press("h")
@@ -108,7 +92,7 @@ def test_the_keyboard_decides_skips_and_undoes(browser: Browser, running: Server
 def test_keys_that_are_pressed_fast_decide_about_one_photo_each(
     browser: Browser, running: Server, inbox: Inbox
 ) -> None:
-    with _opened(browser, running) as page:
+    with open_review(browser, running) as page:
         for _ in range(8):
             page.keyboard.press("h")
         expect(page.locator("#empty")).to_be_visible()
@@ -117,7 +101,7 @@ def test_keys_that_are_pressed_fast_decide_about_one_photo_each(
 
 
 def test_several_photos_are_decided_at_once(browser: Browser, running: Server, inbox: Inbox) -> None:
-    with _opened(browser, running) as page:
+    with open_review(browser, running) as page:
         boxes = page.locator("#queue input")
         boxes.nth(1).click()
         boxes.nth(4).click(modifiers=["Shift"])
@@ -134,7 +118,7 @@ def test_several_photos_are_decided_at_once(browser: Browser, running: Server, i
 
 
 def test_who_disagrees_with_whom_is_shown_and_filtered(browser: Browser, running: Server, inbox: Inbox) -> None:
-    with _opened(browser, running) as page:
+    with open_review(browser, running) as page:
         page.get_by_label("senders disagree").check()
         expect(page.locator("#queue li")).to_have_count(2)
         expect(page.locator("#facts .conflict")).to_have_text("The senders disagree")
@@ -153,7 +137,7 @@ def test_who_disagrees_with_whom_is_shown_and_filtered(browser: Browser, running
 
 
 def test_the_heatmap_is_drawn_over_the_photo(browser: Browser, running: Server, inbox: Inbox) -> None:
-    with _opened(browser, running) as page:
+    with open_review(browser, running) as page:
         expect(page.locator("#heatmap")).to_be_hidden()
         page.get_by_role("button", name="Why?").click()
         expect(page.locator("#heatmap")).to_be_visible()
@@ -167,7 +151,7 @@ def test_the_heatmap_is_drawn_over_the_photo(browser: Browser, running: Server, 
 
 
 def test_swipes_decide_on_a_phone(browser: Browser, running: Server, inbox: Inbox) -> None:
-    with _opened(browser, running, viewport=PHONE, has_touch=True, is_mobile=True) as page:
+    with open_review(browser, running, viewport=PHONE, has_touch=True, is_mobile=True) as page:
         for end, label in ((320, "hotdog"), (20, "not_hotdog")):
             box = page.locator("#view").bounding_box()
             assert box
@@ -191,7 +175,7 @@ def test_swipes_decide_on_a_phone(browser: Browser, running: Server, inbox: Inbo
 def test_a_wrong_key_is_asked_again_and_a_key_is_for_the_tab_only(
     browser: Browser, running: Server, inbox: Inbox
 ) -> None:
-    with _opened(browser, running) as page:
+    with open_review(browser, running) as page:
         page.reload()
         expect(page.locator("#photo")).to_be_visible()
         other = page.context.new_page()
@@ -207,7 +191,7 @@ def test_a_wrong_key_is_asked_again_and_a_key_is_for_the_tab_only(
 
 
 def test_a_decision_that_can_not_be_recorded_comes_back(browser: Browser, running: Server, inbox: Inbox) -> None:
-    with _opened(browser, running) as page:
+    with open_review(browser, running) as page:
         problem = {"status": 503, "json": {"detail": "Nothing is stored."}}
         page.route("**/review/decisions", lambda route: route.fulfill(**problem))
         page.keyboard.press("h")
@@ -221,7 +205,7 @@ def test_a_decision_while_photos_are_loaded_is_counted_once(browser: Browser, ru
     """A list that was read before a decision, and arrives after it, must not bring the old counts back."""
     fill(inbox, 80, first=100)
     held: list[tuple[Route, APIResponse]] = []
-    with _opened(browser, running) as page:
+    with open_review(browser, running) as page:
         page.route("**/review/photos?*after=*", lambda route: held.append((route, route.fetch())))
         page.locator("#more").click()
         while not held:
@@ -242,7 +226,7 @@ def test_a_decision_while_photos_are_loaded_is_counted_once(browser: Browser, ru
 def test_axe_finds_no_barrier(
     browser: Browser, running: Server, inbox: Inbox, scheme: str, viewport: dict[str, int]
 ) -> None:
-    with _opened(browser, running, color_scheme=scheme, viewport=viewport) as page:
+    with open_review(browser, running, color_scheme=scheme, viewport=viewport) as page:
         found = violations(page)
         page.locator("#queue input").first.click()
         page.get_by_role("button", name="Why?").click()
@@ -258,10 +242,31 @@ def test_axe_finds_no_barrier(
     assert inbox
 
 
+def test_drift_is_a_line_on_the_page(browser: Browser, tmp_path: Path) -> None:
+    """The model expects as many certain hotdogs as certain others, and all live photos are a pale hotdog."""
+    models = write_tiny_registry(tmp_path / "models")
+    expected = replace(METADATA, probability_histogram=(500, *[0] * (HISTOGRAM_BINS - 2), 500))
+    write_tiny_model(models / "tiny" / "model.int8.onnx", expected.to_properties())
+    folder = tmp_path / "inbox"
+    fill(make_inbox(folder), 1)
+    pale = encode(Image.new("RGB", (60, 50), (140, 128, 128)))
+    with (
+        serving(models, SEEFOOD_FEEDBACK_DIR=str(folder), SEEFOOD_REVIEW_KEY=KEY) as server,
+        open_review(browser, server) as page,
+    ):
+        line = page.locator("#drift")
+        expect(line).to_be_hidden()
+        for _ in range(MIN_PHOTOS // 10):
+            assert server.post_photos(*[pale] * 10).status == 200
+        page.reload()
+        expect(line).to_be_visible()
+        expect(line).to_contain_text("The probabilities of the last 200 photos differ from")
+
+
 def test_a_thousand_photos_keep_the_page_small(browser: Browser, running: Server, inbox: Inbox) -> None:
     """The page has only a part of the photos, and frees those that are out of view; it never has more elements."""
     fill(inbox, 1000, first=1000)
-    with _opened(browser, running) as page:
+    with open_review(browser, running) as page:
         expect(page.locator("#progress-text")).to_have_text("0 of 1008 reviewed")
         most = page.evaluate("document.querySelectorAll('*').length")
         for done in range(1, 401):

@@ -46,6 +46,10 @@ def test_every_setting_has_a_variable() -> None:
             f"SEEFOOD_DEADLINE is '{'9' * 40}'; it must be a whole number from 1 to 3600.",
         ),
         ("SEEFOOD_MAX_BYTES", "-1", "SEEFOOD_MAX_BYTES is '-1'; it must be a whole number from 1 to 1000000000."),
+        ("SEEFOOD_SHADOW_SHARE", "1.5", "SEEFOOD_SHADOW_SHARE is '1.5'; it must be a number from 0 to 1, as 0.5."),
+        ("SEEFOOD_SHADOW_SHARE", "-0.1", "SEEFOOD_SHADOW_SHARE is '-0.1'; it must be a number from 0 to 1, as 0.5."),
+        ("SEEFOOD_SHADOW_SHARE", "nan", "SEEFOOD_SHADOW_SHARE is 'nan'; it must be a number from 0 to 1, as 0.5."),
+        ("SEEFOOD_SHADOW_SHARE", "10%", "SEEFOOD_SHADOW_SHARE is '10%'; it must be a number from 0 to 1, as 0.5."),
         ("SEEFOOD_DEVICE", "tpu", "SEEFOOD_DEVICE is 'tpu'; it must be one of auto, cpu, cuda."),
         ("SEEFOOD_PRECISION", "int4", "SEEFOOD_PRECISION is 'int4'; it must be one of auto, int8, float32."),
         (
