@@ -80,8 +80,7 @@ def _store(inbox: Inbox) -> str | None:
     except PhotoError as error:
         raise Problem.from_photo_error(error, upload.filename) from error
     # The photo is not counted as a prediction: people send the photos that the model gets wrong.
-    prediction = served.inference.predict(prepared.square, deadline)
-    verdict = served.model.verdict(prediction.probability, prediction.familiarity)
+    verdict = served.inference.predict(prepared.square, deadline).verdict
     return inbox.add(
         new_photo(settings, prepared, upload.data),
         current_sender(),

@@ -71,9 +71,9 @@ def set_model(model: Model) -> None:
         _predictions.labels(label)  # a rate needs the 0 before the first photo
 
 
-def count_photo(verdict: Verdict, prediction: Prediction, queue_seconds: float, decode_seconds: float) -> None:
+def count_photo(prediction: Prediction, queue_seconds: float, decode_seconds: float) -> None:
     """Count one classified photo."""
-    _predictions.labels(verdict.label).inc()
+    _predictions.labels(prediction.verdict.label).inc()
     _probability.observe(prediction.probability)
     _decode.observe(decode_seconds)
     _queue.observe(queue_seconds)

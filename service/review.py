@@ -83,10 +83,9 @@ def heatmap(number: int) -> Response:
     served = served_model()
     prepared = _prepared(_read(number))
     prediction = served.inference.predict(prepared.square, time.monotonic() + _settings().deadline)
-    verdict = served.model.verdict(prediction.probability, prediction.familiarity)
     meta = served.model.metadata
     evidence = {"heatmap": prediction.heatmap.astype(float).round(4).tolist(), "version": meta.version}
-    return jsonify(verdict.as_dict(meta.positive_label) | evidence)
+    return jsonify(prediction.verdict.as_dict(meta.positive_label) | evidence)
 
 
 @review.post("/review/decisions")

@@ -39,7 +39,7 @@ def predict() -> dict[str, Any]:
     predictions: list[dict[str, Any]] = []
     for upload, result in zip(uploads, results, strict=True):
         if isinstance(result, ClassifiedPhoto):
-            verdict = served.model.verdict(result.prediction.probability, result.prediction.familiarity)
+            verdict = result.prediction.verdict
             if collector:
                 collector.offer(upload.data, served.model, verdict, current_sender())
             shadow.offer(served, result.pixels, verdict, upload.data, current_sender())
