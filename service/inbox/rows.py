@@ -9,7 +9,7 @@ import numpy as np
 
 from service.inbox.index import InboxFull, secret
 from service.inbox.records import ModelVerdict
-from service.inbox.votes import first_rank
+from service.inbox.votes import update_rank
 from service.phash import NEAR_BITS
 
 _BLOCK = 4096  # bytes: a file takes whole blocks of a disk
@@ -32,11 +32,13 @@ def insert(
         else (None,) * 5
     )
     signed = None if phash is None else int(np.uint64(phash).astype(np.int64))  # SQLite has no unsigned integers
-    values = (digest, f".{suffix}", size, signed, time.time(), reason, *senders, *seen, first_rank(verdict))
+    values = (digest, f".{suffix}", size, signed, time.time(), reason, *senders, *seen)
     names = "digest, suffix, bytes, phash, received, reason, sender, address, model, positive, label, probability"
     marks = ", ".join("?" * len(values))
-    done = db.execute(f"INSERT INTO photos ({names}, unfamiliar, rank) VALUES ({marks})", values)  # noqa: S608
-    return int(done.lastrowid or 0)
+    done = db.execute(f"INSERT INTO photos ({names}, unfamiliar, rank) VALUES ({marks}, 0)", values)  # noqa: S608
+    number = int(done.lastrowid or 0)
+    update_rank(db, number)
+    return number
 
 
 def same_picture(db: sqlite3.Connection, digest: str, phash: int | None) -> int | None:
