@@ -9,7 +9,7 @@ from flask import Blueprint, Response, current_app, jsonify, request
 from service.access import matching_key
 from service.decoders import Decoders
 from service.inbox import review as inbox_review
-from service.inbox.records import ACCEPTED, DROPPED, WAITING, Decision
+from service.inbox.records import ACCEPTED, STATES, WAITING, Decision
 from service.inbox.review import Filter
 from service.inbox.store import Inbox
 from service.inbox.votes import key_id
@@ -21,7 +21,6 @@ from service.settings import Settings
 
 review = Blueprint("review", __name__)
 
-_STATES = (WAITING, ACCEPTED, DROPPED)
 _AFTER = re.compile(r"[0-9]+(\.[0-9]+)?(e-?[0-9]{1,3})?,[0-9]{1,15}", re.ASCII)  # rank and number of a photo
 _PAGE = 60  # photos in one answer
 _MOST = 1000  # decisions in one request
@@ -46,8 +45,8 @@ def photos() -> Response:
         disagree=_is_true("disagree"),
     )
     state = request.args.get("state", WAITING)
-    if state not in _STATES:
-        raise _bad_parameter(f"The parameter state is {state[:40]!r}; it must be {', '.join(_STATES)}.")
+    if state not in STATES:
+        raise _bad_parameter(f"The parameter state is {state[:40]!r}; it must be {', '.join(STATES)}.")
     found = inbox_review.photos(_inbox(), chosen, state, _PAGE, _after())
     meta = served_model().model.metadata
     labels = {"positive_label": meta.positive_label, "negative_label": meta.negative_label}
@@ -106,7 +105,7 @@ def decide() -> Response:
         raise Problem(400, "bad-json", "The JSON body can't be read", detail) from error
     labels = (meta.positive_label, meta.negative_label)
     for decision in decisions.values():
-        if decision.state not in _STATES or decision.label not in (labels if decision.state == ACCEPTED else (None,)):
+        if decision.state not in STATES or decision.label not in (labels if decision.state == ACCEPTED else (None,)):
             detail = f"A decision is accepted with the label {' or '.join(labels)}, or dropped or waiting without one."
             raise Problem(400, "unknown-label", "Unknown decision", detail)
     before = inbox_review.decide(_inbox(), decisions, reviewer)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from service.inbox.index import audit
-from service.inbox.records import Decision
+from service.inbox.records import STATES, Decision
 from service.inbox.store import Inbox
 
 _CONFLICT = "(SELECT COUNT(DISTINCT label) FROM votes WHERE photo = photos.id) > 1"
@@ -52,7 +52,7 @@ def counts(inbox: Inbox, chosen: Filter) -> dict[str, int]:
     query = f"SELECT state, COUNT(*) FROM photos WHERE {chosen.where()} GROUP BY state"  # noqa: S608 - fixed parts
     with inbox.index.reading() as db:
         found = dict(tuple(row) for row in db.execute(query, vars(chosen)))
-    return {state: found.get(state, 0) for state in ("waiting", "accepted", "dropped")}
+    return {state: found.get(state, 0) for state in STATES}
 
 
 def photos(
