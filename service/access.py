@@ -38,6 +38,12 @@ def register(app: Flask, settings: Settings) -> None:
     app.after_request(partial(_add_headers, settings.origins()))
 
 
+def bearer_token() -> str:
+    """Return the token in the header Authorization of the current request; empty if there is none."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token if scheme.lower() == "bearer" else ""
+
+
 def matching_key(sent: list[str], keys: list[bytes]) -> bytes | None:
     """Return the first of the keys that was sent, in headers; None if none was."""
     # All pairs are compared, also after a match, so that the duration reveals nothing about the keys.
@@ -59,9 +65,7 @@ def _set_request_id() -> None:
 def _check_key(keys: list[bytes]) -> Response | None:
     if not _needs_key(request.path) or request.method == "OPTIONS":  # a browser sends its preflight without a key
         return None
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    sent = [request.headers.get("X-API-Key", ""), token if scheme.lower() == "bearer" else ""]
-    if key := matching_key(sent, keys):
+    if key := matching_key([request.headers.get("X-API-Key", ""), bearer_token()], keys):
         g.key_id = key_id(key)
         return None
     detail = "This service requires an API key; send it as Authorization: Bearer KEY or as X-API-Key: KEY."

@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import Blueprint, Response, current_app, jsonify, request
 
-from service.access import matching_key
+from service.access import bearer_token, matching_key
 from service.decoders import Decoders
 from service.inbox import review as inbox_review
 from service.inbox.records import ACCEPTED, STATES, WAITING, Decision
@@ -16,7 +16,7 @@ from service.inbox.votes import key_id
 from service.model_manager import served_model
 from service.photo import PhotoError, read_file
 from service.problems import Problem
-from service.request_body import read_json
+from service.request_body import bad_json, read_json
 from service.settings import Settings
 
 review = Blueprint("review", __name__)
@@ -102,7 +102,7 @@ def decide() -> Response:
         decisions = {_number(each["id"]): Decision(each["state"], each.get("label")) for each in body["decisions"]}
     except (TypeError, KeyError, AttributeError) as error:
         detail = 'The JSON body must be {"decisions": [{"id": 1, "state": "accepted", "label": "LABEL"}, …]}.'
-        raise Problem(400, "bad-json", "The JSON body can't be read", detail) from error
+        raise bad_json(detail) from error
     labels = (meta.positive_label, meta.negative_label)
     for decision in decisions.values():
         if decision.state not in STATES or decision.label not in (labels if decision.state == ACCEPTED else (None,)):
@@ -125,8 +125,7 @@ def _reviewer() -> str:
 
     The key is in a header, which no form and no link of another site can send, and which no browser remembers.
     """
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    key = matching_key([token if scheme.lower() == "bearer" else ""], _reviewer_keys())
+    key = matching_key([bearer_token()], _reviewer_keys())
     if key is None:
         detail = "The review needs its own key; send it as Authorization: Bearer KEY."
         raise Problem(401, "unauthorized", "A key is needed", detail)
