@@ -15,7 +15,7 @@ from service.inbox.store import Inbox
 from service.inbox.votes import key_id
 from service.model_manager import served_model
 from service.photo import PhotoError, read_file
-from service.problems import Problem
+from service.problems import Problem, bad_parameter, query_parameter
 from service.request_body import bad_json, read_json
 from service.settings import Settings
 
@@ -41,12 +41,10 @@ def photos() -> Response:
         reason=request.args.get("reason"),
         label=request.args.get("label"),
         sender=request.args.get("sender"),
-        conflict=_is_true("conflict"),
-        disagree=_is_true("disagree"),
+        conflict=query_parameter("conflict", ("true", "false")) == "true",
+        disagree=query_parameter("disagree", ("true", "false")) == "true",
     )
-    state = request.args.get("state", WAITING)
-    if state not in STATES:
-        raise _bad_parameter(f"The parameter state is {state[:40]!r}; it must be {', '.join(STATES)}.")
+    state = query_parameter("state", STATES) or WAITING
     found = inbox_review.photos(_inbox(), chosen, state, _PAGE, _after())
     meta = served_model().model.metadata
     labels = {"positive_label": meta.positive_label, "negative_label": meta.negative_label}
@@ -166,19 +164,12 @@ def _prepared(data: bytes) -> Any:
         raise Problem.from_photo_error(error, None) from error
 
 
-def _is_true(name: str) -> bool:
-    value = request.args.get(name, "false")
-    if value not in ("true", "false"):
-        raise _bad_parameter(f"The parameter {name} is {value[:40]!r}; it must be true or false.")
-    return value == "true"
-
-
 def _after() -> tuple[float, int] | None:
     text = request.args.get("after")
     if text is None:
         return None
     if not _AFTER.fullmatch(text):
-        raise _bad_parameter("The parameter after must be that of the page before.")
+        raise bad_parameter("The parameter after must be that of the page before.")
     rank, number = text.split(",")
     return float(rank), int(number)
 
@@ -187,7 +178,3 @@ def _number(value: object) -> int:
     if type(value) is not int or not 0 < value < 2**63:
         raise TypeError
     return value
-
-
-def _bad_parameter(detail: str) -> Problem:
-    return Problem(400, "bad-parameter", "Bad parameter", detail)
