@@ -4,7 +4,7 @@ import re
 import time
 from typing import Any
 
-from flask import Blueprint, Response, current_app, jsonify, request
+from flask import Blueprint, Response, current_app, request
 
 from service.access import bearer_token, matching_key
 from service.decoders import Decoders
@@ -34,7 +34,7 @@ def page() -> Response:
 
 
 @review.get("/review/photos")
-def photos() -> Response:
+def photos() -> dict[str, Any]:
     """Return photos, those that are most worth a look first, and the number of photos in each state."""
     _reviewer()
     chosen = Filter(
@@ -46,21 +46,16 @@ def photos() -> Response:
     )
     state = query_parameter("state", STATES) or WAITING
     found = inbox_review.photos(_inbox(), chosen, state, _PAGE, _after())
-    meta = served_model().model.metadata
-    labels = {"positive_label": meta.positive_label, "negative_label": meta.negative_label}
-    counts = inbox_review.counts(_inbox(), chosen)
-    drift = served_model().live.drift()
-    last = f"{found[-1]['rank']!r},{found[-1]['id']}" if len(found) == _PAGE else None
-    return jsonify(
-        {
-            "photos": found,
-            "counts": counts,
-            "after": last,
-            "inbox": str(_inbox().folder.resolve()),
-            "drift": None if drift is None else str(drift),
-            **labels,
-        }
-    )
+    meta, drift = served_model().model.metadata, served_model().live.drift()
+    return {
+        "photos": found,
+        "counts": inbox_review.counts(_inbox(), chosen),
+        "after": f"{found[-1]['rank']!r},{found[-1]['id']}" if len(found) == _PAGE else None,
+        "inbox": str(_inbox().folder.resolve()),
+        "drift": drift and str(drift),
+        "positive_label": meta.positive_label,
+        "negative_label": meta.negative_label,
+    }
 
 
 @review.get("/review/photos/<int:number>")
@@ -74,7 +69,7 @@ def photo(number: int) -> Response:
 
 
 @review.get("/review/photos/<int:number>/heatmap")
-def heatmap(number: int) -> Response:
+def heatmap(number: int) -> dict[str, Any]:
     """Return what the served model says of a photo, and its evidence."""
     _reviewer()
     served = served_model()
@@ -82,11 +77,11 @@ def heatmap(number: int) -> Response:
     prediction = served.inference.predict(prepared.square, time.monotonic() + _settings().deadline)
     meta = served.model.metadata
     evidence = {"heatmap": prediction.heatmap.astype(float).round(4).tolist(), "version": meta.version}
-    return jsonify(prediction.verdict.as_dict(meta.positive_label) | evidence)
+    return prediction.verdict.as_dict(meta.positive_label) | evidence
 
 
 @review.post("/review/decisions")
-def decide() -> Response:
+def decide() -> dict[str, Any]:
     """Record decisions; the answer has what was decided before, so that the page can undo it."""
     reviewer = _reviewer()
     meta = served_model().model.metadata
@@ -107,7 +102,7 @@ def decide() -> Response:
             detail = f"A decision is accepted with the label {' or '.join(labels)}, or dropped or waiting without one."
             raise Problem(400, "unknown-label", "Unknown decision", detail)
     before = inbox_review.decide(_inbox(), decisions, reviewer)
-    return jsonify({"before": [{"id": id, "state": was.state, "label": was.label} for id, was in before.items()]})  # noqa: A001
+    return {"before": [{"id": number, "state": was.state, "label": was.label} for number, was in before.items()]}
 
 
 def _reviewer_keys() -> list[bytes]:
