@@ -68,8 +68,7 @@ def _row(model: Model, photo: Address, outcome: Outcome) -> Row:
 
 
 def _summary(model: Model, results: Results) -> str:
-    labels = model.metadata.positive_label, model.metadata.negative_label
-    of_each = ", ".join(f"{results.counts[label]:,} {label}" for label in labels)
+    of_each = ", ".join(f"{results.counts[label]:,} {label}" for label in model.metadata.labels)
     doubts = f"{results.uncertain:,} uncertain"
     if model.metadata.familiarity_level is not None:
         doubts += f", {results.unfamiliar:,} unfamiliar"

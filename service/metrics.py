@@ -67,7 +67,7 @@ def set_model(model: Model) -> None:
     meta = model.metadata
     _model_info.clear()
     _model_info.labels(meta.name, meta.version, model.path.name, model.device, model.provider).set(1)
-    for label in (meta.positive_label, meta.negative_label):
+    for label in meta.labels:
         _predictions.labels(label)  # a rate needs the 0 before the first photo
 
 

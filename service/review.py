@@ -84,7 +84,7 @@ def heatmap(number: int) -> dict[str, Any]:
 def decide() -> dict[str, Any]:
     """Record decisions; the answer has what was decided before, so that the page can undo it."""
     reviewer = _reviewer()
-    meta = served_model().model.metadata
+    labels = served_model().model.metadata.labels
     body = read_json()
     try:
         if not isinstance(body["decisions"], list):
@@ -96,7 +96,6 @@ def decide() -> dict[str, Any]:
     except (TypeError, KeyError, AttributeError) as error:
         detail = 'The JSON body must be {"decisions": [{"id": 1, "state": "accepted", "label": "LABEL"}, …]}.'
         raise bad_json(detail) from error
-    labels = (meta.positive_label, meta.negative_label)
     for decision in decisions.values():
         if decision.state not in STATES or decision.label not in (labels if decision.state == ACCEPTED else (None,)):
             detail = f"A decision is accepted with the label {' or '.join(labels)}, or dropped or waiting without one."
