@@ -45,6 +45,7 @@ class Problem(Exception):
 def register(app: Flask) -> None:
     """Answer every error of the application with a problem."""
     app.register_error_handler(Problem, problem_response)
+    app.register_error_handler(PhotoError, lambda error: problem_response(Problem.from_photo_error(error, None)))
     app.register_error_handler(Overloaded, _overloaded)
     app.register_error_handler(MemoryError, _overloaded)
     app.register_error_handler(DeadlineExceeded, _deadline_exceeded)

@@ -14,10 +14,11 @@ from service.inbox.review import Filter
 from service.inbox.store import Inbox
 from service.inbox.votes import key_id
 from service.model_manager import served_model
-from service.photo import PhotoError, read_file
+from service.photo import read_file
 from service.problems import Problem, bad_parameter, query_parameter
 from service.request_body import bad_json, read_json
 from service.settings import Settings
+from service.stored_photo import PreparedPhoto
 
 review = Blueprint("review", __name__)
 
@@ -150,12 +151,9 @@ def _read(number: int) -> bytes:
     raise Problem(404, "unknown-photo", "Unknown photo", f"The inbox has no photo {number}; it may be deleted.")
 
 
-def _prepared(data: bytes) -> Any:
+def _prepared(data: bytes) -> PreparedPhoto:
     decoders: Decoders = current_app.extensions["decoders"]
-    try:
-        return decoders.prepare(data, served_model().model.size, time.monotonic() + _settings().deadline)[0]
-    except PhotoError as error:
-        raise Problem.from_photo_error(error, None) from error
+    return decoders.prepare(data, served_model().model.size, time.monotonic() + _settings().deadline)[0]
 
 
 def _after() -> tuple[float, int] | None:
