@@ -21,7 +21,6 @@ from service.registry import INSIDE
 from service.settings import Settings
 from tests.conftest import MakeApp
 from tests.fixtures.axe import violations
-from tests.fixtures.browser import open_browser
 from tests.fixtures.page import WEB, open_page, photo
 from tests.fixtures.server import Server, serving
 from tests.fixtures.shared import make_once
@@ -54,12 +53,6 @@ def small_server(small_models: Path) -> Iterator[Server]:
         pytest.skip("no ONNX Runtime for browsers is there; node deploy/web/get-runtime.mjs fetches it")
     with serving(small_models) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with open_browser() as browser:
-        yield browser
 
 
 @contextmanager

@@ -13,7 +13,6 @@ from service.inbox.records import CORRECTION
 from service.inbox.review import Filter
 from service.inbox.store import Inbox
 from tests.fixtures.axe import violations
-from tests.fixtures.browser import open_browser
 from tests.fixtures.inbox import fill, make_inbox, new_photo, sender, verdict
 from tests.fixtures.server import Server, serving
 
@@ -22,12 +21,6 @@ pytestmark = pytest.mark.slow
 KEY = "0123456789abcdef0123"
 PHONE, LAPTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 _PATIENCE = 60_000  # milliseconds until a test gives up
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with open_browser() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")
