@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import sqlite3
 import time
+from dataclasses import astuple
 
 import numpy as np
 
@@ -26,11 +27,7 @@ def insert(
 ) -> int:
     """Add a photo by the name of its file, with the names of its sender and address; return its number."""
     digest, _, suffix = name.partition(".")
-    seen = (
-        (verdict.version, verdict.positive, verdict.label, verdict.probability, verdict.unfamiliar)
-        if verdict
-        else (None,) * 5
-    )
+    seen = astuple(verdict) if verdict else (None,) * 5
     signed = None if phash is None else int(np.uint64(phash).astype(np.int64))  # SQLite has no unsigned integers
     values = (digest, f".{suffix}", size, signed, time.time(), reason, *senders, *seen)
     names = "digest, suffix, bytes, phash, received, reason, sender, address, model, positive, label, probability"
