@@ -16,7 +16,7 @@ import pyarrow as pa
 import ray
 import ray.data
 
-from scoring.score import Outcome, score
+from scoring.score import AnyAddress, Outcome, score
 from scoring.sources import Address, address
 from service.errors import SeeFoodError
 from service.model import Model, Verdict
@@ -65,7 +65,9 @@ def _check(content: bytes) -> None:
     _open(content)
 
 
-def score_on(cluster: str, model: Model, photos: Iterator[Address]) -> Generator[tuple[Address, Outcome], None, None]:
+def score_on(
+    cluster: str, model: Model, photos: Iterator[AnyAddress]
+) -> Generator[tuple[AnyAddress, Outcome], None, None]:
     """Yield each photo once, in any order, with its verdict or with the reason why it can't be read.
 
     Each CPU of the cluster runs a worker with a copy of the model. If one is killed, another one scores its photos.

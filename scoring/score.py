@@ -5,6 +5,7 @@ from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from itertools import islice
+from typing import TypeVar
 
 import loky
 import numpy as np
@@ -17,9 +18,12 @@ from service.photo import PhotoError, Pixels
 BATCH_SIZE = {"cpu": 2, "cuda": 8}  # by device; larger batches are slower per photo on a CPU
 
 Outcome = Verdict | str  # a sentence says why a photo can't be read
+AnyAddress = TypeVar("AnyAddress", bound=Address)
 
 
-def score(model: Model, photos: Iterable[Address], threads: int = 0) -> Generator[tuple[Address, Outcome], None, None]:
+def score(
+    model: Model, photos: Iterable[AnyAddress], threads: int = 0
+) -> Generator[tuple[AnyAddress, Outcome], None, None]:
     """Yield each photo, in order, with its verdict or with the reason why it can't be read.
 
     Args:
@@ -29,7 +33,7 @@ def score(model: Model, photos: Iterable[Address], threads: int = 0) -> Generato
     """
     threads = threads or loky.cpu_count()
     remaining = iter(photos)
-    batches: deque[tuple[list[Address], Future[list[Outcome]]]] = deque()
+    batches: deque[tuple[list[AnyAddress], Future[list[Outcome]]]] = deque()
     with closing(Decoders(threads)) as decoders, ThreadPoolExecutor(threads) as pool:
         try:
             while batch := list(islice(remaining, BATCH_SIZE[model.device])):
@@ -42,7 +46,7 @@ def score(model: Model, photos: Iterable[Address], threads: int = 0) -> Generato
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _outcomes(batch: list[Address], outcomes: Future[list[Outcome]]) -> Iterator[tuple[Address, Outcome]]:
+def _outcomes(batch: list[AnyAddress], outcomes: Future[list[Outcome]]) -> Iterator[tuple[AnyAddress, Outcome]]:
     return zip(batch, outcomes.result(), strict=True)
 
 
