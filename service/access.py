@@ -20,10 +20,6 @@ _POLICY = (  # only what the pages need: blob: for the preview of a photo, data:
 )
 # Scripts that run a model with WebAssembly. A worker has the policy of its own script, so no page may use WebAssembly.
 _WASM_WORKERS = ("/web/worker.js", "/web/inside/worker.js")
-_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-}
 
 
 def register(app: Flask, settings: Settings) -> None:
@@ -83,8 +79,8 @@ def _add_headers(origins: list[str], response: Response) -> Response:
     response.headers["Content-Security-Policy"] = _POLICY.format(
         " 'wasm-unsafe-eval'" if request.path in _WASM_WORKERS else ""
     )
-    for name, value in _HEADERS.items():
-        response.headers.setdefault(name, value)
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Referrer-Policy"] = "no-referrer"
     if origins:
         _add_cors(origins, response)
     return response
