@@ -2,6 +2,7 @@
 
 import re
 import time
+from contextlib import suppress
 from typing import Any
 
 from flask import Blueprint, Response, current_app, request
@@ -143,11 +144,9 @@ def _inbox() -> Inbox:
 
 def _read(number: int) -> bytes:
     found = inbox_review.find(_inbox(), number) if number < 2**63 else None
-    try:
+    with suppress(FileNotFoundError):
         if found:
             return read_file(_inbox().path(found["file"]), _settings().max_bytes)
-    except FileNotFoundError:
-        pass
     raise Problem(404, "unknown-photo", "Unknown photo", f"The inbox has no photo {number}; it may be deleted.")
 
 
