@@ -12,10 +12,10 @@ import click
 from scoring.results import Results, open_results
 from scoring.rows import Row
 from scoring.score import Outcome
-from scoring.sources import Address, name, walk
+from scoring.sources import Address, walk
 from service.errors import SeeFoodError
 from service.model import Model
-from service.photo import printable
+from service.photo import printable, utf8
 
 Score = Callable[[Iterator[Address]], Generator[tuple[Address, Outcome], None, None]]
 
@@ -48,7 +48,7 @@ def predict_into(path: Path, model: Model, photos: Sequence[Address], score: Sco
 
 def _score_missing(results: Results, model: Model, photos: Sequence[Address], score: Score) -> None:
     def missing() -> Iterator[Address]:
-        return (photo for photo in walk(photos) if name(photo) not in results)
+        return (photo for photo in walk(photos) if utf8(photo) not in results)
 
     count = sum(1 for _ in missing())
     if not count and not results.counts:
@@ -62,14 +62,13 @@ def _score_missing(results: Results, model: Model, photos: Sequence[Address], sc
 def _row(model: Model, photo: Address, outcome: Outcome) -> Row:
     version = model.metadata.version
     if isinstance(outcome, str):
-        return Row(name(photo), None, None, None, None, version, outcome)
+        return Row(utf8(photo), None, None, None, None, version, outcome)
     probability = round(outcome.probability, 6)
-    return Row(name(photo), outcome.label, probability, outcome.uncertain, outcome.unfamiliar, version, None)
+    return Row(utf8(photo), outcome.label, probability, outcome.uncertain, outcome.unfamiliar, version, None)
 
 
 def _summary(model: Model, results: Results) -> str:
-    labels = model.metadata.positive_label, model.metadata.negative_label
-    of_each = ", ".join(f"{results.counts[label]:,} {label}" for label in labels)
+    of_each = ", ".join(f"{results.counts[label]:,} {label}" for label in model.metadata.labels)
     doubts = f"{results.uncertain:,} uncertain"
     if model.metadata.familiarity_level is not None:
         doubts += f", {results.unfamiliar:,} unfamiliar"

@@ -56,7 +56,7 @@ def _score_on(cluster: str) -> Any:
 
 
 def _print(opened: Model, photos: Iterator[Address], as_json: bool) -> None:
-    labels = opened.metadata.positive_label, opened.metadata.negative_label
+    labels = opened.metadata.labels
     chance = f"P({labels[0]})"
     width = max(map(len, labels)) + len(_DOUBTS)
     if not as_json:

@@ -1,5 +1,6 @@
 """Score photos on a Ray cluster; its workers run the same code as a local run."""
 
+import json
 import logging
 import os
 import socket
@@ -24,15 +25,6 @@ from service.model import Model, Verdict
 _BLOCK = 32  # photos per task; the photos of a killed task are scored again
 _SHARD = 100_000  # photos that are submitted, and kept in memory, at a time
 _URL_THREADS = 8  # per worker of one CPU, because reading an object takes longer than scoring it
-_VERDICT = pa.struct(
-    {
-        "label": pa.string(),
-        "positive": pa.bool_(),
-        "probability": pa.float64(),
-        "uncertain": pa.bool_(),
-        "unfamiliar": pa.bool_(),
-    }
-)
 
 
 class _Worker:
@@ -44,14 +36,8 @@ class _Worker:
     def __call__(self, block: pa.Table) -> pa.Table:
         photos = [address(os.fsdecode(photo)) for photo in block["photo"].to_pylist()]
         threads = _URL_THREADS if any(isinstance(photo, str) for photo in photos) else 1
-        outcomes = [outcome for _, outcome in score(self._model, photos, threads)]
-        return pa.table(
-            {
-                "number": block["number"],
-                "verdict": pa.array([None if isinstance(each, str) else asdict(each) for each in outcomes], _VERDICT),
-                "error": pa.array([each if isinstance(each, str) else None for each in outcomes], pa.string()),
-            }
-        )
+        outcomes = [each if isinstance(each, str) else asdict(each) for _, each in score(self._model, photos, threads)]
+        return pa.table({"number": block["number"], "outcome": pa.array(map(json.dumps, outcomes), pa.string())})
 
 
 def _open(content: bytes) -> Model:
@@ -103,7 +89,8 @@ def _outcomes(content: Any, shard: Mapping[int, Address]) -> Iterator[tuple[int,
     batch: Any  # a pa.Table, by batch_format
     for batch in scored.iter_batches(batch_size=None, batch_format="pyarrow"):
         for row in batch.to_pylist():
-            yield row["number"], Verdict(**row["verdict"]) if row["error"] is None else row["error"]
+            outcome = json.loads(row["outcome"])
+            yield row["number"], outcome if isinstance(outcome, str) else Verdict(**outcome)
 
 
 def _block(photos: Iterable[tuple[int, Address]]) -> pa.Table:

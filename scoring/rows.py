@@ -11,7 +11,7 @@ class Row(NamedTuple):
     """The result of one photo.
 
     Attributes:
-        file: path or URL of the photo, as `sources.name` writes it.
+        file: path or URL of the photo, as `service.photo.utf8` writes it.
         label, probability, uncertain: the verdict, with P(positive) in [0, 1]; None if the photo can't be read.
         unfamiliar: whether the photo differs from the training photos; None if unreadable or if the model can't tell.
         model_version: version of the model that scored the photo.

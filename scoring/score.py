@@ -27,7 +27,7 @@ def score(
     """Yield each photo, in order, with its verdict or with the reason why it can't be read.
 
     Args:
-        model: best opened with one thread, as each thread here runs it on a batch.
+        model: each thread runs it on a batch.
         photos: files or URLs; at most two batches per thread are read ahead.
         threads: number of threads; 0: one per CPU.
     """

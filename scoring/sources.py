@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from service.errors import SeeFoodError
-from service.photo import MAX_BYTES, SUFFIXES, read_file, utf8
+from service.photo import MAX_BYTES, SUFFIXES, read_file
 
 Address = Path | str  # a file, or the URL of an object
 
@@ -18,11 +18,6 @@ _URL = re.compile("(s3|gs|file)://")
 def address(text: str) -> Address:
     """Return a URL if the text starts with s3://, gs:// or file://, else a path."""
     return text.rstrip("/") if _URL.match(text) else Path(text)
-
-
-def name(photo: Address) -> str:
-    """Return the path or URL of a photo as written in results; bytes that are not UTF-8 are escaped."""
-    return utf8(photo)
 
 
 def walk(named: Sequence[Address]) -> Iterator[Address]:

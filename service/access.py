@@ -20,10 +20,6 @@ _POLICY = (  # only what the pages need: blob: for the preview of a photo, data:
 )
 # Scripts that run a model with WebAssembly. A worker has the policy of its own script, so no page may use WebAssembly.
 _WASM_WORKERS = ("/web/worker.js", "/web/inside/worker.js")
-_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-}
 
 
 def register(app: Flask, settings: Settings) -> None:
@@ -36,6 +32,12 @@ def register(app: Flask, settings: Settings) -> None:
     if keys := settings.keys():
         app.before_request(partial(_check_key, keys))
     app.after_request(partial(_add_headers, settings.origins()))
+
+
+def bearer_token() -> str:
+    """Return the token in the header Authorization of the current request; empty if there is none."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token if scheme.lower() == "bearer" else ""
 
 
 def matching_key(sent: list[str], keys: list[bytes]) -> bytes | None:
@@ -59,9 +61,7 @@ def _set_request_id() -> None:
 def _check_key(keys: list[bytes]) -> Response | None:
     if not _needs_key(request.path) or request.method == "OPTIONS":  # a browser sends its preflight without a key
         return None
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    sent = [request.headers.get("X-API-Key", ""), token if scheme.lower() == "bearer" else ""]
-    if key := matching_key(sent, keys):
+    if key := matching_key([request.headers.get("X-API-Key", ""), bearer_token()], keys):
         g.key_id = key_id(key)
         return None
     detail = "This service requires an API key; send it as Authorization: Bearer KEY or as X-API-Key: KEY."
@@ -79,8 +79,8 @@ def _add_headers(origins: list[str], response: Response) -> Response:
     response.headers["Content-Security-Policy"] = _POLICY.format(
         " 'wasm-unsafe-eval'" if request.path in _WASM_WORKERS else ""
     )
-    for name, value in _HEADERS.items():
-        response.headers.setdefault(name, value)
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Referrer-Policy"] = "no-referrer"
     if origins:
         _add_cors(origins, response)
     return response

@@ -100,10 +100,7 @@ def runtime_file(name: str) -> Response:
 
 
 def _immutable(response: Response) -> Response:
-    response.cache_control.no_cache = None
-    response.cache_control.public = True
-    response.cache_control.max_age = _YEAR
-    response.cache_control.immutable = True
+    response.headers["Cache-Control"] = f"public, max-age={_YEAR}, immutable"
     return response
 
 
@@ -116,9 +113,7 @@ def _offered() -> BrowserModel:
         offered = read_browser_model(path, path.stat().st_mtime_ns)
     except (SeeFoodError, OSError) as error:
         raise _not_offered(f"No model can be offered: {error}") from error
-    if any(
-        offered.description[label] != getattr(served.metadata, label) for label in ("positive_label", "negative_label")
-    ):
+    if (offered.description["positive_label"], offered.description["negative_label"]) != served.metadata.labels:
         raise _not_offered("The phone model has other labels than the served model, so it is not offered.")
     return offered
 

@@ -67,8 +67,7 @@ def _store(inbox: Inbox) -> str | None:
     if others:
         detail = f"The request has {len(others) + 1} photos; send one photo and its label."
         raise Problem(413, "too-many-photos", "Too many photos", detail)
-    meta = served.model.metadata
-    labels = meta.positive_label, meta.negative_label
+    labels = served.model.metadata.labels
     label = (g.fields if request.mimetype == "application/json" else request.values).get("label")
     if label not in labels:
         found = "The request has no label" if label is None else f"The label is {str(label)[:40]!r}"
@@ -80,8 +79,7 @@ def _store(inbox: Inbox) -> str | None:
     except PhotoError as error:
         raise Problem.from_photo_error(error, upload.filename) from error
     # The photo is not counted as a prediction: people send the photos that the model gets wrong.
-    prediction = served.inference.predict(prepared.square, deadline)
-    verdict = served.model.verdict(prediction.probability, prediction.familiarity)
+    verdict = served.inference.predict(prepared.square, deadline).verdict
     return inbox.add(
         new_photo(settings, prepared, upload.data),
         current_sender(),

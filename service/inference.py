@@ -11,7 +11,7 @@ import loky
 import numpy as np
 
 from service.errors import DeadlineExceeded
-from service.model import Floats, Model
+from service.model import Floats, Model, Verdict
 from service.photo import Pixels
 
 MAX_BATCH_SIZE = 32  # on CUDA; on a CPU a batch of two takes as long as two batches of one
@@ -25,6 +25,7 @@ class Prediction:
         probability: probability of the positive label, in [0, 1].
         heatmap: float32 [h, w], the evidence for the positive label in each cell.
         familiarity: similarity to the training photos, higher is more similar; None if the model has no such output.
+        verdict: the decision by these outputs.
         queue_seconds: time from the request for the prediction to the start of its batch.
         inference_seconds: duration of its batch.
         batch_size: photos in its batch.
@@ -33,6 +34,7 @@ class Prediction:
     probability: float
     heatmap: Floats
     familiarity: float | None
+    verdict: Verdict
     queue_seconds: float
     inference_seconds: float
     batch_size: int
@@ -92,7 +94,7 @@ class Inference:
         outputs = self._model.run(np.stack([each.pixels for each in batch])).each()
         seconds = time.perf_counter() - started
         return [
-            Prediction(*output, started - each.since, seconds, len(batch))
+            Prediction(*output, self._model.verdict(output[0], output[2]), started - each.since, seconds, len(batch))
             for each, output in zip(batch, outputs, strict=True)
         ]
 

@@ -54,6 +54,11 @@ class Metadata:
     probability_histogram: tuple[int, ...] | None = None
     schema_version: str = SCHEMA_VERSION
 
+    @property
+    def labels(self) -> tuple[str, str]:
+        """The positive and the negative label."""
+        return self.positive_label, self.negative_label
+
     def to_properties(self) -> dict[str, str]:
         """Return the record as ONNX properties: strings unchanged, numbers and objects as JSON, None left out."""
         values = {key: value for key, value in asdict(self).items() if value is not None}

@@ -67,13 +67,13 @@ def set_model(model: Model) -> None:
     meta = model.metadata
     _model_info.clear()
     _model_info.labels(meta.name, meta.version, model.path.name, model.device, model.provider).set(1)
-    for label in (meta.positive_label, meta.negative_label):
+    for label in meta.labels:
         _predictions.labels(label)  # a rate needs the 0 before the first photo
 
 
-def count_photo(verdict: Verdict, prediction: Prediction, queue_seconds: float, decode_seconds: float) -> None:
+def count_photo(prediction: Prediction, queue_seconds: float, decode_seconds: float) -> None:
     """Count one classified photo."""
-    _predictions.labels(verdict.label).inc()
+    _predictions.labels(prediction.verdict.label).inc()
     _probability.observe(prediction.probability)
     _decode.observe(decode_seconds)
     _queue.observe(queue_seconds)

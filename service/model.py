@@ -82,14 +82,14 @@ class Model:
         warm: whether the warm-up has succeeded.
     """
 
-    def __init__(self, path: Path, device: str = "cpu", threads: int = 1) -> None:
-        """Open a file, with so many threads for one inference.
+    def __init__(self, path: Path, device: str = "cpu") -> None:
+        """Open a file.
 
         Raises:
             SeeFoodError: the file is missing or not a seefood model, or the device can't be used.
         """
         self.path = path
-        self._session = open_session(path, device, threads)
+        self._session = open_session(path, device)
         self.provider: str = self._session.get_providers()[0]
         self.device = "cuda" if self.provider == CUDA else "cpu"
         if self.device != device:
@@ -162,15 +162,15 @@ class Model:
         )
 
 
-def open_model(models: Path, model: str = "", device: str = "auto", precision: str = "auto", threads: int = 1) -> Model:
+def open_model(models: Path, model: str = "", device: str = "auto", precision: str = "auto") -> Model:
     """Open a version of a registry, or an ONNX file; `auto` takes CUDA if it can be used. Raises SeeFoodError."""
     if device == "cpu" or (device == "auto" and CUDA not in ort.get_available_providers()):
-        return Model(find_model(models, model, "int8" if precision == "auto" else precision), "cpu", threads)
+        return Model(find_model(models, model, "int8" if precision == "auto" else precision), "cpu")
     try:
         check_cuda()  # first, because an image for CPUs has no float32 file
-        return Model(find_model(models, model, "float32" if precision == "auto" else precision), "cuda", threads)
+        return Model(find_model(models, model, "float32" if precision == "auto" else precision), "cuda")
     except SeeFoodError as error:
         if device == "cuda":
             raise
         logging.getLogger(__name__).warning("%s Serving on the CPU.", error)
-        return open_model(models, model, "cpu", precision, threads)
+        return open_model(models, model, "cpu", precision)

@@ -109,7 +109,7 @@ class ModelManager:
     def _start_trial(self, version: str) -> _Trial | None:
         """Return the trial of a version that was never served before; a return to an earlier one must not be undone."""
         minutes = self._settings.rollback_minutes
-        promotions = [entry.get("version") for entry in _history(self._settings, self._pointer)]
+        promotions = [entry.get("version") for entry in self._history()]
         if not minutes or promotions.count(version) != 1:
             return None
         expected = self.current.live.last_mix()
@@ -144,7 +144,8 @@ class ModelManager:
         try:
             return self._open(self._settings.model)
         except SeeFoodError:
-            fallbacks = [_previous_version(self._settings, self._pointer), os.environ.get(STARTUP_VERSION)]
+            replaced = [str(entry.get("before") or "") for entry in self._history()[-1:]]  # by the last promotion
+            fallbacks = [*replaced, os.environ.get(STARTUP_VERSION)]
             for version in filter(None, fallbacks if self._pointer in POINTERS else []):
                 with contextlib.suppress(SeeFoodError):
                     return self._open(version)  # the first refresh logs why the pointer's version is not served
@@ -154,24 +155,17 @@ class ModelManager:
         settings = self._settings
         return ServedModel.prepare(open_model(settings.models, name, settings.device, settings.precision))
 
+    def _history(self) -> list[dict[str, Any]]:
+        """Return the promotions and rollbacks of the pointer, the oldest first; none if they can't be read."""
+        try:
+            lines = (self._settings.models / "history.jsonl").read_text(encoding="utf-8").splitlines()
+            entries = [json.loads(line) for line in lines]
+            return [entry for entry in entries if entry.get("pointer", CURRENT) == self._pointer]
+        except (OSError, ValueError, AttributeError):
+            return []
+
 
 def served_model() -> ServedModel:
     """Return the served model of the Flask application that handles the current request."""
     manager: ModelManager = current_app.extensions["model_manager"]
     return manager.current
-
-
-def _previous_version(settings: Settings, pointer: str) -> str:
-    """Return the version that the last promotion of a pointer replaced; empty if the history does not tell."""
-    entries = _history(settings, pointer)
-    return str(entries[-1].get("before") or "") if entries else ""
-
-
-def _history(settings: Settings, pointer: str) -> list[dict[str, Any]]:
-    """Return the promotions and rollbacks of a pointer, the oldest first; none if they can't be read."""
-    try:
-        lines = (settings.models / "history.jsonl").read_text(encoding="utf-8").splitlines()
-        entries = [json.loads(line) for line in lines]
-        return [entry for entry in entries if entry.get("pointer", CURRENT) == pointer]
-    except (OSError, ValueError, AttributeError):
-        return []

@@ -66,6 +66,5 @@ def classify_squares(served: ServedModel, squares: Pixels, seconds: float) -> li
 
 
 def _count(served: ServedModel, prediction: Prediction, queue_seconds: float, decode_seconds: float) -> None:
-    verdict = served.model.verdict(prediction.probability, prediction.familiarity)
-    served.live.add(verdict)
-    metrics.count_photo(verdict, prediction, queue_seconds, decode_seconds)
+    served.live.add(prediction.verdict)
+    metrics.count_photo(prediction, queue_seconds, decode_seconds)

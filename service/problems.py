@@ -1,6 +1,7 @@
 """Error responses: RFC 9457 `application/problem+json`, with one sentence for the client and no stack trace."""
 
 import logging
+from collections.abc import Collection
 from http import HTTPStatus
 
 from flask import Flask, Response, g, json, request
@@ -44,6 +45,7 @@ class Problem(Exception):
 def register(app: Flask) -> None:
     """Answer every error of the application with a problem."""
     app.register_error_handler(Problem, problem_response)
+    app.register_error_handler(PhotoError, lambda error: problem_response(Problem.from_photo_error(error, None)))
     app.register_error_handler(Overloaded, _overloaded)
     app.register_error_handler(MemoryError, _overloaded)
     app.register_error_handler(DeadlineExceeded, _deadline_exceeded)
@@ -51,6 +53,20 @@ def register(app: Flask) -> None:
     app.register_error_handler(InboxError, _inbox_error)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _unexpected_error)
+
+
+def query_parameter(name: str, values: Collection[str]) -> str | None:
+    """Return the value of a query parameter; raises Problem for any other value, so that a typo is not ignored."""
+    value = request.args.get(name)
+    if value is not None and value not in values:
+        *others, last = values
+        raise bad_parameter(f"The parameter {name} is {value[:40]!r}; it must be {', '.join(others)} or {last}.")
+    return value
+
+
+def bad_parameter(detail: str) -> Problem:
+    """Return the problem of a query parameter that can't be used."""
+    return Problem(400, "bad-parameter", "Bad parameter", detail)
 
 
 def problem_response(problem: Problem) -> Response:

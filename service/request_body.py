@@ -16,7 +16,7 @@ from service.problems import Problem
 
 BODY_TIMEOUT = 10  # seconds without a byte of the body
 JSON_COPIES = 3  # a JSON body is in memory as bytes, as text and as a decoded photo
-_MAX_VALUES = 10_000  # in a JSON body that has no tensor
+MAX_VALUES = 10_000  # in a JSON body, without those of a tensor
 _DISCARD_SIZE, _READ_SIZE = 1 << 16, 1 << 20  # bytes
 _json_lock = threading.Lock()
 
@@ -48,7 +48,7 @@ def read_body() -> bytes:
     return body
 
 
-def read_json(body: bytes | None = None, max_values: int = _MAX_VALUES) -> Any:
+def read_json(body: bytes | None = None, max_values: int = MAX_VALUES) -> Any:
     """Parse a JSON body; raises Problem, also where it has more than `max_values` values.
 
     A parsed value takes up to a hundred times the memory of its text, so the process parses one body at a time.

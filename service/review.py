@@ -2,26 +2,27 @@
 
 import re
 import time
+from contextlib import suppress
 from typing import Any
 
-from flask import Blueprint, Response, current_app, jsonify, request
+from flask import Blueprint, Response, current_app, request
 
-from service.access import matching_key
+from service.access import bearer_token, matching_key
 from service.decoders import Decoders
 from service.inbox import review as inbox_review
-from service.inbox.records import ACCEPTED, DROPPED, WAITING, Decision
+from service.inbox.records import ACCEPTED, STATES, WAITING, Decision
 from service.inbox.review import Filter
 from service.inbox.store import Inbox
 from service.inbox.votes import key_id
 from service.model_manager import served_model
-from service.photo import PhotoError, read_file
-from service.problems import Problem
-from service.request_body import read_json
+from service.photo import read_file
+from service.problems import Problem, bad_parameter, query_parameter
+from service.request_body import bad_json, read_json
 from service.settings import Settings
+from service.stored_photo import PreparedPhoto
 
 review = Blueprint("review", __name__)
 
-_STATES = (WAITING, ACCEPTED, DROPPED)
 _AFTER = re.compile(r"[0-9]+(\.[0-9]+)?(e-?[0-9]{1,3})?,[0-9]{1,15}", re.ASCII)  # rank and number of a photo
 _PAGE = 60  # photos in one answer
 _MOST = 1000  # decisions in one request
@@ -35,35 +36,28 @@ def page() -> Response:
 
 
 @review.get("/review/photos")
-def photos() -> Response:
+def photos() -> dict[str, Any]:
     """Return photos, those that are most worth a look first, and the number of photos in each state."""
     _reviewer()
     chosen = Filter(
         reason=request.args.get("reason"),
         label=request.args.get("label"),
         sender=request.args.get("sender"),
-        conflict=_is_true("conflict"),
-        disagree=_is_true("disagree"),
+        conflict=query_parameter("conflict", ("true", "false")) == "true",
+        disagree=query_parameter("disagree", ("true", "false")) == "true",
     )
-    state = request.args.get("state", WAITING)
-    if state not in _STATES:
-        raise _bad_parameter(f"The parameter state is {state[:40]!r}; it must be {', '.join(_STATES)}.")
+    state = query_parameter("state", STATES) or WAITING
     found = inbox_review.photos(_inbox(), chosen, state, _PAGE, _after())
-    meta = served_model().model.metadata
-    labels = {"positive_label": meta.positive_label, "negative_label": meta.negative_label}
-    counts = inbox_review.counts(_inbox(), chosen)
-    drift = served_model().live.drift()
-    last = f"{found[-1]['rank']!r},{found[-1]['id']}" if len(found) == _PAGE else None
-    return jsonify(
-        {
-            "photos": found,
-            "counts": counts,
-            "after": last,
-            "inbox": str(_inbox().folder.resolve()),
-            "drift": None if drift is None else str(drift),
-            **labels,
-        }
-    )
+    meta, drift = served_model().model.metadata, served_model().live.drift()
+    return {
+        "photos": found,
+        "counts": inbox_review.counts(_inbox(), chosen),
+        "after": f"{found[-1]['rank']!r},{found[-1]['id']}" if len(found) == _PAGE else None,
+        "inbox": str(_inbox().folder.resolve()),
+        "drift": drift and str(drift),
+        "positive_label": meta.positive_label,
+        "negative_label": meta.negative_label,
+    }
 
 
 @review.get("/review/photos/<int:number>")
@@ -77,23 +71,22 @@ def photo(number: int) -> Response:
 
 
 @review.get("/review/photos/<int:number>/heatmap")
-def heatmap(number: int) -> Response:
+def heatmap(number: int) -> dict[str, Any]:
     """Return what the served model says of a photo, and its evidence."""
     _reviewer()
     served = served_model()
     prepared = _prepared(_read(number))
     prediction = served.inference.predict(prepared.square, time.monotonic() + _settings().deadline)
-    verdict = served.model.verdict(prediction.probability, prediction.familiarity)
     meta = served.model.metadata
     evidence = {"heatmap": prediction.heatmap.astype(float).round(4).tolist(), "version": meta.version}
-    return jsonify(verdict.as_dict(meta.positive_label) | evidence)
+    return prediction.verdict.as_dict(meta.positive_label) | evidence
 
 
 @review.post("/review/decisions")
-def decide() -> Response:
+def decide() -> dict[str, Any]:
     """Record decisions; the answer has what was decided before, so that the page can undo it."""
     reviewer = _reviewer()
-    meta = served_model().model.metadata
+    labels = served_model().model.metadata.labels
     body = read_json()
     try:
         if not isinstance(body["decisions"], list):
@@ -104,14 +97,13 @@ def decide() -> Response:
         decisions = {_number(each["id"]): Decision(each["state"], each.get("label")) for each in body["decisions"]}
     except (TypeError, KeyError, AttributeError) as error:
         detail = 'The JSON body must be {"decisions": [{"id": 1, "state": "accepted", "label": "LABEL"}, …]}.'
-        raise Problem(400, "bad-json", "The JSON body can't be read", detail) from error
-    labels = (meta.positive_label, meta.negative_label)
+        raise bad_json(detail) from error
     for decision in decisions.values():
-        if decision.state not in _STATES or decision.label not in (labels if decision.state == ACCEPTED else (None,)):
+        if decision.state not in STATES or decision.label not in (labels if decision.state == ACCEPTED else (None,)):
             detail = f"A decision is accepted with the label {' or '.join(labels)}, or dropped or waiting without one."
             raise Problem(400, "unknown-label", "Unknown decision", detail)
     before = inbox_review.decide(_inbox(), decisions, reviewer)
-    return jsonify({"before": [{"id": id, "state": was.state, "label": was.label} for id, was in before.items()]})  # noqa: A001
+    return {"before": [{"id": number, "state": was.state, "label": was.label} for number, was in before.items()]}
 
 
 def _reviewer_keys() -> list[bytes]:
@@ -127,8 +119,7 @@ def _reviewer() -> str:
 
     The key is in a header, which no form and no link of another site can send, and which no browser remembers.
     """
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    key = matching_key([token if scheme.lower() == "bearer" else ""], _reviewer_keys())
+    key = matching_key([bearer_token()], _reviewer_keys())
     if key is None:
         detail = "The review needs its own key; send it as Authorization: Bearer KEY."
         raise Problem(401, "unauthorized", "A key is needed", detail)
@@ -153,27 +144,15 @@ def _inbox() -> Inbox:
 
 def _read(number: int) -> bytes:
     found = inbox_review.find(_inbox(), number) if number < 2**63 else None
-    try:
+    with suppress(FileNotFoundError):
         if found:
             return read_file(_inbox().path(found["file"]), _settings().max_bytes)
-    except FileNotFoundError:
-        pass
     raise Problem(404, "unknown-photo", "Unknown photo", f"The inbox has no photo {number}; it may be deleted.")
 
 
-def _prepared(data: bytes) -> Any:
+def _prepared(data: bytes) -> PreparedPhoto:
     decoders: Decoders = current_app.extensions["decoders"]
-    try:
-        return decoders.prepare(data, served_model().model.size, time.monotonic() + _settings().deadline)[0]
-    except PhotoError as error:
-        raise Problem.from_photo_error(error, None) from error
-
-
-def _is_true(name: str) -> bool:
-    value = request.args.get(name, "false")
-    if value not in ("true", "false"):
-        raise _bad_parameter(f"The parameter {name} is {value[:40]!r}; it must be true or false.")
-    return value == "true"
+    return decoders.prepare(data, served_model().model.size, time.monotonic() + _settings().deadline)[0]
 
 
 def _after() -> tuple[float, int] | None:
@@ -181,7 +160,7 @@ def _after() -> tuple[float, int] | None:
     if text is None:
         return None
     if not _AFTER.fullmatch(text):
-        raise _bad_parameter("The parameter after must be that of the page before.")
+        raise bad_parameter("The parameter after must be that of the page before.")
     rank, number = text.split(",")
     return float(rank), int(number)
 
@@ -190,7 +169,3 @@ def _number(value: object) -> int:
     if type(value) is not int or not 0 < value < 2**63:
         raise TypeError
     return value
-
-
-def _bad_parameter(detail: str) -> Problem:
-    return Problem(400, "bad-parameter", "Bad parameter", detail)

@@ -15,16 +15,14 @@ CPU = "CPUExecutionProvider"
 DISABLED_OPTIMIZERS = ["QDQPropagationTransformer"]
 
 
-def open_session(path: Path, device: str, threads: int) -> ort.InferenceSession:
-    """Open a file on a device, with so many threads for one inference; raises SeeFoodError if it can't be opened."""
+def open_session(path: Path, device: str) -> ort.InferenceSession:
+    """Open a file on a device, with one thread for one inference; raises SeeFoodError if it can't be opened."""
     if device == "cuda":
         check_cuda()
         with contextlib.redirect_stdout(None):  # it prints missing libraries; the session's error names them too
             ort.preload_dlls()  # NVIDIA's libraries from their wheels, if they are installed
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # spinning threads use up a CPU quota
+    options.intra_op_num_threads = 1  # the calling thread; ONNX Runtime creates no other
     options.log_severity_level = 3  # errors only
     cuda = (CUDA, {"cudnn_conv_algo_search": "HEURISTIC"})
     providers = [cuda, CPU] if device == "cuda" else [CPU]

@@ -13,6 +13,10 @@ from service.errors import SeeFoodError, describe_os_error
 from service.photo import MAX_BYTES, MAX_PIXELS
 
 MIN_REVIEW_KEY = 16  # characters: nobody guesses such a key, at any number of requests a second
+_NUMBERS = {  # what is accepted; int() and float() also accept 8_121, nan and digits of other scripts
+    int: (r"[+-]?[0-9]{1,18}", "a whole number from {smallest} to {largest}"),
+    float: (r"[0-9]{1,18}(\.[0-9]{1,18})?", "a number from {smallest} to {largest}, as 0.5"),
+}
 
 
 def _setting(
@@ -141,19 +145,10 @@ def _parse(variable: str, text: str, setting: "Field[Any]") -> Any:
     rules = setting.metadata
     if rules["choices"] and text not in rules["choices"]:
         raise SeeFoodError(f"{variable} is {text!r}; it must be one of {', '.join(rules['choices'])}.")
-    if setting.type is Path:
-        return Path(text)
-    if setting.type is str:
-        return text
-    smallest, largest = rules["smallest"], rules["largest"]
-    if setting.type is float:
-        # float() also accepts nan, 1_0 and digits of other scripts.
-        if not re.fullmatch(r"[0-9]{1,18}(\.[0-9]{1,18})?", text.strip()) or not smallest <= float(text) <= largest:
-            raise SeeFoodError(
-                f"{variable} is {text[:40]!r}; it must be a number from {smallest} to {largest}, as 0.5."
-            )
-        return float(text)
-    # int() also accepts 8_121 and digits of other scripts.
-    if not re.fullmatch(r"[+-]?[0-9]{1,18}", text.strip()) or not smallest <= int(text) <= largest:
-        raise SeeFoodError(f"{variable} is {text[:40]!r}; it must be a whole number from {smallest} to {largest}.")
-    return int(text)
+    kind: Any = setting.type
+    if kind not in _NUMBERS:
+        return kind(text)
+    pattern, expected = _NUMBERS[kind]
+    if not re.fullmatch(pattern, text.strip()) or not rules["smallest"] <= kind(text) <= rules["largest"]:
+        raise SeeFoodError(f"{variable} is {text[:40]!r}; it must be {expected.format(**rules)}.")
+    return kind(text)

@@ -167,7 +167,7 @@ class Shadow:
 
 
 def _check_comparable(candidate: Candidate, served: Model) -> None:
-    mine, its = ((each.metadata.positive_label, each.metadata.negative_label) for each in (served, candidate))
+    mine, its = served.metadata.labels, candidate.metadata.labels
     if mine != its or served.size != candidate.size:
         raise SeeFoodError(
             f"{candidate.metadata.version} has the labels {' and '.join(its)} and squares of {candidate.size} pixels, "

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from service.phash import BLANK, HASH_SIDE, contrast, perceptual_hash
-from service.photo import Pixels, decode, square, suffix
+from service.photo import Pixels, decode, read_photo, suffix
 
 SIDE = 1024  # px: longest side of the new JPEG, as that of the page; training crops at a quarter of it
 QUALITY = 95  # of the new JPEG; training sees no difference to the original
@@ -41,7 +41,7 @@ def prepare(data: bytes, size: int, max_pixels: int) -> PreparedPhoto:
     jpeg = buffer.getvalue()
     grey = np.asarray(decode(jpeg, at_least=HASH_SIDE).convert("L"))
     return PreparedPhoto(
-        square(decode(data, at_least=size, max_pixels=max_pixels), size),
+        read_photo(data, size, max_pixels),
         jpeg,
         perceptual_hash(grey) if contrast(grey) >= BLANK else None,
         suffix(data),

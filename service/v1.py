@@ -1,10 +1,9 @@
 """/v1: classify photos, describe the model."""
 
 import base64
-from collections.abc import Collection
 from typing import Any
 
-from flask import Blueprint, current_app, g, request
+from flask import Blueprint, current_app, g
 
 from service import __version__, overlay
 from service.access import current_sender
@@ -12,7 +11,7 @@ from service.collector import Collector
 from service.decoders import Decoders
 from service.model_manager import served_model
 from service.pipeline import ClassifiedPhoto, classify_photos
-from service.problems import Problem
+from service.problems import Problem, query_parameter
 from service.settings import Settings
 from service.shadow import Shadow
 from service.uploads import admitted, read_uploads
@@ -28,8 +27,8 @@ def predict() -> dict[str, Any]:
     collector: Collector | None = current_app.extensions["collector"]
     shadow: Shadow = current_app.extensions["shadow"]
     served = served_model()
-    heatmap = _parameter("heatmap", ("true", "png"))
-    upsample = _parameter("upsample", overlay.UPSAMPLE) or "bilinear"
+    heatmap = query_parameter("heatmap", ("true", "png"))
+    upsample = query_parameter("upsample", overlay.UPSAMPLE) or "bilinear"
     with admitted():
         uploads = read_uploads(settings)
         with current_app.extensions["admission"].reserved(len(uploads) - 1):
@@ -39,7 +38,7 @@ def predict() -> dict[str, Any]:
     predictions: list[dict[str, Any]] = []
     for upload, result in zip(uploads, results, strict=True):
         if isinstance(result, ClassifiedPhoto):
-            verdict = served.model.verdict(result.prediction.probability, result.prediction.familiarity)
+            verdict = result.prediction.verdict
             if collector:
                 collector.offer(upload.data, served.model, verdict, current_sender())
             shadow.offer(served, result.pixels, verdict, upload.data, current_sender())
@@ -70,15 +69,6 @@ def describe() -> dict[str, Any]:
     compares = current_app.extensions["shadow"].candidate is not None
     stores = {"feedback": has_inbox, "collects": has_inbox and (bool(settings.collect) or compares)}
     return served_model().model.describe() | {"service_version": __version__} | stores
-
-
-def _parameter(name: str, values: Collection[str]) -> str | None:
-    """Return the value of a query parameter; raises Problem for any other value, so that a typo is not ignored."""
-    value = request.args.get(name)
-    if value is not None and value not in values:
-        detail = f"The parameter {name} is {value[:40]!r}; it must be {' or '.join(values)}."
-        raise Problem(400, "bad-parameter", "Bad parameter", detail)
-    return value
 
 
 def _evidence(photo: ClassifiedPhoto, heatmap: str | None, upsample: str) -> dict[str, Any]:

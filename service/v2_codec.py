@@ -15,10 +15,9 @@ from service.metadata import Metadata
 from service.model import Floats, Model
 from service.photo import Pixels
 from service.problems import Problem
-from service.request_body import read_json
+from service.request_body import MAX_VALUES, read_json
 
 _JSON_LENGTH = "Inference-Header-Content-Length"  # bytes of JSON, before the binary data
-_MAX_VALUES = 10_000  # in the JSON, without those of the tensor
 _TYPE_NAMES = {dict: "an object", list: "a list", str: "a string", bool: "true or false"}
 
 
@@ -48,7 +47,7 @@ def read_request(body: bytes, headers: Headers, model: Model, max_photos: int) -
             f"{_JSON_LENGTH} is {shorten(length)}; it must be the number of JSON bytes, at most {len(body)}."
         )
     # A list of three numbers has four values: the numbers and the list.
-    fields = read_json(body[: int(length)], max_values=_MAX_VALUES + max_photos * model.size**2 * 4)
+    fields = read_json(body[: int(length)], max_values=MAX_VALUES + max_photos * model.size**2 * 4)
     pixels = _pixels(fields, body[int(length) :], model.size, max_photos)
     return InferRequest(_member(fields, "id", str, ""), pixels, _outputs(fields, model.outputs))
 

@@ -5,7 +5,9 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from flask import Flask
@@ -19,8 +21,12 @@ from tests.fixtures.server import Server, serving
 from tests.fixtures.shared import make_once
 from tests.fixtures.tiny_model import write_tiny_registry
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
 ROOT = Path(__file__).parent.parent
 MakeApp = Callable[..., Flask]
+MakeClient = Callable[..., FlaskClient]
 
 
 @pytest.fixture(scope="session")
@@ -48,6 +54,30 @@ def make_app() -> Iterator[MakeApp]:
             return app
 
         yield make
+
+
+@pytest.fixture
+def make_client(client: FlaskClient, make_app: MakeApp) -> MakeClient:
+    """Return a function that creates clients of applications with changed settings and the same model."""
+    extensions = client.application.extensions
+    model = extensions["model_manager"].current.model
+    return lambda **changes: make_app(replace(extensions["settings"], **changes), model).test_client()
+
+
+@pytest.fixture(scope="module")
+def tiny_server(tiny_models: Path) -> Iterator[Server]:
+    """Return a running service with the hand-made model."""
+    with serving(tiny_models) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    """Return the installed Chromium."""
+    from tests.fixtures.browser import open_browser  # not every environment of the tests has Playwright
+
+    with open_browser() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

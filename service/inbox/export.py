@@ -1,5 +1,6 @@
 """Takes photos out of an inbox: those that are accepted for training, and those that are too old to keep."""
 
+import json
 import os
 import shutil
 import time
@@ -75,7 +76,7 @@ def purge(inbox: Inbox, seconds: float, states: tuple[str, ...], who: str) -> in
     with inbox.index.writing() as db:
         rows = db.execute(
             "DELETE FROM photos WHERE received < ? AND state IN (SELECT value FROM json_each(?)) RETURNING *",
-            (time.time() - seconds, "[" + ", ".join(f'"{state}"' for state in states) + "]"),
+            (time.time() - seconds, json.dumps(states)),
         ).fetchall()
         for row in rows:
             audit(db, who, row["digest"], Decision(row["state"], row["decided_label"]), "purged")

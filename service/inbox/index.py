@@ -60,46 +60,22 @@ class Index:
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """Open a connection to read with; raises InboxError."""
-        with self._described(), closing(self._connect()) as db:
+        with self._described(), closing(sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None)) as db:
+            db.row_factory = sqlite3.Row
+            db.execute("PRAGMA foreign_keys = ON")
+            if (version := _version(db)) == 0:
+                _create(db)
+            elif version != _SCHEMA_VERSION:
+                sentence = f"The inbox {self.path} has the format {version}; update SeeFood, or name another folder."
+                raise InboxError(sentence, "its format is not known to this version of the service")
             yield db
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
         """Open a transaction that no other one overlaps; an error in the block rolls it back. Raises InboxError."""
-        with self._described(), closing(self._connect()) as db:
+        with self.reading() as db, db:
             db.execute("BEGIN IMMEDIATE")
-            try:
-                yield db
-                db.execute("COMMIT")
-            except BaseException:
-                if db.in_transaction:
-                    db.execute("ROLLBACK")
-                raise
-
-    def _connect(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None)
-        try:
-            db.row_factory = sqlite3.Row
-            db.execute("PRAGMA foreign_keys = ON")
-            if (version := _version(db)) == 0:
-                self._create(db)
-            elif version != _SCHEMA_VERSION:
-                sentence = f"The inbox {self.path} has the format {version}; update SeeFood, or name another folder."
-                raise InboxError(sentence, "its format is not known to this version of the service")
-        except BaseException:
-            db.close()
-            raise
-        return db
-
-    def _create(self, db: sqlite3.Connection) -> None:
-        _use_wal(db)
-        db.execute("BEGIN IMMEDIATE")
-        if _version(db) == 0:  # else another process was first
-            for statement in _SCHEMA:
-                db.execute(statement)
-            db.execute("INSERT INTO meta VALUES ('secret', ?)", (secrets.token_bytes(32),))
-            db.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
-        db.execute("COMMIT")
+            yield db
 
     @contextmanager
     def _described(self) -> Iterator[None]:
@@ -142,6 +118,17 @@ def fsync_folder(folder: Path) -> None:
         os.fsync(opened)
     finally:
         os.close(opened)
+
+
+def _create(db: sqlite3.Connection) -> None:
+    _use_wal(db)
+    with db:
+        db.execute("BEGIN IMMEDIATE")
+        if _version(db) == 0:  # else another process was first
+            for statement in _SCHEMA:
+                db.execute(statement)
+            db.execute("INSERT INTO meta VALUES ('secret', ?)", (secrets.token_bytes(32),))
+            db.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
 
 
 def _version(db: sqlite3.Connection) -> int:

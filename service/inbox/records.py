@@ -7,6 +7,7 @@ State = Literal["waiting", "accepted", "dropped"]
 WAITING: State = "waiting"
 ACCEPTED: State = "accepted"
 DROPPED: State = "dropped"
+STATES = (WAITING, ACCEPTED, DROPPED)
 CORRECTION, UNCERTAIN, UNFAMILIAR, SAMPLE = "correction", "uncertain", "unfamiliar", "sample"
 SHADOW = "shadow"  # the served model and the candidate disagree
 IMPORTED, RECOVERED = "imported", "recovered"

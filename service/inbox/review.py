@@ -9,15 +9,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from service.inbox.index import audit
-from service.inbox.records import Decision
+from service.inbox.records import STATES, Decision
 from service.inbox.store import Inbox
 
-_CONFLICT = "(SELECT COUNT(DISTINCT label) FROM votes WHERE photo = photos.id) > 1"
-_DISAGREE = "EXISTS (SELECT 1 FROM votes WHERE photo = photos.id AND votes.label != photos.label)"
-_CONDITIONS = {
+_CONDITIONS = {  # in SQL, for each attribute of a Filter
     "reason": "reason = :reason",
     "label": "label = :label",
     "sender": "(sender = :sender OR EXISTS (SELECT 1 FROM votes WHERE photo = photos.id AND sender = :sender))",
+    "conflict": "(SELECT COUNT(DISTINCT label) FROM votes WHERE photo = photos.id) > 1",
+    "disagree": "EXISTS (SELECT 1 FROM votes WHERE photo = photos.id AND votes.label != photos.label)",
 }
 
 
@@ -41,10 +41,8 @@ class Filter:
 
     def where(self) -> str:
         """Return the condition in SQL, with the attributes as named parameters."""
-        parts = [condition for name, condition in _CONDITIONS.items() if getattr(self, name) is not None]
-        parts += [_CONFLICT] if self.conflict else []
-        parts += [_DISAGREE] if self.disagree else []
-        return " AND ".join(["TRUE", *parts])
+        chosen = [_CONDITIONS[name] for name, value in vars(self).items() if value not in (None, False)]
+        return " AND ".join(["TRUE", *chosen])
 
 
 def counts(inbox: Inbox, chosen: Filter) -> dict[str, int]:
@@ -52,7 +50,7 @@ def counts(inbox: Inbox, chosen: Filter) -> dict[str, int]:
     query = f"SELECT state, COUNT(*) FROM photos WHERE {chosen.where()} GROUP BY state"  # noqa: S608 - fixed parts
     with inbox.index.reading() as db:
         found = dict(tuple(row) for row in db.execute(query, vars(chosen)))
-    return {state: found.get(state, 0) for state in ("waiting", "accepted", "dropped")}
+    return {state: found.get(state, 0) for state in STATES}
 
 
 def photos(

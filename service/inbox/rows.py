@@ -4,12 +4,13 @@ import hashlib
 import hmac
 import sqlite3
 import time
+from dataclasses import astuple
 
 import numpy as np
 
 from service.inbox.index import InboxFull, secret
 from service.inbox.records import ModelVerdict
-from service.inbox.votes import first_rank
+from service.inbox.votes import update_rank
 from service.phash import NEAR_BITS
 
 _BLOCK = 4096  # bytes: a file takes whole blocks of a disk
@@ -26,17 +27,15 @@ def insert(
 ) -> int:
     """Add a photo by the name of its file, with the names of its sender and address; return its number."""
     digest, _, suffix = name.partition(".")
-    seen = (
-        (verdict.version, verdict.positive, verdict.label, verdict.probability, verdict.unfamiliar)
-        if verdict
-        else (None,) * 5
-    )
+    seen = astuple(verdict) if verdict else (None,) * 5
     signed = None if phash is None else int(np.uint64(phash).astype(np.int64))  # SQLite has no unsigned integers
-    values = (digest, f".{suffix}", size, signed, time.time(), reason, *senders, *seen, first_rank(verdict))
+    values = (digest, f".{suffix}", size, signed, time.time(), reason, *senders, *seen)
     names = "digest, suffix, bytes, phash, received, reason, sender, address, model, positive, label, probability"
     marks = ", ".join("?" * len(values))
-    done = db.execute(f"INSERT INTO photos ({names}, unfamiliar, rank) VALUES ({marks})", values)  # noqa: S608
-    return int(done.lastrowid or 0)
+    done = db.execute(f"INSERT INTO photos ({names}, unfamiliar, rank) VALUES ({marks}, 0)", values)  # noqa: S608
+    number = int(done.lastrowid or 0)
+    update_rank(db, number)
+    return number
 
 
 def same_picture(db: sqlite3.Connection, digest: str, phash: int | None) -> int | None:

@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import hmac
 import os
-import sqlite3
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -81,10 +80,24 @@ class Inbox:
             InboxFull: there is no room.
             InboxError: the inbox can't be used.
         """
-        name = hashlib.sha256(photo.data).hexdigest() + photo.suffix
+        digest = hashlib.sha256(photo.data).hexdigest()
+        name, receipt = digest + photo.suffix, ""
+        evicted: list[str] = []
         try:
             with self.index.writing() as db:
-                receipt, evicted = self._add(db, name, photo, sender, reason, verdict, label)
+                senders = names_of(db, sender)
+                number = same_picture(db, digest, photo.phash)
+                if number is not None and (label is None or has_vote(db, number, senders[0], label)):
+                    return None
+                take_quota(db, senders[0], self._limits)
+                if number is None:
+                    evicted = make_room(db, len(photo.data), self._limits.max_bytes)
+                    self._write(name, photo.data)
+                    number = insert(db, name, len(photo.data), photo.phash, reason, senders, verdict)
+                if label is not None:
+                    receipt = make_receipt(db, vote(db, number, senders[0], label))
+                    db.execute("UPDATE photos SET reason = ? WHERE id = ?", (CORRECTION, number))
+                    update_rank(db, number)
         except InboxError:
             self._tidy([name])
             raise
@@ -139,32 +152,6 @@ class Inbox:
     def _tidy(self, names: Iterable[str]) -> None:
         with contextlib.suppress(InboxError):  # the next start deletes what the index does not have
             self.remove_files(names)
-
-    def _add(
-        self,
-        db: sqlite3.Connection,
-        name: str,
-        photo: NewPhoto,
-        sender: Sender,
-        reason: str,
-        verdict: ModelVerdict | None,
-        label: str | None,
-    ) -> tuple[str | None, list[str]]:
-        senders, evicted = names_of(db, sender), []
-        number = same_picture(db, name.removesuffix(photo.suffix), photo.phash)
-        if number is not None and (label is None or has_vote(db, number, senders[0], label)):
-            return None, []
-        take_quota(db, senders[0], self._limits)
-        if number is None:
-            evicted = make_room(db, len(photo.data), self._limits.max_bytes)
-            self._write(name, photo.data)
-            number = insert(db, name, len(photo.data), photo.phash, reason, senders, verdict)
-        if label is None:
-            return "", evicted
-        vote_number = vote(db, number, senders[0], label)
-        db.execute("UPDATE photos SET reason = ? WHERE id = ?", (CORRECTION, number))
-        update_rank(db, number)
-        return make_receipt(db, vote_number), evicted
 
     def _write(self, name: str, data: bytes) -> None:
         part = self.path(f".{name}.part")

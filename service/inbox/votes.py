@@ -7,7 +7,7 @@ import sqlite3
 import time
 
 from service.inbox.index import secret
-from service.inbox.records import Limits, ModelVerdict, Sender
+from service.inbox.records import Limits, Sender
 
 _DAY = 86400
 _ID_DIGITS = 12
@@ -72,18 +72,11 @@ def vote(db: sqlite3.Connection, photo: int, sender: str, label: str) -> int:
 
 
 def update_rank(db: sqlite3.Connection, photo: int) -> None:
-    """Compute the rank of a photo again, after a change of its votes."""
+    """Compute the rank of a photo, when it is new or its votes have changed."""
     row = db.execute("SELECT positive, probability, unfamiliar FROM photos WHERE id = ?", (photo,)).fetchone()
     labels = [each[0] for each in db.execute("SELECT label FROM votes WHERE photo = ?", (photo,))]
     verdict = None if row["probability"] is None else (row["probability"], row["positive"])
     db.execute("UPDATE photos SET rank = ? WHERE id = ?", (rank(verdict, bool(row["unfamiliar"]), labels), photo))
-
-
-def first_rank(verdict: ModelVerdict | None) -> float:
-    """Return the rank of a photo without votes."""
-    if verdict is None:
-        return rank(None, unfamiliar=False, labels=[])
-    return rank((verdict.probability, verdict.positive), bool(verdict.unfamiliar), [])
 
 
 def rank(verdict: tuple[float, str] | None, unfamiliar: bool, labels: list[str]) -> float:

@@ -2,8 +2,7 @@
 
 import io
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,11 @@ from service.inbox import review
 from service.inbox.review import Filter
 from service.inbox.store import Inbox
 from service.model import Verdict
-from tests.conftest import MakeApp
+from tests.conftest import MakeClient
 from tests.fixtures.drawing import encode
 from tests.fixtures.inbox import make_inbox
 from tests.fixtures.load import until
 
-Make = Callable[..., FlaskClient]
 COLOURS = {"red": (255, 0, 0), "grey": (128, 128, 128), "yellow": (255, 255, 0)}
 
 
@@ -33,14 +31,11 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def make(client: FlaskClient, make_app: MakeApp, folder: Path) -> Iterator[Make]:
-    extensions = client.application.extensions
-    model = extensions["model_manager"].current.model
+def make(make_client: MakeClient, folder: Path) -> Iterator[MakeClient]:
     made: list[FlaskClient] = []
 
     def make(**changes: Any) -> FlaskClient:
-        app = make_app(replace(extensions["settings"], feedback_dir=str(folder), **changes), model)
-        made.append(app.test_client())
+        made.append(make_client(feedback_dir=str(folder), **changes))
         return made[-1]
 
     yield make
@@ -73,14 +68,16 @@ def _reasons(client: FlaskClient, folder: Path) -> list[str]:
         ("sample:1e-12", []),
     ],
 )
-def test_photos_are_collected_by_their_verdict(make: Make, folder: Path, collect: str, reasons: list[str]) -> None:
+def test_photos_are_collected_by_their_verdict(
+    make: MakeClient, folder: Path, collect: str, reasons: list[str]
+) -> None:
     asked = make(collect=collect)
     _ask(asked, "red", "grey", "yellow")
     assert asked.get("/v1/model").get_json()["collects"] is bool(collect)
     assert _reasons(asked, folder) == reasons
 
 
-def test_a_collected_photo_has_its_verdict_and_no_vote(make: Make, folder: Path) -> None:
+def test_a_collected_photo_has_its_verdict_and_no_vote(make: MakeClient, folder: Path) -> None:
     asked = make(collect="uncertain")
     _ask(asked, "grey", "grey")
     assert _reasons(asked, folder) == ["uncertain"], "the same photo once"
@@ -90,13 +87,13 @@ def test_a_collected_photo_has_its_verdict_and_no_vote(make: Make, folder: Path)
     assert 0.4 < photo["model"]["probability"] < 0.6
 
 
-def test_a_sender_fills_the_inbox_up_to_the_quota_only(make: Make, folder: Path) -> None:
+def test_a_sender_fills_the_inbox_up_to_the_quota_only(make: MakeClient, folder: Path) -> None:
     asked = make(collect="sample:1", feedback_per_address=2)
     _ask(asked, "red", "grey", "yellow")
     assert len(_reasons(asked, folder)) == 2
 
 
-def test_a_damaged_inbox_leaves_the_answers_as_they_are(make: Make, folder: Path, tmp_path: Path) -> None:
+def test_a_damaged_inbox_leaves_the_answers_as_they_are(make: MakeClient, folder: Path, tmp_path: Path) -> None:
     asked = make(collect="sample:1")
     for path in folder.glob("inbox.sqlite*"):
         path.unlink()
@@ -107,7 +104,7 @@ def test_a_damaged_inbox_leaves_the_answers_as_they_are(make: Make, folder: Path
 
 
 def test_photos_are_left_out_where_the_thread_can_not_keep_up(
-    make: Make, folder: Path, monkeypatch: pytest.MonkeyPatch
+    make: MakeClient, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked, inside, go_on = make(collect="sample:1"), threading.Event(), threading.Event()
     collector: Collector = asked.application.extensions["collector"]

@@ -25,7 +25,7 @@ from service.inbox.review import Filter
 from service.inbox.store import PHOTOS, Inbox, create_inbox
 from service.model import Model
 from service.settings import Settings
-from tests.conftest import MakeApp
+from tests.conftest import MakeApp, MakeClient
 from tests.fixtures.disk import read_only  # noqa: F401 - a fixture
 from tests.fixtures.drawing import draw, encode
 from tests.fixtures.server import BOUNDARY, free_port, multipart, serving
@@ -34,8 +34,6 @@ from tests.fixtures.tiny_model import METADATA, write_tiny_model
 PHOTO = encode(draw("hotdog", 1))
 GPS = 0x8825
 
-Make = Callable[..., FlaskClient]
-
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -43,17 +41,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def make(client: FlaskClient, make_app: MakeApp) -> Make:
-    """Return a function that creates clients of applications with changed settings."""
-    extensions = client.application.extensions
-    model = extensions["model_manager"].current.model
-    return lambda **changes: make_app(replace(extensions["settings"], **changes), model).test_client()
-
-
-@pytest.fixture
-def enabled(make: Make, folder: Path) -> FlaskClient:
+def enabled(make_client: MakeClient, folder: Path) -> FlaskClient:
     """Return a client of an application with feedback on."""
-    return make(feedback_dir=str(folder))
+    return make_client(feedback_dir=str(folder))
 
 
 def _send(client: FlaskClient, photo: bytes = PHOTO, label: str = "hotdog") -> TestResponse:
@@ -124,15 +114,15 @@ def test_a_photo_is_stored_without_metadata(
     assert b"hidden" not in data
 
 
-def test_a_photo_is_kept_as_it_was_sent_where_the_operator_says_so(make: Make, folder: Path) -> None:
+def test_a_photo_is_kept_as_it_was_sent_where_the_operator_says_so(make_client: MakeClient, folder: Path) -> None:
     photo = _with_metadata()
-    keeping = make(feedback_dir=str(folder), feedback_exif="keep")
+    keeping = make_client(feedback_dir=str(folder), feedback_exif="keep")
     assert [_send(keeping, photo).status_code for _ in range(2)] == [201, 200]
     assert _stored(folder) == {f"{sha256(photo).hexdigest()}.jpg": photo}
 
 
-def test_a_kept_photo_has_the_suffix_of_its_bytes(make: Make, folder: Path) -> None:
-    keeping = make(feedback_dir=str(folder), feedback_exif="keep")
+def test_a_kept_photo_has_the_suffix_of_its_bytes(make_client: MakeClient, folder: Path) -> None:
+    keeping = make_client(feedback_dir=str(folder), feedback_exif="keep")
     for seed, kind in enumerate(("PNG", "WEBP", "HEIF", "AVIF", "GIF", "BMP")):
         assert _send(keeping, encode(draw("hotdog", seed), kind)).status_code == 201
     assert {Path(name).suffix for name in _stored(folder)} == {".png", ".webp", ".heic", ".avif", ".gif", ".bmp"}
@@ -166,12 +156,14 @@ def test_a_receipt_deletes_its_photo_under_another_label(enabled: FlaskClient, f
     assert not _stored(folder)
 
 
-def test_a_receipt_is_valid_after_a_restart_and_in_this_folder_only(make: Make, folder: Path, tmp_path: Path) -> None:
-    receipt = _send(make(feedback_dir=str(folder))).get_json()["receipt"]
-    other = make(feedback_dir=str(tmp_path / "other"))
+def test_a_receipt_is_valid_after_a_restart_and_in_this_folder_only(
+    make_client: MakeClient, folder: Path, tmp_path: Path
+) -> None:
+    receipt = _send(make_client(feedback_dir=str(folder))).get_json()["receipt"]
+    other = make_client(feedback_dir=str(tmp_path / "other"))
     _send(other)
     _check_problem(other.delete(f"/v1/feedback/{receipt}"), 404, "unknown-receipt")
-    assert make(feedback_dir=str(folder)).delete(f"/v1/feedback/{receipt}").status_code == 204
+    assert make_client(feedback_dir=str(folder)).delete(f"/v1/feedback/{receipt}").status_code == 204
     assert folder.stat().st_mode & 0o777 == 0o700
 
 
@@ -273,7 +265,7 @@ def test_the_command_reports_an_unusable_folder(tiny_models: Path, tmp_path: Pat
 @pytest.mark.parametrize("path", ["/v1/predict", "/v1/feedback"])
 @pytest.mark.parametrize("way", WAYS)
 def test_nothing_is_stored_or_logged_if_feedback_is_off(
-    make: Make,
+    make_client: MakeClient,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -286,7 +278,7 @@ def test_nothing_is_stored_or_logged_if_feedback_is_off(
     caplog.set_level(logging.DEBUG)
     photo = encode(draw("hotdog", 7, (640, 480)), "BMP")
     assert len(photo) > 500_000 > len(PHOTO), "above this size, forms are spooled to a file"
-    roomy = make(max_bytes=2_000_000)
+    roomy = make_client(max_bytes=2_000_000)
     before = _open_files()
     statuses = [roomy.post(path, **way(sent, "hotdog")).status_code for sent in (photo, PHOTO, photo[:-1000])]
     assert statuses == ([404] * 3 if path == "/v1/feedback" else [200, 200, 400])
@@ -333,10 +325,10 @@ def _senders(folder: Path) -> set[str]:
 
 @pytest.mark.parametrize(("proxies", "senders"), [(0, 1), (1, 2)])
 def test_a_proxy_tells_the_address_of_its_client_where_the_operator_says_so(
-    make: Make, folder: Path, proxies: int, senders: int
+    make_client: MakeClient, folder: Path, proxies: int, senders: int
 ) -> None:
     """A client can write addresses in front of the one that the proxy adds; they are not believed."""
-    behind = make(feedback_dir=str(folder), proxies=proxies)
+    behind = make_client(feedback_dir=str(folder), proxies=proxies)
     for seed, client in enumerate(("198.51.100.1", "198.51.100.2", "198.51.100.2")):
         header = {"X-Forwarded-For": f"203.0.113.{seed}, {client}"}
         photo = encode(draw("hotdog", seed))
@@ -345,16 +337,16 @@ def test_a_proxy_tells_the_address_of_its_client_where_the_operator_says_so(
     assert len(_senders(folder)) == senders
 
 
-def test_a_key_is_known_by_its_id(make: Make, folder: Path) -> None:
-    keyed = make(feedback_dir=str(folder), api_keys="key-of-one,key-of-two")
+def test_a_key_is_known_by_its_id(make_client: MakeClient, folder: Path) -> None:
+    keyed = make_client(feedback_dir=str(folder), api_keys="key-of-one,key-of-two")
     for header in ({"Authorization": "Bearer key-of-two"}, {"X-API-Key": "key-of-two"}, {"X-API-Key": "key-of-one"}):
         keyed.post("/v1/feedback?label=hotdog", data=PHOTO, content_type="image/jpeg", headers=header)
     ids = {sha256(key).hexdigest()[:12] for key in (b"key-of-one", b"key-of-two")}
     assert _senders(folder) == {f"key {each}" for each in ids}
 
 
-def test_a_quota_is_an_answer_with_the_time_to_wait(make: Make, folder: Path) -> None:
-    limited = make(feedback_dir=str(folder), feedback_per_address=1)
+def test_a_quota_is_an_answer_with_the_time_to_wait(make_client: MakeClient, folder: Path) -> None:
+    limited = make_client(feedback_dir=str(folder), feedback_per_address=1)
     assert _send(limited).status_code == 201
     refused = _send(limited, encode(draw("hotdog", 2)))
     assert "address has sent 1 photos" in _check_problem(refused, 429, "feedback-quota")

@@ -20,7 +20,7 @@ from service.inbox.index import InboxError
 from service.inbox.records import CORRECTION, Decision, Limits, NewPhoto, Sender
 from service.inbox.review import Filter
 from service.inbox.store import INDEX, PHOTOS, Inbox
-from tests.fixtures.disk import mounted
+from tests.fixtures.disk import mounted_or_skipped
 from tests.fixtures.drawing import draw, encode
 from tests.fixtures.load import until
 from tests.fixtures.server import Response, Server, serving
@@ -178,10 +178,7 @@ def _answers(server: Server) -> bool:
 
 
 def test_a_full_disk_is_one_sentence_and_photos_are_still_classified(tiny_models: Path, tmp_path: Path) -> None:
-    disk = tmp_path / "disk"
-    with mounted(disk, "size=1m") as reason:
-        if reason:
-            pytest.skip(f"no file system can be mounted: {reason}")
+    with mounted_or_skipped(tmp_path / "disk", "size=1m") as disk:
         with serving(tiny_models, SEEFOOD_FEEDBACK_DIR=str(disk / "inbox")) as server:
             assert _send(server, 0).status == 201
             ballast = disk / "ballast"
@@ -210,20 +207,19 @@ def _fill(ballast: Path, spare: int) -> None:
 
 
 def test_a_disk_that_becomes_read_only_is_one_sentence(tiny_models: Path, tmp_path: Path) -> None:
-    disk = tmp_path / "disk"
-    with mounted(disk, "size=4m") as reason:
-        if reason:
-            pytest.skip(f"no file system can be mounted: {reason}")
-        with serving(tiny_models, SEEFOOD_FEEDBACK_DIR=str(disk / "inbox")) as server:
-            receipt = _send(server, 0).json()["receipt"]
-            remount = ["mount", "-o", "remount,ro", str(disk)]
-            subprocess.run(remount, check=True)
-            _sentence(_send(server, 1), 503, "feedback-unavailable")
-            _sentence(server.request("DELETE", f"/v1/feedback/{receipt}"), 503, "feedback-unavailable")
-            assert _predicts(server)
-            subprocess.run([*remount[:2], "remount,rw", str(disk)], check=True)
-            assert _send(server, 1).status == 201
-            assert server.request("DELETE", f"/v1/feedback/{receipt}").status == 204
+    with (
+        mounted_or_skipped(tmp_path / "disk", "size=4m") as disk,
+        serving(tiny_models, SEEFOOD_FEEDBACK_DIR=str(disk / "inbox")) as server,
+    ):
+        receipt = _send(server, 0).json()["receipt"]
+        remount = ["mount", "-o", "remount,ro", str(disk)]
+        subprocess.run(remount, check=True)
+        _sentence(_send(server, 1), 503, "feedback-unavailable")
+        _sentence(server.request("DELETE", f"/v1/feedback/{receipt}"), 503, "feedback-unavailable")
+        assert _predicts(server)
+        subprocess.run([*remount[:2], "remount,rw", str(disk)], check=True)
+        assert _send(server, 1).status == 201
+        assert server.request("DELETE", f"/v1/feedback/{receipt}").status == 204
 
 
 @pytest.mark.parametrize("when", ["before the start", "while it runs"])

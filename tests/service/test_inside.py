@@ -21,8 +21,7 @@ from service.registry import INSIDE
 from service.settings import Settings
 from tests.conftest import MakeApp
 from tests.fixtures.axe import violations
-from tests.fixtures.browser import open_browser
-from tests.fixtures.page import WEB, open_page, photo
+from tests.fixtures.page import WEB, check_translation, open_page, photo
 from tests.fixtures.server import Server, serving
 from tests.fixtures.shared import make_once
 from tests.fixtures.small_network import SIZE, TEMPERATURE, write_small_version
@@ -54,12 +53,6 @@ def small_server(small_models: Path) -> Iterator[Server]:
         pytest.skip("no ONNX Runtime for browsers is there; node deploy/web/get-runtime.mjs fetches it")
     with serving(small_models) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with open_browser() as browser:
-        yield browser
 
 
 @contextmanager
@@ -131,12 +124,8 @@ def test_the_worker_alone_may_compile_webassembly(client: FlaskClient) -> None:
 
 @pytest.mark.parametrize("language", ["en", "pt-BR", "es"])
 def test_a_language_has_the_texts_of_the_others(language: str) -> None:
-    english, other = LANGUAGES["en"], LANGUAGES[language]
-    assert list(other) == list(english)
-    for key, text in other.items():
-        assert text.strip(), key
-        assert set(re.findall(r"\{\w+\}", text)) == set(re.findall(r"\{\w+\}", english[key])), key
-    assert not set(other) & set(SHARED_TEXTS), "a text has one place"
+    check_translation(LANGUAGES[language], LANGUAGES["en"])
+    assert not set(LANGUAGES[language]) & set(SHARED_TEXTS), "a text has one place"
 
 
 def test_every_text_is_named_and_every_named_text_exists() -> None:

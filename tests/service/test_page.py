@@ -10,19 +10,12 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, Request, Route, expect
 
 from tests.fixtures.axe import violations
-from tests.fixtures.browser import open_browser
 from tests.fixtures.page import LAPTOP, PHONE, answer_problem, change_model, halves, open_page, photo
 from tests.fixtures.server import Server, serving
 
 pytestmark = pytest.mark.slow
 
 LARGEST = 60_000  # bytes of the page without the model
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with open_browser() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

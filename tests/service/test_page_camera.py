@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, Request, expect
 
 from tests.fixtures.browser import open_browser
 from tests.fixtures.page import COLOURS, open_page, photo, with_device
-from tests.fixtures.server import Server, serving
+from tests.fixtures.server import Server
 
 pytestmark = pytest.mark.slow
 
@@ -35,12 +35,6 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     film = _film(tmp_path_factory.mktemp("film") / "film.y4m")
     with open_browser(*_FLAGS, f"--use-file-for-fake-video-capture={film}") as browser:
         yield browser
-
-
-@pytest.fixture(scope="module")
-def tiny_server(tiny_models: Path) -> Iterator[Server]:
-    with serving(tiny_models) as running:
-        yield running
 
 
 @pytest.fixture

@@ -1,28 +1,14 @@
 """The web page with a model in the browser: who answers, what it says of privacy, and what happens on failure."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
-from tests.fixtures.browser import open_browser
 from tests.fixtures.page import MODEL, answer, change_model, open_page, photo, with_device
-from tests.fixtures.server import Server, serving
+from tests.fixtures.server import Server
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with open_browser() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def tiny_server(tiny_models: Path) -> Iterator[Server]:
-    with serving(tiny_models) as running:
-        yield running
 
 
 def _choose(page: Page, name: str) -> None:

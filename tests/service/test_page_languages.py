@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from tests.fixtures.page import WEB
+from tests.fixtures.page import WEB, check_translation
 
 LANGUAGES = {path.stem: json.loads(path.read_text("utf-8")) for path in (WEB / "languages").glob("*.json")}
 SOURCES = "\n".join(path.read_text("utf-8") for path in [WEB / "index.html", *WEB.glob("*.js")])
@@ -19,11 +19,7 @@ def test_the_languages_are_those_of_the_switch() -> None:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_language_has_the_texts_of_the_others(language: str) -> None:
-    english, other = LANGUAGES["en"], LANGUAGES[language]
-    assert list(other) == list(english)
-    for key, text in other.items():
-        assert text.strip(), key
-        assert set(re.findall(r"\{\w+\}", text)) == set(re.findall(r"\{\w+\}", english[key])), key
+    check_translation(LANGUAGES[language], LANGUAGES["en"])
 
 
 def test_every_text_that_the_page_names_exists() -> None:

@@ -16,7 +16,6 @@ from playwright.sync_api import Browser, Page, expect
 from benchmarks.browser.chromium import BrowserModel
 from benchmarks.browser.parity import Predict, compare, drawn_photos, real_photos
 from service.browser_model import RUNTIME, WASM
-from tests.fixtures.browser import open_browser
 from tests.fixtures.page import open_page, photo
 from tests.fixtures.server import Server, free_port, serving, wait_for_port
 
@@ -28,12 +27,6 @@ pytestmark = [
 ROOT = Path(__file__).parents[2]
 MODELS = ROOT / "models"
 LARGEST_DIFFERENCE = 0.02  # of probability, in 99 of 100 photos
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with open_browser() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

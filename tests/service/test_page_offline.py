@@ -14,21 +14,8 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
-from tests.fixtures.browser import open_browser
 from tests.fixtures.page import MODEL, WEB, open_page, photo, worker_script
 from tests.fixtures.server import Server, serving
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with open_browser() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def tiny_server(tiny_models: Path) -> Iterator[Server]:
-    with serving(tiny_models) as running:
-        yield running
 
 
 def _ready(page: Page) -> None:

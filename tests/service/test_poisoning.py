@@ -1,6 +1,5 @@
 """An attacker with one key sends 500 wrong labels: quota, votes and review keep them out of what is exported."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ from service.inbox.export import accepted, export
 from service.inbox.records import Decision
 from service.inbox.review import Filter
 from service.inbox.votes import key_id
-from tests.conftest import MakeApp
+from tests.conftest import MakeClient
 from tests.fixtures.command import seefood
 from tests.fixtures.drawing import draw, encode
 from tests.fixtures.inbox import make_inbox
@@ -29,18 +28,14 @@ def _send(client: FlaskClient, key: str, label: str, motif: str, seed: int) -> i
 
 
 @pytest.mark.slow
-def test_wrong_labels_of_one_key_are_kept_out_of_the_export(
-    client: FlaskClient, make_app: MakeApp, tmp_path: Path
-) -> None:
+def test_wrong_labels_of_one_key_are_kept_out_of_the_export(make_client: MakeClient, tmp_path: Path) -> None:
     folder = tmp_path / "inbox"
-    extensions = client.application.extensions
-    settings = replace(
-        extensions["settings"],
-        feedback_dir=str(folder),
-        feedback_per_key=QUOTA,
-        api_keys=f"{ATTACKER},{HONEST},{OTHER}",
-    )
-    service = make_app(settings, extensions["model_manager"].current.model).test_client()
+    settings = {
+        "feedback_dir": str(folder),
+        "feedback_per_key": QUOTA,
+        "api_keys": f"{ATTACKER},{HONEST},{OTHER}",
+    }
+    service = make_client(**settings)
     for seed in range(HONEST_PHOTOS):
         assert _send(service, HONEST, "hotdog", "hotdog", seed) == 201
         assert _send(service, OTHER, "hotdog", "hotdog", seed) == 201, "a second vote for the same picture"
@@ -72,7 +67,7 @@ def test_wrong_labels_of_one_key_are_kept_out_of_the_export(
     assert not wrong & {path.name for path in exported.paths}
 
     # The same pictures do not wait again, and the quota holds after a restart.
-    again = make_app(settings, extensions["model_manager"].current.model).test_client()
+    again = make_client(**settings)
     assert _send(again, ATTACKER, "hotdog", "not_hotdog", 400) == 429
     assert _send(again, HONEST, "not_hotdog", "not_hotdog", 0) == 201
     assert review.counts(inbox, Filter())["waiting"] == 0, "a dropped picture stays dropped"

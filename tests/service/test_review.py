@@ -1,8 +1,6 @@
 """The requests of the review: its own key, decisions with their audit, and nothing that a browser keeps."""
 
 import json
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +14,13 @@ from service.inbox.records import CORRECTION
 from service.inbox.store import Inbox
 from service.inbox.votes import key_id
 from service.settings import Settings
-from tests.conftest import MakeApp
+from tests.conftest import MakeClient
 from tests.fixtures.command import seefood
 from tests.fixtures.drawing import draw, encode
 from tests.fixtures.inbox import make_inbox, new_photo, sender, verdict
 
 KEY = "0123456789abcdef0123"
 HEADERS = {"Authorization": f"Bearer {KEY}"}
-Make = Callable[..., FlaskClient]
 
 
 @pytest.fixture
@@ -35,15 +32,8 @@ def inbox(tmp_path: Path) -> Inbox:
 
 
 @pytest.fixture
-def make(client: FlaskClient, make_app: MakeApp) -> Make:
-    extensions = client.application.extensions
-    model = extensions["model_manager"].current.model
-    return lambda **changes: make_app(replace(extensions["settings"], **changes), model).test_client()
-
-
-@pytest.fixture
-def reviewer(make: Make, inbox: Inbox) -> FlaskClient:
-    return make(feedback_dir=str(inbox.folder), review_key=f"another-key-of-somebody, {KEY}")
+def reviewer(make_client: MakeClient, inbox: Inbox) -> FlaskClient:
+    return make_client(feedback_dir=str(inbox.folder), review_key=f"another-key-of-somebody, {KEY}")
 
 
 def _problem(answer: TestResponse, status: int, slug: str) -> str:
@@ -59,8 +49,8 @@ def _decide(client: FlaskClient, *decisions: Any) -> TestResponse:
 ROUTES = ("/review/photos", "/review/photos/1", "/review/photos/1/heatmap")
 
 
-def test_the_review_is_off_by_default(make: Make, inbox: Inbox) -> None:
-    for client in (make(), make(feedback_dir=str(inbox.folder))):
+def test_the_review_is_off_by_default(make_client: MakeClient, inbox: Inbox) -> None:
+    for client in (make_client(), make_client(feedback_dir=str(inbox.folder))):
         for route in ("/review", *ROUTES):
             assert "SEEFOOD_REVIEW_KEY" in _problem(client.get(route, headers=HEADERS), 404, "review-off")
 
@@ -78,8 +68,8 @@ def test_every_request_needs_the_key(reviewer: FlaskClient, header: str) -> None
         assert page.status_code == 200, "the page itself has no photo in it"
 
 
-def test_api_keys_do_not_open_the_review_nor_the_reverse(make: Make, inbox: Inbox) -> None:
-    both = make(feedback_dir=str(inbox.folder), review_key=KEY, api_keys="the-api-key-of-clients")
+def test_api_keys_do_not_open_the_review_nor_the_reverse(make_client: MakeClient, inbox: Inbox) -> None:
+    both = make_client(feedback_dir=str(inbox.folder), review_key=KEY, api_keys="the-api-key-of-clients")
     header = {"Authorization": "Bearer the-api-key-of-clients"}
     _problem(both.get("/review/photos", headers=header), 401, "unauthorized")
     _problem(both.get("/v1/model", headers=HEADERS), 401, "unauthorized")
@@ -136,8 +126,8 @@ def test_a_photo_and_its_heatmap(reviewer: FlaskClient, inbox: Inbox) -> None:
     _problem(reviewer.get("/review/photos/1", headers=HEADERS), 404, "unknown-photo")
 
 
-def test_a_photo_that_was_kept_unchanged_is_shown_without_its_metadata(make: Make, tmp_path: Path) -> None:
-    keeping = make(feedback_dir=str(tmp_path / "kept"), feedback_exif="keep", review_key=KEY)
+def test_a_photo_that_was_kept_unchanged_is_shown_without_its_metadata(make_client: MakeClient, tmp_path: Path) -> None:
+    keeping = make_client(feedback_dir=str(tmp_path / "kept"), feedback_exif="keep", review_key=KEY)
     photo = encode(draw("hotdog", 1), "HEIF")
     assert keeping.post("/v1/feedback?label=hotdog", data=photo, content_type="image/heic").status_code == 201
     assert keeping.get("/review/photos/1", headers=HEADERS).data.startswith(b"\xff\xd8\xff")

@@ -15,7 +15,6 @@ from service.inbox.review import Filter
 from service.inbox.store import Inbox
 from service.metadata import HISTOGRAM_BINS
 from tests.fixtures.axe import violations
-from tests.fixtures.browser import open_browser
 from tests.fixtures.drawing import encode
 from tests.fixtures.inbox import fill, make_inbox, new_photo, sender, verdict
 from tests.fixtures.review_page import KEY, LAPTOP, open_review
@@ -25,12 +24,6 @@ from tests.fixtures.tiny_model import METADATA, write_tiny_model, write_tiny_reg
 pytestmark = pytest.mark.slow
 
 PHONE = {"width": 390, "height": 844}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with open_browser() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")
