@@ -16,7 +16,7 @@ from training.config import TrainConfig
 from training.data.folders import find_all_labelled, gather
 from training.evaluation.comparison import SlicedComparison, compare_groups
 from training.model.fit import Interrupted
-from training.registry.runs import check_writable
+from training.registry.store import check_writable
 from training.report.comparison_report import PAGE, RETRAINING, write_comparison
 from training.report.version_files import PHOTOS
 from training.train import train

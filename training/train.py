@@ -43,8 +43,7 @@ from training.model.features import (
 )
 from training.model.fit import CURVES, Interrupted, fit
 from training.records import PreparedData, RunResult
-from training.registry.runs import RUNS, check_writable, new_run, require_unfinished
-from training.registry.store import new_version
+from training.registry.store import RUNS, check_writable, new_run, new_version, require_unfinished
 from training.report.run_summary import summarize_run
 from training.report.version_files import write_version
 

@@ -34,12 +34,12 @@ MAIN_PATH = {
     *(f"training.model.{name}" for name in ("devices", "backbones", "pretrained", "classifier", "features")),
     *(f"training.model.{name}" for name in ("fit", "lit_classifier", "calibration")),
     "training.export.onnx_export",
-    "training.registry.runs",
+    "training.registry.store",
     "training.terminal",
 }
 OPTIONS = {"training.data.accepted", "training.data.label_list", "training.model.distillation"}
 AFTER_THE_EXPORT = ("evaluation", "report")
-LATER = {"training.export.layer_table", "training.records", "training.registry.store"}
+LATER = {"training.export.layer_table", "training.records"}
 SOURCES = sorted((ROOT / "training").rglob("*.py"))
 
 
