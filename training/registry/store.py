@@ -111,7 +111,7 @@ def rollback(models: Path, pointer: str = CURRENT) -> str:
     with _locked(models):
         now = version_of(models, pointer)
         stack: list[str] = []
-        for entry in _completed(_history(models), pointer, now):
+        for entry in _completed(read_history(models), pointer, now):
             stack = [*stack, entry["version"]] if entry["action"] == "promote" else stack[:-1]
         if stack[-1:] != [now] or len(stack) < 2 or stack[-2] not in _names(models):
             raise SeeFoodError(
@@ -185,7 +185,7 @@ def _switch(models: Path, pointer: str, name: str, entry: dict[str, str]) -> Non
     """Write the history, then the pointer; an error before the last step does not change what is served."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     fields = {"time": now, "version": name, "pointer": pointer, "before": _pointed_to(models, pointer)}
-    entries = [*_history(models), {**fields, **entry}]
+    entries = [*read_history(models), {**fields, **entry}]
     with writing_to(models):
         _replace(models / HISTORY, "".join(json.dumps(entry) + "\n" for entry in entries))
         _replace(models / pointer, f"{name}\n")
@@ -212,12 +212,12 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _history(models: Path) -> list[dict[str, str]]:
-    """Read the entries, oldest first; raises SeeFoodError."""
+def read_history(models: Path) -> list[dict[str, str]]:
+    """Read the entries of the history, oldest first; raises SeeFoodError."""
     path = models / HISTORY
     try:
         entries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        if not all({"version", "action"} <= entry.keys() for entry in entries):
+        if not all(isinstance(entry.get("version"), str) and "action" in entry for entry in entries):
             raise ValueError("an entry has no version or action")
     except FileNotFoundError:
         return []
