@@ -30,17 +30,16 @@ from training.evaluation.synthetic import evaluate_synthetic
 from training.export.onnx_export import export_model
 from training.model import devices
 from training.model.calibration import Calibration, calibrate, prevalence_weights
-from training.model.classifier import Classifier, build_classifier
-from training.model.devices import keep_freed_memory
-from training.model.distillation import Ensemble, mix_targets
-from training.model.features import (
+from training.model.classifier import (
+    Classifier,
+    build_classifier,
     cached_features,
     familiarity_level,
-    fit_gaussian,
     logits_and_features,
     out_of_fold_probabilities,
-    set_head_to_probe,
 )
+from training.model.devices import keep_freed_memory
+from training.model.distillation import Ensemble, mix_targets
 from training.model.fit import CURVES, Interrupted, fit
 from training.records import PreparedData, RunResult
 from training.registry.store import RUNS, check_writable, new_run, new_version, require_unfinished
@@ -194,7 +193,7 @@ def fit_once(config: TrainConfig, data: PreparedData, version: str, created: dat
     use_probe = hyperparameters.epochs == 0 or (hyperparameters.linear_probe_head and not missing_keys)
     probe_features = data.features if use_probe else None
     if probe_features is not None:
-        set_head_to_probe(classifier, probe_features, data.training.targets)
+        classifier.set_head_to_probe(probe_features, data.training.targets)
     head_is_probe = probe_features is not None
     epoch = 0
     if hyperparameters.epochs:
@@ -218,7 +217,7 @@ def fit_once(config: TrainConfig, data: PreparedData, version: str, created: dat
     logits, features = logits_and_features(classifier, validation)
     calibration = calibrate(logits, validation.targets, config.threshold_target, config.prevalence)
     classifier.set_calibration(calibration.temperature, calibration.bias)
-    classifier.set_gaussian(*fit_gaussian(logits_and_features(classifier, training)[1]))
+    classifier.fit_gaussian(logits_and_features(classifier, training)[1])
     with torch.inference_mode():
         familiarity = classifier.familiarity(torch.from_numpy(features)).numpy()
     metadata = _metadata(config, data, version, created, calibration, familiarity_level(familiarity))

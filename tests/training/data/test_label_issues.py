@@ -7,7 +7,7 @@ import numpy as np
 from tests.fixtures.clouds import two_clouds
 from training.data.label_issues import find_label_issues
 from training.data.photos import Photos
-from training.model.features import out_of_fold_probabilities
+from training.model.classifier import out_of_fold_probabilities
 
 
 def test_swapped_labels_are_found_first() -> None:
