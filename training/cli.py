@@ -196,7 +196,7 @@ def check(folder: Path, as_json: bool, **options: Any) -> None:
     _require_training()
     from training.data.cache import CACHE, Cache
     from training.data.checks import check_photos
-    from training.data.folders import gather
+    from training.data.photos import gather
 
     models = Settings.from_env().models
     data = gather(folder, **options)

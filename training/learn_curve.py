@@ -5,7 +5,7 @@ from pathlib import Path
 
 from service.errors import SeeFoodError
 from training.config import TrainConfig
-from training.data.folders import gather
+from training.data.photos import gather
 from training.evaluation.learning_curve import LearningCurve
 from training.registry.store import check_writable, writing_to
 from training.report.plots import error_by_photos

@@ -15,14 +15,13 @@ from service.model import Model
 from service.photo import RESIZE_POLICY, printable
 from service.registry import FILES
 from training.config import TrainConfig
-from training.data import folders
-from training.data.accepted import require_untested
+from training.data.accepted import add_accepted, require_untested
 from training.data.cache import CACHE, Cache
 from training.data.checks import check_photos
 from training.data.dataset import smooth_labels
 from training.data.label_issues import find_label_issues
 from training.data.label_list import LabelChange, correct_labels
-from training.data.photos import MIN_VALIDATION, leave_out, shuffle, split
+from training.data.photos import MIN_VALIDATION, TrainingData, gather, leave_out, shuffle, split
 from training.evaluation.evaluate import Evaluation, evaluate_current, evaluate_folders, evaluate_photos
 from training.evaluation.learning_curve import LearningCurve, learning_curve
 from training.evaluation.metrics import Metric, mean_and_deviation
@@ -65,7 +64,9 @@ def train(config: TrainConfig) -> tuple[str, Mapping[str, Evaluation]]:
     """
     keep_freed_memory()
     devices.init_process_group()
-    data = folders.gather(config.folder, config.positive, config.extras, config.tests, config.inbox)
+    data = gather(config.folder, config.positive, config.extras, config.tests)
+    if config.inbox:
+        data = add_accepted(data, config.inbox)
     check_writable(config.models)
     if config.resume:
         require_unfinished(config.models, config.resume)
@@ -100,7 +101,7 @@ def train(config: TrainConfig) -> tuple[str, Mapping[str, Evaluation]]:
         ) from error
 
 
-def prepare(config: TrainConfig, data: folders.TrainingData, classifier: Classifier) -> PreparedData:
+def prepare(config: TrainConfig, data: TrainingData, classifier: Classifier) -> PreparedData:
     """Correct labels, check and split the photos, find label issues, and compute the targets; raises SeeFoodError."""
     hyperparameters, cache = config.hyperparameters, Cache(config.models / CACHE)
     label_changes: Sequence[LabelChange] = ()
@@ -109,7 +110,8 @@ def prepare(config: TrainConfig, data: folders.TrainingData, classifier: Classif
     with devices.main_process_first():
         held_out = [data.corrections.paths, *data.held_out()]
         findings = check_photos(data.photos.plus(data.accepted), held_out, cache)
-    require_untested(data.accepted.plus(data.corrections), data.held_out(), findings.digests)
+    if config.inbox:
+        require_untested(data.accepted.plus(data.corrections), data.held_out(), findings.digests)
     for path, reason in findings.left_out.items():
         _log.info("Left out: %s: %s", printable(path), reason)
     photos = leave_out(data.photos, findings.left_out)

@@ -21,8 +21,7 @@ from training.config import SEED
 from training.data.cache import Cache
 from training.data.checks import check_photos
 from training.data.dataset import read_photos
-from training.data.folders import find_photos_to_train
-from training.data.photos import split
+from training.data.photos import find_photos_to_train, split
 from training.export import onnx_export
 from training.model.classifier import build_classifier
 

@@ -11,8 +11,7 @@ from tests.fixtures.command import seefood
 from tests.fixtures.drawing import draw, draw_folder, encode
 from training.data.cache import Cache
 from training.data.checks import Findings, check_photos
-from training.data.folders import find_photos_to_train
-from training.data.photos import Photos
+from training.data.photos import Photos, find_photos_to_train
 
 
 @pytest.fixture(scope="module")

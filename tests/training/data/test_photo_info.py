@@ -7,8 +7,8 @@ import pytest
 from service.decoders import Decoders
 from service.errors import SeeFoodError
 from training.data.cache import Cache
-from training.data.folders import find_photos_to_train
 from training.data.photo_info import read_photo_info
+from training.data.photos import find_photos_to_train
 
 
 def test_facts_are_cached_by_content(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

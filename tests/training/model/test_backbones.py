@@ -18,7 +18,7 @@ from tests.fixtures.drawing import draw, draw_folder, encode
 from tests.fixtures.server import serving
 from training.config import BACKBONE_NAMES, Hyperparameters, TrainConfig
 from training.data.dataset import read_photos
-from training.data.folders import find_photos_to_train
+from training.data.photos import find_photos_to_train
 from training.model.backbones import BACKBONES, backbone_spec, classifier_key
 from training.model.classifier import build_classifier, untrained_parameters
 from training.train import train

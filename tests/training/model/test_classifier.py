@@ -12,7 +12,7 @@ from torch import nn
 from tests.fixtures.clouds import two_clouds
 from tests.fixtures.drawing import draw_folder
 from training.data.cache import Cache
-from training.data.folders import find_photos_to_train
+from training.data.photos import find_photos_to_train
 from training.model.backbones import BACKBONES
 from training.model.classifier import (
     FAMILIAR_SHARE,
