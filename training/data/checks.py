@@ -1,21 +1,49 @@
 """Checks of the photos before training: unreadable, duplicate, contradictory, leaking, small and blank photos."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import loky
 import numpy as np
 from tqdm import tqdm
 
-from service.phash import BLANK, NEAR_BITS
-from service.photo import printable, utf8
+from service.decoders import Decoders
+from service.phash import BLANK, HASH_SIDE, NEAR_BITS, contrast, perceptual_hash
+from service.photo import PhotoError, printable, read_file, utf8
 from training.data.cache import Cache
 from training.data.near_duplicates import group_near, merge
-from training.data.photo_info import PhotoInfo, read_photo_info
 from training.data.photos import Photos
 
 SMALL = 64  # px: photos with a shorter side below this have little detail
+_NAMESPACE = "photo info 1"  # in the cache; the number changes when PhotoInfo or its computation changes
+_BATCH = 256
+
+
+@dataclass(frozen=True)
+class PhotoInfo:
+    """Facts about one file that follow from its content alone.
+
+    Attributes:
+        digest: SHA-256 of the bytes, hex; empty if the file can't be read.
+        error: why the photo can't be used, one sentence; None if it can.
+        short_side: of the photo in pixels; 0 if it can't be used.
+        contrast: standard deviation of the grey levels, in [0, 127.5].
+        phash: 64-bit perceptual hash, 16 hex digits; empty if the photo can't be used.
+    """
+
+    digest: str
+    error: str | None = None
+    short_side: int = 0
+    contrast: float = 0.0
+    phash: str = ""
 
 
 @dataclass(frozen=True)
@@ -116,6 +144,41 @@ def check_photos(photos: Photos, held_out: Sequence[Sequence[Path]], cache: Cach
         left_out=left_out,
         digests={path: info.digest for path, info in zip(paths, infos, strict=True)},
     )
+
+
+def read_photo_info(paths: Sequence[Path], cache: Cache) -> Iterator[PhotoInfo]:
+    """Yield the facts about each file, in order; raises SeeFoodError if the cache can't be used."""
+    count = loky.cpu_count()
+    with closing(Decoders(count)) as decoders, ThreadPoolExecutor(count) as pool:
+        remaining = iter(paths)
+        while batch := list(islice(remaining, _BATCH)):
+            digests = list(pool.map(file_digest, batch))
+            found = {digest: PhotoInfo(**json.loads(value)) for digest, value in cache.get(_NAMESPACE, digests).items()}
+            missing = [i for i, digest in enumerate(digests) if digest not in found]
+            read = pool.map(partial(_read, decoders), [batch[i] for i in missing], [digests[i] for i in missing])
+            new = dict(zip(missing, read, strict=True))
+            values = {info.digest: json.dumps(asdict(info)).encode() for info in new.values() if info.digest}
+            cache.put(_NAMESPACE, values)
+            yield from (new[i] if i in new else found[digest] for i, digest in enumerate(digests))
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, hex; empty if the file can't be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
+
+
+def _read(decoders: Decoders, path: Path, digest: str) -> PhotoInfo:
+    try:
+        grey, _ = decoders.grey(read_file(path), HASH_SIDE)
+    except PhotoError as error:
+        return PhotoInfo(digest, str(error))
+    except OSError as error:
+        return PhotoInfo("", f"The file can't be read: {error.strerror}.")
+    return PhotoInfo(digest, None, min(grey.shape), contrast(grey), f"{perceptual_hash(grey):016x}")
 
 
 def _same_as(path: Path, remark: str = "") -> str:

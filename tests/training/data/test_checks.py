@@ -1,4 +1,4 @@
-"""The checks find problems in a folder, and change nothing."""
+"""Facts about photos are cached by content; the checks find problems in a folder, and change nothing."""
 
 import json
 import os
@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from service.decoders import Decoders
+from service.errors import SeeFoodError
 from tests.fixtures.command import seefood
 from tests.fixtures.drawing import draw, draw_folder, encode
 from training.data.cache import Cache
-from training.data.checks import Findings, check_photos
+from training.data.checks import Findings, check_photos, read_photo_info
 from training.data.photos import Photos, find_photos_to_train
 
 
@@ -108,3 +110,24 @@ def test_the_command_prints_what_it_found(folder: Path, tmp_path: Path) -> None:
     as_json = seefood(tmp_path / "models", "check", folder, "--json")
     assert json.loads(as_json.stdout)["photos"] == {"hotdog": 34, "not_hotdog": 33}
     assert not (tmp_path / "models").exists()
+
+
+def test_facts_are_cached_by_content(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = Cache(tmp_path / "cache.sqlite")
+    paths = find_photos_to_train(folder).paths
+    first = list(read_photo_info(paths, cache))
+    monkeypatch.setattr(Decoders, "grey", None)  # decoding a photo again would fail
+    renamed = [path.rename(path.with_name(f"renamed-{path.name}")) for path in paths]
+    assert list(read_photo_info(renamed, cache)) == first
+
+
+def test_a_damaged_cache_is_a_sentence(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "cache.sqlite"
+    path.write_text("this is not a database, but it is as long as one" * 20)
+    with pytest.raises(SeeFoodError, match=r"cache\.sqlite can't be used \(.*\); delete it"):
+        list(read_photo_info(find_photos_to_train(folder).paths, Cache(path)))
+
+
+def test_a_file_that_vanishes_is_named(tmp_path: Path) -> None:
+    (info,) = read_photo_info([tmp_path / "gone.jpg"], Cache(None))
+    assert info.error == "The file can't be read: No such file or directory."
