@@ -7,24 +7,31 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
 import loky
 import numpy as np
+import numpy.typing as npt
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
 from service.decoders import Decoders
 from service.phash import BLANK, HASH_SIDE, NEAR_BITS, contrast, perceptual_hash
 from service.photo import PhotoError, printable, read_file, utf8
 from training.data.cache import Cache
-from training.data.near_duplicates import group_near, merge
 from training.data.photos import Photos
+
+_Integers = npt.NDArray[np.signedinteger]
 
 SMALL = 64  # px: photos with a shorter side below this have little detail
 _NAMESPACE = "photo info 1"  # in the cache; the number changes when PhotoInfo or its computation changes
 _BATCH = 256
+_HASH_BITS = 64
+_BLOCK = 64  # hashes compared with the rest of their bucket at a time: 60 MB if 100,000 share one bucket
+_MAX_PAIRS = 1_000_000  # pairs kept before they are merged: 16 MB; 20,000 frames of one film make 200 million pairs
 
 
 @dataclass(frozen=True)
@@ -194,7 +201,55 @@ def _same_pictures(infos: Sequence[PhotoInfo], usable: Sequence[int], blank: set
     hashes = np.array([int(infos[usable[place]].phash, 16) for place in hashed], np.uint64)
     near = group_near(hashes, NEAR_BITS)
     _, first = np.unique(near, return_index=True)
-    labels = merge(same_bytes, hashed[first[near]], hashed)
+    labels = _merge(same_bytes, hashed[first[near]], hashed)
     order = np.argsort(labels, kind="stable")
     parts = np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
     return sorted([usable[i] for i in part] for part in parts if len(part) > 1)
+
+
+def group_near(hashes: npt.NDArray[np.uint64], distance: int) -> _Integers:
+    """Group 64-bit hashes that are connected by steps of at most `distance` bits; the result is exact.
+
+    Two hashes within the distance are equal in at least one of `distance` + 1 bands, so only hashes that share a band
+    are compared (multi-index hashing, Norouzi et al. 2012).
+
+    Args:
+        hashes: uint64 [N].
+        distance: Hamming distance, in bits.
+
+    Returns:
+        The group of each hash, int [N].
+    """
+    distinct, which = np.unique(hashes, return_inverse=True)
+    groups: _Integers = np.arange(len(distinct))
+    pending: list[_Integers] = []
+    for pairs in _pairs(distinct, distance):
+        pending.append(pairs)
+        if sum(part.shape[1] for part in pending) > _MAX_PAIRS:
+            groups, pending = _merge(groups, *np.concatenate(pending, axis=1)), []
+    if pending:
+        groups = _merge(groups, *np.concatenate(pending, axis=1))
+    return groups[which]
+
+
+def _merge(groups: _Integers, ones: _Integers, others: _Integers) -> _Integers:
+    """Return groups, int [N], in which the groups at positions `ones`, int [K], equal those at `others`, int [K]."""
+    rows, columns = groups[ones], groups[others]
+    graph = csr_array((np.ones(len(rows), bool), (rows, columns)), shape=(len(groups), len(groups)))
+    joined: _Integers = connected_components(graph, directed=False)[1]
+    return joined[groups]
+
+
+def _pairs(hashes: npt.NDArray[np.uint64], distance: int) -> Iterator[_Integers]:
+    """Yield positions of near pairs, int [2, K] at a time; a pair may be yielded more than once."""
+    edges = np.linspace(0, _HASH_BITS, distance + 2).astype(np.uint64)
+    for low, high in pairwise(edges):
+        band = (hashes >> low) & ((np.uint64(1) << (high - low)) - np.uint64(1))
+        order = np.argsort(band, kind="stable")
+        for bucket in np.split(order, np.flatnonzero(np.diff(band[order])) + 1):
+            for start in range(0, len(bucket) - 1, _BLOCK):
+                part, rest = bucket[start : start + _BLOCK], bucket[start:]
+                row, column = np.nonzero(np.bitwise_count(hashes[part, None] ^ hashes[None, rest]) <= distance)
+                later = row < column
+                if later.any():
+                    yield np.stack([part[row[later]], rest[column[later]]])

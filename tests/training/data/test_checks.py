@@ -4,6 +4,8 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 from PIL import Image
 
@@ -11,9 +13,12 @@ from service.decoders import Decoders
 from service.errors import SeeFoodError
 from tests.fixtures.command import seefood
 from tests.fixtures.drawing import draw, draw_folder, encode
+from training.data import checks
 from training.data.cache import Cache
-from training.data.checks import Findings, check_photos, read_photo_info
+from training.data.checks import Findings, check_photos, group_near, read_photo_info
 from training.data.photos import Photos, find_photos_to_train
+
+BITS = 6
 
 
 @pytest.fixture(scope="module")
@@ -131,3 +136,51 @@ def test_a_damaged_cache_is_a_sentence(folder: Path, tmp_path: Path) -> None:
 def test_a_file_that_vanishes_is_named(tmp_path: Path) -> None:
     (info,) = read_photo_info([tmp_path / "gone.jpg"], Cache(None))
     assert info.error == "The file can't be read: No such file or directory."
+
+
+def _flipped(hashes: npt.NDArray[np.uint64], bits: int, chance: np.random.Generator) -> npt.NDArray[np.uint64]:
+    """Return the hashes, uint64 [N], with exactly `bits` bits of each flipped."""
+    places = np.argsort(chance.random((len(hashes), 64)))[:, :bits].astype(np.uint64)
+    turned: npt.NDArray[np.uint64] = np.bitwise_or.reduce(np.uint64(1) << places, axis=1)
+    return hashes ^ turned
+
+
+def _by_every_pair(hashes: npt.NDArray[np.uint64]) -> set[frozenset[int]]:
+    joined = np.bitwise_count(hashes[:, None] ^ hashes[None, :]) <= BITS
+    groups = [frozenset([i]) for i in range(len(hashes))]
+    for i, j in np.argwhere(joined):
+        together = groups[i] | groups[j]
+        for member in together:
+            groups[member] = together
+    return set(groups)
+
+
+def _groups(hashes: npt.NDArray[np.uint64]) -> set[frozenset[int]]:
+    labels = group_near(hashes, BITS)
+    return {frozenset(np.flatnonzero(labels == label).tolist()) for label in labels}
+
+
+@pytest.mark.parametrize("max_pairs", [10, 1_000_000])
+def test_the_groups_are_those_of_every_pair(max_pairs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "_BLOCK", 3)
+    monkeypatch.setattr(checks, "_MAX_PAIRS", max_pairs)
+    chance = np.random.default_rng(0)
+    some = chance.integers(0, 2**64, 60, dtype=np.uint64)
+    crowd = _flipped(np.repeat(some[:1], 40), 4, chance)  # a chain: some pairs are not near
+    hashes = np.concatenate([some, crowd, *(_flipped(some[20:], bits, chance) for bits in (0, 5, BITS, BITS + 1))])
+    expected = _by_every_pair(hashes)
+    assert 20 < len(expected) < 110, "some hashes are grouped, and some are not"
+    assert _groups(hashes) == expected
+
+
+@pytest.mark.parametrize(("bits", "numbers"), [(BITS, 200), (BITS + 1, 400)])
+def test_the_limit_is_exact(bits: int, numbers: int) -> None:
+    chance = np.random.default_rng(1)
+    some = chance.integers(0, 2**64, 200, dtype=np.uint64)
+    labels = group_near(np.concatenate([some, _flipped(some, bits, chance)]), BITS)
+    assert len(set(labels.tolist())) == numbers
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_few_hashes_have_few_numbers(count: int) -> None:
+    assert group_near(np.zeros(count, np.uint64), BITS).tolist() == [0] * count
