@@ -17,9 +17,8 @@ from service.registry import FILES
 from training.config import TrainConfig
 from training.data.accepted import add_accepted, require_untested
 from training.data.cache import CACHE, Cache
-from training.data.checks import check_photos
+from training.data.checks import check_photos, find_label_issues
 from training.data.dataset import smooth_labels
-from training.data.label_issues import find_label_issues
 from training.data.label_list import LabelChange, correct_labels
 from training.data.photos import MIN_VALIDATION, TrainingData, gather, leave_out, shuffle, split
 from training.evaluation.evaluate import Evaluation, evaluate_current, evaluate_folders, evaluate_photos

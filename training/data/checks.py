@@ -1,8 +1,8 @@
-"""Checks of the photos before training: unreadable, duplicate, contradictory, leaking, small and blank photos."""
+"""Checks before training: unreadable, duplicate, contradictory, leaking, small, blank and mislabelled photos."""
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -14,6 +14,7 @@ from typing import Any
 import loky
 import numpy as np
 import numpy.typing as npt
+from cleanlab import filter as cleanlab_filter
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
@@ -105,6 +106,15 @@ class Findings:
         }
 
 
+@dataclass(frozen=True)
+class LabelIssue:
+    """A photo, its label, and the probability of that label in [0, 1]."""
+
+    path: Path
+    label: str
+    quality: float
+
+
 def check_photos(photos: Photos, held_out: Sequence[Sequence[Path]], cache: Cache) -> Findings:
     """Check every photo, with a progress bar on a terminal.
 
@@ -151,6 +161,26 @@ def check_photos(photos: Photos, held_out: Sequence[Sequence[Path]], cache: Cach
         left_out=left_out,
         digests={path: info.digest for path, info in zip(paths, infos, strict=True)},
     )
+
+
+def find_label_issues(photos: Photos, probabilities: npt.NDArray[np.float32]) -> tuple[LabelIssue, ...]:
+    """Return the photos that look mislabelled, the least probable label first.
+
+    Confident learning: Northcutt et al. 2021, arXiv:1911.00068.
+
+    Args:
+        photos: with their labels.
+        probabilities: P(positive) of each photo, [N] in [0, 1], by models that were not trained on it.
+    """
+    both = np.stack([1 - probabilities, probabilities], axis=1)
+    targets, labels = photos.targets.astype(int), photos.labels()
+    ranked = cleanlab_filter.find_label_issues(targets, both, return_indices_ranked_by="self_confidence", n_jobs=1)
+    return tuple(LabelIssue(photos.paths[i], labels[i], round(float(both[i, targets[i]]), 4)) for i in ranked)
+
+
+def issues_as_json(issues: Sequence[LabelIssue]) -> list[Mapping[str, object]]:
+    """Return the label issues in the format of findings.json."""
+    return [{"photo": str(each.path), "label": each.label, "quality": each.quality} for each in issues]
 
 
 def read_photo_info(paths: Sequence[Path], cache: Cache) -> Iterator[PhotoInfo]:

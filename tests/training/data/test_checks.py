@@ -11,12 +11,14 @@ from PIL import Image
 
 from service.decoders import Decoders
 from service.errors import SeeFoodError
+from tests.fixtures.clouds import two_clouds
 from tests.fixtures.command import seefood
 from tests.fixtures.drawing import draw, draw_folder, encode
 from training.data import checks
 from training.data.cache import Cache
-from training.data.checks import Findings, check_photos, group_near, read_photo_info
+from training.data.checks import Findings, check_photos, find_label_issues, group_near, read_photo_info
 from training.data.photos import Photos, find_photos_to_train
+from training.model.classifier import out_of_fold_probabilities
 
 BITS = 6
 
@@ -184,3 +186,16 @@ def test_the_limit_is_exact(bits: int, numbers: int) -> None:
 @pytest.mark.parametrize("count", [0, 1])
 def test_few_hashes_have_few_numbers(count: int) -> None:
     assert group_near(np.zeros(count, np.uint64), BITS).tolist() == [0] * count
+
+
+def test_swapped_labels_are_found_first() -> None:
+    features, targets = two_clouds(400)
+    swapped = np.random.default_rng(2).choice(400, 12, replace=False)
+    wrong = targets.copy()
+    wrong[swapped] = 1 - wrong[swapped]
+    photos = Photos(tuple(Path(str(i)) for i in range(400)), wrong, "yes", "no")
+    issues = find_label_issues(photos, out_of_fold_probabilities(features, wrong))
+    assert len({int(str(issue.path)) for issue in issues[:12]} & set(swapped.tolist())) >= 10
+    assert [issue.quality for issue in issues] == sorted(issue.quality for issue in issues)
+    worst = issues[0]
+    assert worst.label == ("yes" if wrong[int(str(worst.path))] else "no")

@@ -15,8 +15,7 @@ from tests.fixtures.clouds import two_clouds
 from tests.fixtures.drawing import draw_folder
 from tests.fixtures.tiny_model import METADATA, write_tiny_model
 from training.data.cache import Cache
-from training.data.checks import check_photos
-from training.data.label_issues import LabelIssue
+from training.data.checks import LabelIssue, check_photos
 from training.data.label_list import EXCLUDED, Correction, LabelChange
 from training.data.photos import find_labelled
 from training.evaluation import synthetic
