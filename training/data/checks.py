@@ -14,7 +14,6 @@ from typing import Any
 import loky
 import numpy as np
 import numpy.typing as npt
-from cleanlab import filter as cleanlab_filter
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
@@ -172,6 +171,8 @@ def find_label_issues(photos: Photos, probabilities: npt.NDArray[np.float32]) ->
         photos: with their labels.
         probabilities: P(positive) of each photo, [N] in [0, 1], by models that were not trained on it.
     """
+    from cleanlab import filter as cleanlab_filter  # slow to import, and seefood check needs none of it
+
     both = np.stack([1 - probabilities, probabilities], axis=1)
     targets, labels = photos.targets.astype(int), photos.labels()
     ranked = cleanlab_filter.find_label_issues(targets, both, return_indices_ranked_by="self_confidence", n_jobs=1)
