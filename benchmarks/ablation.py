@@ -26,9 +26,8 @@ from training.config import Hyperparameters
 from training.data.cache import CACHE, Cache
 from training.data.checks import check_photos
 from training.data.dataset import smooth_labels, training_loader, validation_loader
-from training.data.folders import find_labelled, gather
 from training.data.label_list import Correction, apply_label_list, read_label_list
-from training.data.photos import Photos, leave_out
+from training.data.photos import Photos, find_labelled, gather, leave_out
 from training.evaluation.slices import find_slices
 from training.model.classifier import Classifier, build_classifier
 from training.model.devices import keep_freed_memory, precision

@@ -4,7 +4,9 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import reduce
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,7 +24,7 @@ from service.shadow_record import Pair
 from training.config import BACKBONE, BACKBONE_NAMES, SEED, WEIGHTS, Hyperparameters, ThresholdTarget, TrainConfig
 from training.registry import store
 from training.registry.table import tabulate
-from training.terminal import align, log_to_stderr, print_metrics, with_heading
+from training.terminal import align, with_heading
 
 _PATH = click.Path(path_type=Path)
 _Command = Callable[..., None]
@@ -110,13 +112,13 @@ def train(**options: Any) -> None:
     from training.model.devices import is_main_process
     from training.train import train
 
-    with log_to_stderr(logging.INFO if is_main_process() else logging.WARNING):
+    with _log_to_stderr(logging.INFO if is_main_process() else logging.WARNING):
         version, evaluations = train(config)
     if not is_main_process():
         return
     for name, evaluation in evaluations.items():
         click.echo(f"\n{name}: {sum(evaluation.photos)} photos")
-        print_metrics(evaluation.metrics)
+        _print_metrics(evaluation.metrics)
     click.echo(f"\nThe new version is {config.models / version}; card.md in it has its metrics.")
     if current_version(config.models) != version:
         click.echo(f"Try it:   seefood predict --model {version} PHOTO")
@@ -156,7 +158,7 @@ def retrain(when: str, hard_negatives: tuple[Path, ...], **options: Any) -> None
     from training.retrain import Condition, retrain
 
     condition = Condition.parse(when)
-    with log_to_stderr(logging.INFO):
+    with _log_to_stderr(logging.INFO):
         done = retrain(config, condition, hard_negatives)
     if not done.version:
         click.echo(f"{done.new} of {condition.accepted} new accepted photos: nothing to do.")
@@ -180,7 +182,7 @@ def learn_curve(more: int | None, out: Path, models: Path | None, **options: Any
     from training.learn_curve import CURVE_JSON, CURVE_PNG, learn_curve
 
     config = TrainConfig(models=models or Settings.from_env().models, **options)
-    with log_to_stderr(logging.INFO):
+    with _log_to_stderr(logging.INFO):
         curve = learn_curve(config, out, more)
     click.echo(f"{curve}\nThe plot is {out / CURVE_PNG}, the points are in {out / CURVE_JSON}.")
 
@@ -194,7 +196,7 @@ def check(folder: Path, as_json: bool, **options: Any) -> None:
     _require_training()
     from training.data.cache import CACHE, Cache
     from training.data.checks import check_photos
-    from training.data.folders import gather
+    from training.data.photos import gather
 
     models = Settings.from_env().models
     data = gather(folder, **options)
@@ -246,7 +248,7 @@ def evaluate(folders: tuple[Path, ...], model: str, only_slices: bool, as_json: 
         positive, negative = evaluation.photos
         separator = "\n" if number else ""
         click.echo(f"{separator}{opened.path}: {positive} {labels[0]} and {negative} {labels[1]} photos of {folder}")
-        print_metrics(evaluation.metrics)
+        _print_metrics(evaluation.metrics)
         for rows in slice_tables(evaluation.slices).values():
             click.echo(f"\n{with_heading(rows)}")
 
@@ -414,3 +416,25 @@ def _open(model: str, settings: Settings) -> Model:
 def _require_training() -> None:
     if find_spec("torch") is None or find_spec("lightning") is None:
         raise SeeFoodError("This command needs the training packages; pip install '.[train]'.")
+
+
+def _print_metrics(metrics: Mapping[str, object]) -> None:
+    """Print one line for each metric."""
+    for name, metric in metrics.items():
+        click.echo(f"  {name.replace('_', ' '):20} {metric}")
+
+
+@contextmanager
+def _log_to_stderr(level: int) -> Iterator[None]:
+    """Write the log lines of training to stderr, without prefix, until the block ends."""
+    logger, handler = logging.getLogger("training"), logging.StreamHandler(sys.stderr)
+    old_level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(level)
+    logger.propagate = False  # a library adds a handler to the root logger during the export
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(old_level)
+        logger.propagate = True

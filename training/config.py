@@ -99,7 +99,7 @@ class TrainConfig:
     """Configuration of a training run.
 
     Attributes:
-        folder: training folder, as for `training.data.folders.gather`.
+        folder: training folder, as for `training.data.photos.gather`.
         models: folder of the model registry.
         backbone: name of the backbone, as for `training.model.backbones.backbone_spec`.
         weights: initial weights, as for `training.model.backbones.build_body`.

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from service.errors import SeeFoodError
 from training.config import TrainConfig
-from training.data.folders import gather
+from training.data.photos import gather
 from training.evaluation.learning_curve import LearningCurve
-from training.registry.runs import check_writable, writing_to
+from training.registry.store import check_writable, writing_to
 from training.report.plots import error_by_photos
 from training.train import build, curve_of, prepare
 

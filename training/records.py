@@ -8,8 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service.metadata import Metadata
-from training.data.checks import Findings
-from training.data.label_issues import LabelIssue
+from training.data.checks import Findings, LabelIssue
 from training.data.label_list import LabelChange
 from training.data.photos import Photos
 from training.evaluation.evaluate import Evaluation

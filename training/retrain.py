@@ -13,10 +13,11 @@ from service.errors import SeeFoodError
 from service.model import open_model
 from service.registry import current_version
 from training.config import TrainConfig
-from training.data.folders import find_all_labelled, gather
+from training.data.accepted import add_accepted
+from training.data.photos import find_all_labelled, gather
 from training.evaluation.comparison import SlicedComparison, compare_groups
 from training.model.fit import Interrupted
-from training.registry.runs import check_writable
+from training.registry.store import check_writable
 from training.report.comparison_report import PAGE, RETRAINING, write_comparison
 from training.report.version_files import PHOTOS
 from training.train import train
@@ -74,7 +75,9 @@ def retrain(config: TrainConfig, when: Condition, hard_negatives: tuple[Path, ..
         SeeFoodError: something can't be used, or another retraining of the same registry runs.
     """
     in_use = open_model(config.models)
-    data = gather(config.folder, config.positive, config.extras, config.tests, config.inbox)
+    data = gather(config.folder, config.positive, config.extras, config.tests)
+    if config.inbox:
+        data = add_accepted(data, config.inbox)
     if not data.tests:
         raise SeeFoodError("A retraining is compared on labelled photos; give a folder of them with --test FOLDER.")
     labels = data.photos.positive, data.photos.negative

@@ -15,14 +15,12 @@ from service.model import Model
 from service.photo import RESIZE_POLICY, printable
 from service.registry import FILES
 from training.config import TrainConfig
-from training.data import folders
-from training.data.accepted import require_untested
+from training.data.accepted import add_accepted, require_untested
 from training.data.cache import CACHE, Cache
-from training.data.checks import check_photos
+from training.data.checks import check_photos, find_label_issues
 from training.data.dataset import smooth_labels
-from training.data.label_issues import find_label_issues
 from training.data.label_list import LabelChange, correct_labels
-from training.data.photos import MIN_VALIDATION, leave_out, shuffle, split
+from training.data.photos import MIN_VALIDATION, TrainingData, gather, leave_out, shuffle, split
 from training.evaluation.evaluate import Evaluation, evaluate_current, evaluate_folders, evaluate_photos
 from training.evaluation.learning_curve import LearningCurve, learning_curve
 from training.evaluation.metrics import Metric, mean_and_deviation
@@ -30,21 +28,19 @@ from training.evaluation.synthetic import evaluate_synthetic
 from training.export.onnx_export import export_model
 from training.model import devices
 from training.model.calibration import Calibration, calibrate, prevalence_weights
-from training.model.classifier import Classifier, build_classifier
-from training.model.devices import keep_freed_memory
-from training.model.distillation import Ensemble, mix_targets
-from training.model.features import (
+from training.model.classifier import (
+    Classifier,
+    build_classifier,
     cached_features,
     familiarity_level,
-    fit_gaussian,
     logits_and_features,
     out_of_fold_probabilities,
-    set_head_to_probe,
 )
+from training.model.devices import keep_freed_memory
+from training.model.distillation import Ensemble, mix_targets
 from training.model.fit import CURVES, Interrupted, fit
 from training.records import PreparedData, RunResult
-from training.registry.runs import RUNS, check_writable, new_run, require_unfinished
-from training.registry.store import new_version
+from training.registry.store import RUNS, check_writable, new_run, new_version, require_unfinished
 from training.report.run_summary import summarize_run
 from training.report.version_files import write_version
 
@@ -67,7 +63,9 @@ def train(config: TrainConfig) -> tuple[str, Mapping[str, Evaluation]]:
     """
     keep_freed_memory()
     devices.init_process_group()
-    data = folders.gather(config.folder, config.positive, config.extras, config.tests, config.inbox)
+    data = gather(config.folder, config.positive, config.extras, config.tests)
+    if config.inbox:
+        data = add_accepted(data, config.inbox)
     check_writable(config.models)
     if config.resume:
         require_unfinished(config.models, config.resume)
@@ -102,7 +100,7 @@ def train(config: TrainConfig) -> tuple[str, Mapping[str, Evaluation]]:
         ) from error
 
 
-def prepare(config: TrainConfig, data: folders.TrainingData, classifier: Classifier) -> PreparedData:
+def prepare(config: TrainConfig, data: TrainingData, classifier: Classifier) -> PreparedData:
     """Correct labels, check and split the photos, find label issues, and compute the targets; raises SeeFoodError."""
     hyperparameters, cache = config.hyperparameters, Cache(config.models / CACHE)
     label_changes: Sequence[LabelChange] = ()
@@ -111,7 +109,8 @@ def prepare(config: TrainConfig, data: folders.TrainingData, classifier: Classif
     with devices.main_process_first():
         held_out = [data.corrections.paths, *data.held_out()]
         findings = check_photos(data.photos.plus(data.accepted), held_out, cache)
-    require_untested(data.accepted.plus(data.corrections), data.held_out(), findings.digests)
+    if config.inbox:
+        require_untested(data.accepted.plus(data.corrections), data.held_out(), findings.digests)
     for path, reason in findings.left_out.items():
         _log.info("Left out: %s: %s", printable(path), reason)
     photos = leave_out(data.photos, findings.left_out)
@@ -195,7 +194,7 @@ def fit_once(config: TrainConfig, data: PreparedData, version: str, created: dat
     use_probe = hyperparameters.epochs == 0 or (hyperparameters.linear_probe_head and not missing_keys)
     probe_features = data.features if use_probe else None
     if probe_features is not None:
-        set_head_to_probe(classifier, probe_features, data.training.targets)
+        classifier.set_head_to_probe(probe_features, data.training.targets)
     head_is_probe = probe_features is not None
     epoch = 0
     if hyperparameters.epochs:
@@ -219,7 +218,7 @@ def fit_once(config: TrainConfig, data: PreparedData, version: str, created: dat
     logits, features = logits_and_features(classifier, validation)
     calibration = calibrate(logits, validation.targets, config.threshold_target, config.prevalence)
     classifier.set_calibration(calibration.temperature, calibration.bias)
-    classifier.set_gaussian(*fit_gaussian(logits_and_features(classifier, training)[1]))
+    classifier.fit_gaussian(logits_and_features(classifier, training)[1])
     with torch.inference_mode():
         familiarity = classifier.familiarity(torch.from_numpy(features)).numpy()
     metadata = _metadata(config, data, version, created, calibration, familiarity_level(familiarity))

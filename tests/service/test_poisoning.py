@@ -14,7 +14,7 @@ from tests.conftest import MakeClient
 from tests.fixtures.command import seefood
 from tests.fixtures.drawing import draw, encode
 from tests.fixtures.inbox import make_inbox
-from training.data.folders import find_labelled
+from training.data.photos import find_labelled
 
 ATTACKER, HONEST, OTHER = "the-attackers-key", "an-honest-key", "another-honest-key"
 SENT, QUOTA, HONEST_PHOTOS = 500, 40, 12

@@ -23,7 +23,7 @@ from tests.fixtures.disk import Disk, disk, read_only
 from tests.fixtures.drawing import draw, draw_folder, encode
 from tests.fixtures.tiny_model import write_tiny_registry
 from training.data.cache import Cache
-from training.data.photo_info import read_photo_info
+from training.data.checks import read_photo_info
 from training.registry.store import METRICS
 
 __all__ = ["disk", "read_only"]

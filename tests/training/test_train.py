@@ -21,9 +21,8 @@ from training.config import SEED
 from training.data.cache import Cache
 from training.data.checks import check_photos
 from training.data.dataset import read_photos
-from training.data.folders import find_photos_to_train
-from training.data.photos import split
-from training.export import onnx_export, parity
+from training.data.photos import find_photos_to_train, split
+from training.export import onnx_export
 from training.model.classifier import build_classifier
 
 
@@ -95,7 +94,7 @@ def test_the_exported_file_answers_as_the_checkpoint_does(trained_models: Path, 
     bias = float(np.median(calibrated - logits))  # added by the calibration
     answered = np.array([one.probability for _, one in score(model, photos.paths) if isinstance(one, Verdict)])
     expected = expit((logits + bias) / model.metadata.temperature)
-    assert np.abs(answered - expected).max() <= parity.PARITY_TOLERANCE
+    assert np.abs(answered - expected).max() <= onnx_export.PARITY_TOLERANCE
 
 
 @pytest.mark.slow
@@ -119,7 +118,7 @@ def test_evaluate_prints_a_table(trained_models: Path, drawn: Path) -> None:
 @pytest.mark.parametrize("gate", ["PARITY_TOLERANCE", "_ROUNDING"])
 def test_a_failed_gate_writes_no_version(gate: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a negative tolerance every file fails."""
-    monkeypatch.setattr(parity, gate, -2.0)
+    monkeypatch.setattr(onnx_export, gate, -2.0)
     monkeypatch.setattr(train, "fit", _no_fit)
     folder = draw_folder(tmp_path / "photos", each=33)
     result = seefood(tmp_path / "models", "train", folder, "--weights", "none")
@@ -133,15 +132,15 @@ def test_a_network_that_int8_hurts_stays_float32_as_far_as_it_must(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If the gate allows no difference, only a file that is all float32 passes."""
-    real, seen = parity.check_int8, []
+    real, seen = onnx_export.check_int8, []
 
     def strict(exact: Floats, answers: Floats, targets: Floats, threshold: float) -> dict[str, float]:
         seen.append(float(np.abs(exact - answers).max()))
         if seen[-1] > 1e-5:
-            raise parity.GateError("It differs.")
+            raise onnx_export.GateError("It differs.")
         return real(exact, answers, targets, threshold)
 
-    monkeypatch.setattr(parity, "check_int8", strict)
+    monkeypatch.setattr(onnx_export, "check_int8", strict)
     folder = draw_folder(tmp_path / "photos", each=33)
     result = seefood(tmp_path / "models", "train", folder, "--weights", "none", "--epochs", "1")
     assert result.exit_code == 0, (seen, result.stderr)

@@ -1,7 +1,7 @@
 """Photos of an inbox that a reviewer has accepted: most are trained on, and a part is held out for comparisons."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,19 +11,25 @@ from service.inbox.export import accepted
 from service.inbox.records import Limits
 from service.inbox.store import INDEX, Inbox
 from service.photo import printable
-from training.data.photos import Photos
+from training.data.photos import Photos, TrainingData, number_of
 
 HELD_OUT_FRACTION = 0.2
 
 
-def find_accepted(inbox: Path | None, positive: str, negative: str) -> Photos:
-    """Return the accepted photos of an inbox in the order of their decisions; none for no inbox.
+def add_accepted(data: TrainingData, inbox: Path) -> TrainingData:
+    """Add the accepted photos of an inbox to the photos of a run; errors are those of `find_accepted`."""
+    found = find_accepted(inbox, data.photos.positive, data.photos.negative)
+    held_out = {path for path in found.paths if is_held_out(path.stem)}
+    corrections = found.take(i for i, path in enumerate(found.paths) if path in held_out)
+    return replace(data, accepted=found.without(held_out), corrections=corrections)
+
+
+def find_accepted(inbox: Path, positive: str, negative: str) -> Photos:
+    """Return the accepted photos of an inbox in the order of their decisions.
 
     Raises:
         SeeFoodError: there is no such inbox, it can't be used, or a photo has another label.
     """
-    if inbox is None:
-        return Photos((), np.zeros(0, np.float32), positive, negative)
     if not (inbox / INDEX).is_file():
         raise SeeFoodError(f"There is no inbox {inbox}; name the folder of SEEFOOD_FEEDBACK_DIR.")
     found = accepted(Inbox(inbox, Limits(max_bytes=0, key_per_day=0, address_per_day=0)))
@@ -42,8 +48,7 @@ def is_held_out(digest: str) -> bool:
     Args:
         digest: SHA-256 of the file, hex, which is its name in an inbox.
     """
-    number = int.from_bytes(hashlib.sha256(f"held out {digest}".encode()).digest()[:8], "big") / 2**64
-    return number < HELD_OUT_FRACTION
+    return number_of(digest, "held out") < HELD_OUT_FRACTION
 
 
 def require_untested(photos: Photos, held_out: Sequence[Sequence[Path]], digests: Mapping[Path, str]) -> None:

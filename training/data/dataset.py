@@ -14,10 +14,11 @@ from torchvision.transforms import v2
 
 from service.photo import Pixels, decode, read_photo, square
 from training.config import Augmentation, Hyperparameters
-from training.data.photo_info import DECODE_SIZE
 from training.data.photos import Photos
 
 Example = tuple[Tensor, Tensor]
+
+_DECODE_SIZE = 256  # px: enough for random crops
 
 
 def read_photos(photos: Photos, size: int) -> Pixels:
@@ -43,7 +44,7 @@ def augmented_view(content: bytes, view: int, kind: Augmentation, crop_size: int
         crop_size: side in pixels at which the photo is augmented; networks of different sizes then see the same crop.
         size: side in pixels of the result.
     """
-    image = decode(content, at_least=DECODE_SIZE)
+    image = decode(content, at_least=_DECODE_SIZE)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int.from_bytes(hashlib.sha256(b"%d " % view + content).digest()[:7], "big"))
         image = augmentation(kind, crop_size)(image)

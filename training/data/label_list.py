@@ -12,9 +12,8 @@ import numpy as np
 
 from service.errors import SeeFoodError, describe_os_error
 from service.photo import utf8
-from training.data.folders import TrainingData
-from training.data.photo_info import file_digest
-from training.data.photos import Photos
+from training.data.checks import file_digest
+from training.data.photos import Photos, TrainingData
 
 EXCLUDED = "excluded"
 COLUMNS = ("sha256", "label", "reason")

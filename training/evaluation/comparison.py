@@ -12,8 +12,7 @@ from scipy.stats import binomtest
 from scoring.score import score
 from service.errors import SeeFoodError
 from service.model import Model
-from training.data.folders import find_all_labelled
-from training.data.photos import Photos
+from training.data.photos import Photos, find_all_labelled
 from training.evaluation.slices import find_slices
 
 SIGNIFICANCE = 0.05  # probability that an equally good candidate is rejected

@@ -13,8 +13,7 @@ from service.errors import SeeFoodError
 from service.model import Model
 from service.photo import utf8
 from service.registry import CURRENT, current_version, find_model
-from training.data.folders import find_labelled
-from training.data.photos import Photos
+from training.data.photos import Photos, find_labelled
 from training.evaluation.metrics import Array, Metric, by_class, compute_metrics, proportions
 from training.evaluation.slices import find_slices
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy.optimize import nnls
 
 from training.evaluation.metrics import Metric, proportions
-from training.model.features import probe_probabilities
+from training.model.classifier import probe_probabilities
 
 Array = npt.NDArray[np.float32]
 

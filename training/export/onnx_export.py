@@ -1,31 +1,42 @@
-"""Export a classifier as two ONNX files, float32 and int8, that pass the parity gates and have metadata."""
+"""Export a classifier as two ONNX files, float32 and int8, and refuse files that do not answer as it does."""
 
 import logging
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import torch
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
+from sklearn.metrics import roc_auc_score
 
+from service.errors import SeeFoodError
 from service.metadata import Metadata
 from service.photo import Pixels
 from service.registry import FILES
 from service.self_test import digest, reference_square
 from training.data.dataset import read_photos
 from training.data.photos import Photos
-from training.export import parity
-from training.export.parity import batches, run_onnx
-from training.model.classifier import Classifier
+from training.model.classifier import Array, Classifier
 
 INT8_PHOTOS = 256  # training photos for the ranges of the activations
 FLOAT32_SHARES = (0, 0.5, 1)  # of the convolutions, from the end; the first share that passes the gate is used
+PARITY_PHOTOS = 64  # minimum number of photos for the comparison
+PARITY_TOLERANCE = 1e-4  # of the probability, ONNX Runtime float32 against PyTorch
+INT8_ACCURACY_LOSS = 0.01
+INT8_AUC_LOSS = 0.005
+_BATCH_SIZE = 16
+_ROUNDING = 1e-9  # for floating point: 1 - 0.99 is not exactly 0.01
 
 _log = logging.getLogger(__name__)
+
+
+class GateError(SeeFoodError):
+    """An exported file does not answer as the trained classifier does."""
 
 
 def export_model(
@@ -51,21 +62,21 @@ def export_model(
     export_float32(classifier, float32)
     pixels = read_photos(validation, classifier.size)
     compared = pixels
-    if missing := max(0, parity.PARITY_PHOTOS - len(pixels)):
+    if missing := max(0, PARITY_PHOTOS - len(pixels)):
         compared = np.concatenate([pixels, read_photos(training.first(missing), classifier.size)])
-    difference = parity.check_float32(classifier, float32, compared)
+    difference = check_float32(classifier, float32, compared)
     calibration = read_photos(training.first(INT8_PHOTOS), classifier.size)
     expected = run_onnx(float32, pixels)
     for share in FLOAT32_SHARES:
         export_int8(float32, int8, calibration, share)
         try:
-            lost = parity.check_int8(expected, run_onnx(int8, pixels), validation.targets, metadata.threshold)
+            lost = check_int8(expected, run_onnx(int8, pixels), validation.targets, metadata.threshold)
             break
-        except parity.GateError as error:
+        except GateError as error:
             refusal = str(error)
             _log.info("%s More layers stay in float32.", refusal)
     else:
-        raise parity.GateError(f"{refusal.removesuffix('.')}, so no version was written.")
+        raise GateError(f"{refusal.removesuffix('.')}, so no version was written.")
     accuracy, auc = (f"{0 - lost[name]:+.4f}" for name in ("accuracy", "roc_auc"))  # 0 - 0.0 is not -0.0
     kept = f", with the last {share:.0%} of the convolutions in float32" if share else ""
     gates = {
@@ -143,9 +154,70 @@ def write_metadata(path: Path, metadata: Metadata) -> None:
     onnx.save(model, path)
 
 
+def check_float32(classifier: Classifier, path: Path, photos: Pixels) -> float:
+    """Return the largest difference in probability between ONNX Runtime and PyTorch on uint8 [N, S, S, 3] photos.
+
+    Raises:
+        GateError: the difference is above PARITY_TOLERANCE, or there are fewer than PARITY_PHOTOS photos.
+    """
+    if len(photos) < PARITY_PHOTOS:
+        raise GateError(f"The export was compared on {len(photos)} photos; at least {PARITY_PHOTOS} are needed.")
+    with torch.inference_mode():
+        expected = [classifier(torch.from_numpy(batch))[0].numpy() for batch in _batches(photos)]
+    difference = float(np.abs(np.concatenate(expected) - run_onnx(path, photos)).max())
+    if not difference <= PARITY_TOLERANCE:
+        raise GateError(
+            f"The exported {path.name} differs from PyTorch by {difference:.1e} in probability on {len(photos)} "
+            f"photos; at most {PARITY_TOLERANCE:.0e} is allowed, so no version was written."
+        )
+    return difference
+
+
+def check_int8(float32: Array, int8: Array, targets: Array, threshold: float) -> dict[str, float]:
+    """Return the loss of accuracy and of ROC AUC through quantisation, on the validation photos.
+
+    Args:
+        float32: probabilities of the float32 file, [N].
+        int8: probabilities of the int8 file on the same photos, [N].
+        targets: 0 or 1, [N].
+        threshold: of the positive class, in [0, 1].
+
+    Raises:
+        GateError: a loss is above INT8_ACCURACY_LOSS (or one photo, if that is more) or INT8_AUC_LOSS (or one pair of
+            photos, if that is more), or a probability is infinite or NaN.
+    """
+    if not np.isfinite(int8).all():
+        raise GateError("The int8 file has probabilities that are infinite or NaN numbers.")
+    truth = targets == 1
+    accuracy = [float(((p >= threshold) == truth).mean()) for p in (float32, int8)]
+    auc = [float(roc_auc_score(truth, p)) for p in (float32, int8)]
+    lost = {"accuracy": accuracy[0] - accuracy[1], "roc_auc": auc[0] - auc[1]}
+    # With few photos, one photo or one pair is more than the limit, but it is no evidence of a loss.
+    one_photo, one_pair = 1 / len(targets), 1 / (truth.sum() * (~truth).sum())
+    allowed = max(INT8_ACCURACY_LOSS, one_photo) + _ROUNDING, max(INT8_AUC_LOSS, one_pair) + _ROUNDING
+    if lost["accuracy"] > allowed[0] or lost["roc_auc"] > allowed[1]:
+        raise GateError(
+            f"The int8 file loses {lost['accuracy']:.3f} of accuracy and {lost['roc_auc']:.4f} of ROC AUC on "
+            f"{len(targets)} validation photos; at most {INT8_ACCURACY_LOSS} and {INT8_AUC_LOSS} are allowed."
+        )
+    return lost
+
+
+def run_onnx(path: Path, photos: Pixels) -> Array:
+    """Return the probabilities of an ONNX file for uint8 [N, S, S, 3] photos: float32 [N] in [0, 1]."""
+    session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return np.concatenate([session.run(["probability"], {"pixels": batch})[0] for batch in _batches(photos)])
+
+
+def _batches(photos: Pixels) -> Iterator[Pixels]:
+    """Yield photos, uint8 [N, S, S, 3], in batches."""
+    for start in range(0, len(photos), _BATCH_SIZE):
+        yield photos[start : start + _BATCH_SIZE]
+
+
 class _PhotoReader(CalibrationDataReader):  # type: ignore[misc]
     def __init__(self, photos: Pixels) -> None:
-        self._batches = batches(photos)
+        self._batches = _batches(photos)
 
     def get_next(self) -> dict[str, Pixels] | None:
         batch = next(self._batches, None)

@@ -1,18 +1,20 @@
-"""Backbones: networks of torchvision and timm as a sequence of stages without their last layer."""
+"""Backbones: networks of torchvision and timm with their weights, as a sequence of stages without the last layer."""
 
+import pickle
 import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 
 import timm
 import torch
 import torchvision
-from torch import nn
+from torch import Tensor, nn
 
 from service.errors import SeeFoodError
-from training.model.pretrained import load_weights
 
 Triple = tuple[float, float, float]
 
@@ -135,7 +137,7 @@ def build_body(name: str, weights: str) -> Body:
         network = timm.create_model(name.removeprefix(_TIMM), pretrained=False)
     else:
         network = torchvision.models.get_model(name, weights=None, **spec.options)
-    missing = load_weights(network, name, weights)
+    missing = _load_weights(network, name, weights)
     if name.startswith(_TIMM):
         stages = _timm_stages(network, name, spec.size)
         kept = [key for key in missing if classifier_key(name, key).split(".")[1] in stages]
@@ -160,6 +162,56 @@ def classifier_key(name: str, key: str) -> str:
         if key.startswith(f"{head}."):
             return f"auxiliary.{stage}{key.removeprefix(head)}"
     return key if key.startswith("features.") else f"features.{key}"
+
+
+def _load_weights(network: nn.Module, name: str, weights: str) -> list[str]:
+    """Load weights as for `build_body`, and return the tensors that have none, in the order of the network."""
+    if weights == "none":
+        return list(network.state_dict())
+    if weights == "imagenet":
+        _load_official(network, name)
+        return []
+    return _load_state_dict(network, name, Path(weights))
+
+
+def _load_official(network: nn.Module, name: str) -> None:
+    """Load the official ImageNet weights of torchvision or timm; raises SeeFoodError."""
+    try:
+        if name.startswith(_TIMM):
+            weights: Mapping[str, Tensor] = timm.create_model(name.removeprefix(_TIMM), pretrained=True).state_dict()
+        else:
+            weights = torchvision.models.get_model_weights(name).DEFAULT.get_state_dict(check_hash=True)
+    except (URLError, OSError, RuntimeError) as error:
+        raise SeeFoodError(
+            f"The official ImageNet weights of {name} can't be downloaded ({error}); give a state_dict file "
+            "with --weights PATH, or start from random weights with --weights none."
+        ) from error
+    network.load_state_dict(weights)
+
+
+def _load_state_dict(network: nn.Module, name: str, path: Path) -> list[str]:
+    """Load a state_dict file, which may lack tensors, and return the missing keys; raises SeeFoodError."""
+    try:
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise SeeFoodError(f"The weights {path} can't be read: {error.strerror}.") from error
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise SeeFoodError(f"The weights {path} are not a state_dict; save one with torch.save.") from error
+    if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise SeeFoodError(f"The weights {path} are not a state_dict, which maps names to tensors; save one.")
+    own = network.state_dict()
+    for key, value in weights.items():
+        if key not in own:
+            raise SeeFoodError(f"The weights {path} have a tensor '{key}' that {name} does not have.")
+        if value.shape != own[key].shape:
+            raise SeeFoodError(
+                f"The weights {path} have '{key}' of shape {list(value.shape)}; "
+                f"{name} has it of shape {list(own[key].shape)}."
+            )
+        if not torch.isfinite(value).all():
+            raise SeeFoodError(f"The weights {path} have infinite or NaN numbers in '{key}'; use other weights.")
+    network.load_state_dict(weights, strict=False)
+    return [key for key in own if key not in weights and not key.endswith("num_batches_tracked")]
 
 
 def _timm_stages(network: Any, name: str, size: int) -> "OrderedDict[str, nn.Module]":

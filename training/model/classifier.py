@@ -1,16 +1,30 @@
-"""The classifier: preprocessing, backbone and sigmoid head in one module; the trained module is the exported graph."""
+"""The classifier: preprocessing, backbone and sigmoid head in one module that is exported; features and their probe."""
+
+import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from service.errors import SeeFoodError
+from training.data.cache import Cache
+from training.data.dataset import validation_loader
+from training.data.photos import Photos
 from training.model.backbones import Body, backbone_spec, build_body, classifier_key
 
 Array = npt.NDArray[np.float32]
 
-AXES = 64  # principal axes of the features with their own variance; all others share one variance
+FAMILIAR_SHARE = 0.95  # share of the validation photos that count as familiar
+_AXES = 64  # principal axes of the features with their own variance; all others share one variance
+_REGULARISATION = 0.01  # C: for hundreds of standardised features and a few thousand photos
+_FOLDS = 5
 
 
 class Classifier(nn.Module):
@@ -49,7 +63,7 @@ class Classifier(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1) * 255)
         self.register_buffer("temperature", torch.ones(()))
         self.register_buffer("feature_mean", torch.zeros(body.channels))
-        self.register_buffer("feature_axes", torch.zeros(body.channels, AXES))
+        self.register_buffer("feature_axes", torch.zeros(body.channels, _AXES))
         self.register_buffer("feature_deviation", torch.ones(()))
 
     def set_calibration(self, temperature: float, bias: float) -> None:
@@ -58,11 +72,34 @@ class Classifier(nn.Module):
             self.temperature.fill_(temperature)
             self.head.bias.add_(bias * temperature)  # type: ignore[union-attr]
 
-    def set_gaussian(self, mean: Array, axes: Array, deviation: float) -> None:
-        """Set the Gaussian of the training features, as returned by `training.model.features.fit_gaussian`."""
+    def set_head_to_probe(self, features: Array, targets: Array) -> None:
+        """Make the head a linear probe of pooled features, float32 [N, channels], fitted to targets, 0 or 1 [N]."""
+        scaler, regression = _probe().fit(features, targets)
+        weights = regression.coef_[0] / scaler.scale_
+        bias = regression.intercept_[0] - (weights * scaler.mean_).sum()
+        with torch.no_grad():
+            self.head.weight.copy_(torch.tensor(weights).view_as(self.head.weight))
+            self.head.bias.fill_(float(bias))  # type: ignore[union-attr]
+
+    def fit_gaussian(self, features: Array) -> None:
+        """Fit the Gaussian of `familiarity` to the pooled features of the training photos, float32 [N, channels].
+
+        The model is probabilistic PCA (Tipping and Bishop 1999, doi:10.1111/1467-9868.00196): principal axes, and one
+        variance for all other directions, so that a few axes describe thousands of channels. The Mahalanobis distance
+        detects unfamiliar photos (Lee et al. 2018, arXiv:1807.03888). Each column of `feature_axes` is a unit vector
+        times sqrt(1 - deviation^2 / variance), and unused columns are 0. With r = feature - mean, the squared distance
+        is (|r|^2 - |r @ axes|^2) / deviation^2.
+        """
+        mean = features.mean(0)
+        _, singular_values, directions = np.linalg.svd((features - mean).astype(np.float64), full_matrices=False)
+        variances = singular_values**2 / max(1, len(features) - 1)
+        count = min(_AXES, len(variances) - 1, features.shape[1] - 1)
+        other_variance = max(float(variances[count:].sum()) / (features.shape[1] - count), 1e-12)
+        scale = np.sqrt(np.maximum(0, 1 - other_variance / np.maximum(variances[:count], other_variance)))
         self.feature_mean.copy_(torch.from_numpy(mean))
-        self.feature_axes.copy_(torch.from_numpy(axes))
-        self.feature_deviation.fill_(deviation)
+        self.feature_axes.zero_()
+        self.feature_axes[:, :count] = torch.from_numpy(directions[:count].T * scale)
+        self.feature_deviation.fill_(float(np.sqrt(other_variance)))
 
     def freeze(self, last: str) -> None:
         """Stop training of the stages up to `last`, including their batch norms; call it after each `train()`.
@@ -103,7 +140,7 @@ class Classifier(nn.Module):
     def familiarity(self, features: Tensor) -> Tensor:
         """Map pooled features, float32 [N, channels], to minus their distance from the training features, float32 [N].
 
-        The unit is the standard deviation of a feature, so about -1 is usual; see `fit_gaussian` of `features.py`.
+        The unit is the standard deviation of a feature, so about -1 is usual; see `fit_gaussian`.
         """
         residual = features - self.feature_mean
         squared = (residual**2).sum(1) - ((residual @ self.feature_axes) ** 2).sum(1)
@@ -140,3 +177,68 @@ def untrained_parameters(classifier: Classifier, missing_keys: list[str]) -> set
         for name, _ in classifier.named_parameters()
         if name in names or name.startswith("head.") or (auxiliary and name.startswith(auxiliary))
     }
+
+
+def logits_and_features(classifier: Classifier, photos: Photos) -> tuple[Array, Array]:
+    """Return the logits before calibration, float32 [N], and the pooled features, float32 [N, channels]."""
+    with torch.inference_mode():
+        loader = validation_loader(photos, classifier.size)
+        features = torch.cat([classifier.pooled_features(pixels) for pixels, _ in loader])
+        return classifier.head(features[:, :, None, None]).flatten().numpy(), features.numpy()
+
+
+def cached_features(classifier: Classifier, photos: Photos, digests: Sequence[str], cache: Cache) -> Array:
+    """Return the pooled features of each photo, float32 [N, channels]; only new photos are computed.
+
+    Args:
+        classifier: with pretrained weights; its head is not used.
+        photos: to compute the features of.
+        digests: SHA-256 of each photo, hex.
+        cache: keeps the features.
+
+    Raises:
+        SeeFoodError: the cache can't be used.
+    """
+    classifier = classifier.eval().to(memory_format=torch.channels_last)
+    weights = hashlib.sha256(classifier.backbone.encode())
+    for tensor in classifier.features.state_dict().values():
+        weights.update(tensor.numpy().tobytes())
+
+    def compute(positions: list[int]) -> Array:
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        loader = validation_loader(photos.take(positions), classifier.size)
+        with torch.inference_mode():
+            batches = [
+                classifier.to(device).pooled_features(pixels.to(device)).cpu()
+                for pixels, _ in tqdm(loader, "Features", unit=" batches", leave=False, disable=None)
+            ]
+        classifier.cpu()
+        return torch.cat(batches).numpy()
+
+    return cache.rows(f"features {weights.hexdigest()}", digests, compute)
+
+
+def out_of_fold_probabilities(features: Array, targets: Array) -> Array:
+    """Return P(positive) of each photo, [N] in [0, 1], by a probe that was fitted on other photos only."""
+    folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=0)
+    return cross_val_predict(_probe(), features, targets, cv=folds, method="predict_proba")[:, 1]  # type: ignore[no-any-return]
+
+
+def probe_probabilities(features: Array, targets: Array, others: Array) -> Array:
+    """Fit a linear probe, and return its P(positive) of other photos, [K] in [0, 1].
+
+    Args:
+        features: float32 [N, channels].
+        targets: 0 or 1, [N], of both classes.
+        others: features of the other photos, float32 [K, channels].
+    """
+    return _probe().fit(features, targets).predict_proba(others)[:, 1]  # type: ignore[no-any-return]
+
+
+def familiarity_level(familiarity: Array) -> float:
+    """Return the level below which a photo is unfamiliar; FAMILIAR_SHARE of the photos, float32 [N], are above it."""
+    return float(np.quantile(familiarity, 1 - FAMILIAR_SHARE))
+
+
+def _probe() -> Pipeline:
+    return make_pipeline(StandardScaler(), LogisticRegression(C=_REGULARISATION, max_iter=2000))

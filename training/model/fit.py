@@ -23,7 +23,7 @@ from training.model.backbones import backbone_spec
 from training.model.classifier import Classifier
 from training.model.devices import is_main_process, precision, rank, trainer_devices, world_size
 from training.model.lit_classifier import LitClassifier, balance_classes
-from training.registry.runs import writing_to
+from training.registry.store import writing_to
 
 LAST, BEST, CURVES = "last.ckpt", "best.ckpt", "metrics.csv"
 

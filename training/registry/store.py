@@ -1,9 +1,10 @@
-"""The model registry: a folder for each version, pointer files that name a version, and the history of promotions."""
+"""The model registry: folders of runs and versions, pointer files that name a version, the history of promotions."""
 
 import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,10 +14,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from service.errors import SeeFoodError
+from service.errors import SeeFoodError, describe_os_error
 from service.registry import CURRENT, POINTERS, SHADOW, version_of
-from training.registry.runs import writing_to
 
+RUNS = ".runs"  # folder of the checkpoints of each run
 METRICS = "metrics.json"
 HISTORY = "history.jsonl"
 LOCK = ".lock"  # an empty file
@@ -30,6 +31,47 @@ class Version:
     name: str
     pointers: tuple[str, ...]
     metrics: dict[str, Any]
+
+
+def check_writable(models: Path) -> None:
+    """Create the registry folder if needed; raises SeeFoodError if it can't be written to."""
+    try:
+        models.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=models) as file:
+            file.write(b"\0")  # a full disk allows an empty file
+    except OSError as error:
+        raise SeeFoodError(f"The output folder {describe_os_error(error, str(models))}") from error
+
+
+def new_run(models: Path) -> str:
+    """Create the folder of a new run, and return its name: the time in UTC, to the second."""
+    while True:
+        name = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+        try:
+            (models / RUNS / name).mkdir(parents=True)
+        except FileExistsError:
+            time.sleep(0.2)  # another run started in the same second
+        else:
+            return name
+
+
+def require_unfinished(models: Path, run: str) -> None:
+    """Raise SeeFoodError if there is no such run, or if it is complete."""
+    if not (models / RUNS / run).is_dir():
+        raise SeeFoodError(f"There is no run {run} in {models / RUNS}; check --resume.")
+    if (models / run).exists():
+        raise SeeFoodError(f"The run {run} is complete; its version is {models / run}.")
+
+
+@contextmanager
+def writing_to(folder: Path) -> Iterator[None]:
+    """Turn an OSError without a file name, such as that of a full disk, into a SeeFoodError that names the folder."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None:  # another file, such as a photo
+            raise
+        raise SeeFoodError(describe_os_error(error, str(folder))) from error
 
 
 @contextmanager
@@ -69,7 +111,7 @@ def rollback(models: Path, pointer: str = CURRENT) -> str:
     with _locked(models):
         now = version_of(models, pointer)
         stack: list[str] = []
-        for entry in _completed(_history(models), pointer, now):
+        for entry in _completed(read_history(models), pointer, now):
             stack = [*stack, entry["version"]] if entry["action"] == "promote" else stack[:-1]
         if stack[-1:] != [now] or len(stack) < 2 or stack[-2] not in _names(models):
             raise SeeFoodError(
@@ -143,7 +185,7 @@ def _switch(models: Path, pointer: str, name: str, entry: dict[str, str]) -> Non
     """Write the history, then the pointer; an error before the last step does not change what is served."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     fields = {"time": now, "version": name, "pointer": pointer, "before": _pointed_to(models, pointer)}
-    entries = [*_history(models), {**fields, **entry}]
+    entries = [*read_history(models), {**fields, **entry}]
     with writing_to(models):
         _replace(models / HISTORY, "".join(json.dumps(entry) + "\n" for entry in entries))
         _replace(models / pointer, f"{name}\n")
@@ -170,12 +212,12 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _history(models: Path) -> list[dict[str, str]]:
-    """Read the entries, oldest first; raises SeeFoodError."""
+def read_history(models: Path) -> list[dict[str, str]]:
+    """Read the entries of the history, oldest first; raises SeeFoodError."""
     path = models / HISTORY
     try:
         entries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        if not all({"version", "action"} <= entry.keys() for entry in entries):
+        if not all(isinstance(entry.get("version"), str) and "action" in entry for entry in entries):
             raise ValueError("an entry has no version or action")
     except FileNotFoundError:
         return []

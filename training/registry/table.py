@@ -1,14 +1,11 @@
 """Table of the versions of a registry: backbone, validation metrics and state."""
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from service.errors import SeeFoodError
 from service.registry import CURRENT
-from training.registry.store import HISTORY, Version
+from training.registry.store import Version, read_history
 from training.terminal import Row, align
 
 _METRICS = {"accuracy": "ACCURACY", "roc_auc": "ROC AUC"}  # on the validation photos
@@ -21,7 +18,7 @@ def tabulate(models: Path, versions: list[Version], columns: int) -> str:
 
 
 def _table(models: Path, versions: list[Version], intervals: bool) -> str:
-    promoted = _promoted(models)
+    promoted = {entry["version"] for entry in read_history(models)}
     rows: list[Row] = [("  VERSION", "BACKBONE", *_METRICS.values(), "STATE")]
     for version in versions:
         validation = version.metrics["validation"]
@@ -52,17 +49,3 @@ def _backbone(version: Path) -> str:
         return ""
     named = re.search(r"^backbone: (.+)$", front, re.MULTILINE)
     return named[1] if named else ""
-
-
-def _promoted(models: Path) -> set[str]:
-    """Return all versions that were promoted at any time."""
-    try:
-        lines = (models / HISTORY).read_text(encoding="utf-8").splitlines()
-        entries: list[dict[str, Any]] = [json.loads(line) for line in lines]
-        return {entry["version"] for entry in entries}
-    except FileNotFoundError:
-        return set()
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SeeFoodError(
-            f"The history {models / HISTORY} can't be read: {error}; repair it, or remove it."
-        ) from error

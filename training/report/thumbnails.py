@@ -13,8 +13,7 @@ from PIL import Image
 from service.model import Model
 from service.overlay import overlay
 from service.photo import PhotoError, Pixels, printable, read_photo
-from training.data.checks import Findings
-from training.data.label_issues import LabelIssue
+from training.data.checks import Findings, LabelIssue
 from training.data.label_list import LabelChange, group_changes
 from training.evaluation.comparison import Change
 from training.evaluation.evaluate import Mistake

@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from service.model import Model
 from service.photo import printable
 from service.registry import FILES
-from training.data.label_issues import issues_as_json
+from training.data.checks import issues_as_json
 from training.data.label_list import changes_as_json
 from training.evaluation.tables import comparison_table, positive_tables, slice_tables
 from training.export.onnx_export import write_metadata

@@ -15,8 +15,8 @@ from service.inbox.store import Inbox
 from service.stored_photo import prepare
 from tests.fixtures.command import seefood
 from tests.fixtures.drawing import draw, draw_folder, encode
-from training.data.accepted import find_accepted, is_held_out
-from training.data.folders import gather
+from training.data.accepted import add_accepted, find_accepted, is_held_out
+from training.data.photos import gather
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def inbox(tmp_path: Path) -> Inbox:
 
 
 def test_accepted_photos_are_found_and_a_part_is_held_out(inbox: Inbox, drawn: Path) -> None:
-    data = gather(drawn, inbox=inbox.folder)
+    data = add_accepted(gather(drawn), inbox.folder)
     found = find_accepted(inbox.folder, "hotdog", "not_hotdog")
     assert found.labels() == ["hotdog"] * 4
     assert data.accepted.paths == tuple(path for path in found.paths if not is_held_out(path.stem))
@@ -57,7 +57,7 @@ def test_a_missing_inbox_or_another_label_is_a_sentence(inbox: Inbox, tmp_path: 
 def test_an_inbox_is_no_test_folder(inbox: Inbox, drawn: Path) -> None:
     for folder in (inbox.folder, inbox.folder / "photos"):
         with pytest.raises(SeeFoodError, match="is in an inbox, whose photos can't be test photos"):
-            gather(drawn, tests=[folder], inbox=inbox.folder)
+            gather(drawn, tests=[folder])
 
 
 @pytest.mark.slow

@@ -1,18 +1,26 @@
-"""The checks find problems in a folder, and change nothing."""
+"""Facts about photos are cached by content; the checks find problems in a folder, and change nothing."""
 
 import json
 import os
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from service.decoders import Decoders
+from service.errors import SeeFoodError
+from tests.fixtures.clouds import two_clouds
 from tests.fixtures.command import seefood
 from tests.fixtures.drawing import draw, draw_folder, encode
+from training.data import checks
 from training.data.cache import Cache
-from training.data.checks import Findings, check_photos
-from training.data.folders import find_photos_to_train
-from training.data.photos import Photos
+from training.data.checks import Findings, check_photos, find_label_issues, group_near, read_photo_info
+from training.data.photos import Photos, find_photos_to_train
+from training.model.classifier import out_of_fold_probabilities
+
+BITS = 6
 
 
 @pytest.fixture(scope="module")
@@ -109,3 +117,85 @@ def test_the_command_prints_what_it_found(folder: Path, tmp_path: Path) -> None:
     as_json = seefood(tmp_path / "models", "check", folder, "--json")
     assert json.loads(as_json.stdout)["photos"] == {"hotdog": 34, "not_hotdog": 33}
     assert not (tmp_path / "models").exists()
+
+
+def test_facts_are_cached_by_content(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = Cache(tmp_path / "cache.sqlite")
+    paths = find_photos_to_train(folder).paths
+    first = list(read_photo_info(paths, cache))
+    monkeypatch.setattr(Decoders, "grey", None)  # decoding a photo again would fail
+    renamed = [path.rename(path.with_name(f"renamed-{path.name}")) for path in paths]
+    assert list(read_photo_info(renamed, cache)) == first
+
+
+def test_a_damaged_cache_is_a_sentence(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "cache.sqlite"
+    path.write_text("this is not a database, but it is as long as one" * 20)
+    with pytest.raises(SeeFoodError, match=r"cache\.sqlite can't be used \(.*\); delete it"):
+        list(read_photo_info(find_photos_to_train(folder).paths, Cache(path)))
+
+
+def test_a_file_that_vanishes_is_named(tmp_path: Path) -> None:
+    (info,) = read_photo_info([tmp_path / "gone.jpg"], Cache(None))
+    assert info.error == "The file can't be read: No such file or directory."
+
+
+def _flipped(hashes: npt.NDArray[np.uint64], bits: int, chance: np.random.Generator) -> npt.NDArray[np.uint64]:
+    """Return the hashes, uint64 [N], with exactly `bits` bits of each flipped."""
+    places = np.argsort(chance.random((len(hashes), 64)))[:, :bits].astype(np.uint64)
+    turned: npt.NDArray[np.uint64] = np.bitwise_or.reduce(np.uint64(1) << places, axis=1)
+    return hashes ^ turned
+
+
+def _by_every_pair(hashes: npt.NDArray[np.uint64]) -> set[frozenset[int]]:
+    joined = np.bitwise_count(hashes[:, None] ^ hashes[None, :]) <= BITS
+    groups = [frozenset([i]) for i in range(len(hashes))]
+    for i, j in np.argwhere(joined):
+        together = groups[i] | groups[j]
+        for member in together:
+            groups[member] = together
+    return set(groups)
+
+
+def _groups(hashes: npt.NDArray[np.uint64]) -> set[frozenset[int]]:
+    labels = group_near(hashes, BITS)
+    return {frozenset(np.flatnonzero(labels == label).tolist()) for label in labels}
+
+
+@pytest.mark.parametrize("max_pairs", [10, 1_000_000])
+def test_the_groups_are_those_of_every_pair(max_pairs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "_BLOCK", 3)
+    monkeypatch.setattr(checks, "_MAX_PAIRS", max_pairs)
+    chance = np.random.default_rng(0)
+    some = chance.integers(0, 2**64, 60, dtype=np.uint64)
+    crowd = _flipped(np.repeat(some[:1], 40), 4, chance)  # a chain: some pairs are not near
+    hashes = np.concatenate([some, crowd, *(_flipped(some[20:], bits, chance) for bits in (0, 5, BITS, BITS + 1))])
+    expected = _by_every_pair(hashes)
+    assert 20 < len(expected) < 110, "some hashes are grouped, and some are not"
+    assert _groups(hashes) == expected
+
+
+@pytest.mark.parametrize(("bits", "numbers"), [(BITS, 200), (BITS + 1, 400)])
+def test_the_limit_is_exact(bits: int, numbers: int) -> None:
+    chance = np.random.default_rng(1)
+    some = chance.integers(0, 2**64, 200, dtype=np.uint64)
+    labels = group_near(np.concatenate([some, _flipped(some, bits, chance)]), BITS)
+    assert len(set(labels.tolist())) == numbers
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_few_hashes_have_few_numbers(count: int) -> None:
+    assert group_near(np.zeros(count, np.uint64), BITS).tolist() == [0] * count
+
+
+def test_swapped_labels_are_found_first() -> None:
+    features, targets = two_clouds(400)
+    swapped = np.random.default_rng(2).choice(400, 12, replace=False)
+    wrong = targets.copy()
+    wrong[swapped] = 1 - wrong[swapped]
+    photos = Photos(tuple(Path(str(i)) for i in range(400)), wrong, "yes", "no")
+    issues = find_label_issues(photos, out_of_fold_probabilities(features, wrong))
+    assert len({int(str(issue.path)) for issue in issues[:12]} & set(swapped.tolist())) >= 10
+    assert [issue.quality for issue in issues] == sorted(issue.quality for issue in issues)
+    worst = issues[0]
+    assert worst.label == ("yes" if wrong[int(str(worst.path))] else "no")

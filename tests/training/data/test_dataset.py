@@ -9,7 +9,7 @@ from torch.nn.functional import avg_pool2d
 from tests.fixtures.drawing import draw_folder
 from training.config import Hyperparameters
 from training.data.dataset import EpochSampler, Shard, TrainingSet, augmented_view, training_loader
-from training.data.folders import find_photos_to_train
+from training.data.photos import find_photos_to_train
 
 SIZES = (64, 64, 96)
 

@@ -10,9 +10,8 @@ import pytest
 from service.errors import SeeFoodError
 from tests.conftest import ROOT
 from tests.fixtures.drawing import draw_folder
-from training.data.folders import find_photos_to_train
 from training.data.label_list import apply_label_list, read_label_list, summarize
-from training.data.photos import Photos
+from training.data.photos import Photos, find_photos_to_train
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from service.registry import current_version, version_of
 from tests.fixtures.command import seefood
 from tests.fixtures.drawing import LABELS, encode
 from tests.fixtures.tiny_model import METADATA, write_tiny_model, write_tiny_registry
-from training.data.folders import find_labelled
+from training.data.photos import find_labelled
 from training.evaluation.comparison import Comparison, SlicedComparison, compare, compare_groups, holm
 
 

@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.data.folders import find_labelled
-from training.data.photos import Photos
+from training.data.photos import Photos, find_labelled
 from training.evaluation.slices import find_slices
 
 

@@ -8,8 +8,7 @@ import torch
 
 from service.photo import Pixels
 from tests.fixtures.drawing import LABELS, draw
-from training.export.onnx_export import export_float32, export_int8
-from training.export.parity import PARITY_PHOTOS
+from training.export.onnx_export import PARITY_PHOTOS, export_float32, export_int8
 from training.model.classifier import Classifier, build_classifier
 
 

@@ -13,7 +13,7 @@ from tests.fixtures.tiny_model import write_tiny_model
 from training.config import Hyperparameters
 from training.data.cache import Cache
 from training.data.dataset import TrainingSet
-from training.data.folders import find_photos_to_train
+from training.data.photos import find_photos_to_train
 from training.model.distillation import Ensemble, Teacher
 
 

@@ -26,8 +26,7 @@ from training.config import SEED, Hyperparameters
 from training.data.cache import Cache
 from training.data.checks import check_photos
 from training.data.dataset import read_photos
-from training.data.folders import find_photos_to_train
-from training.data.photos import Photos, split
+from training.data.photos import Photos, find_photos_to_train, split
 from training.model.classifier import build_classifier
 from training.model.fit import fit
 

@@ -1,4 +1,4 @@
-"""Versions are added and promoted atomically."""
+"""Each run has a folder of its own; versions are added and promoted atomically."""
 
 import json
 import shutil
@@ -11,8 +11,24 @@ import pytest
 from service.errors import SeeFoodError
 from service.registry import current_version, find_model, version_of
 from tests.fixtures.versions import add_version
-from training.registry.runs import check_writable
-from training.registry.store import HISTORY, LOCK, METRICS, new_version, promote, rollback, versions
+from training.registry.store import (
+    HISTORY,
+    LOCK,
+    METRICS,
+    check_writable,
+    new_run,
+    new_version,
+    promote,
+    rollback,
+    versions,
+)
+
+
+def test_two_runs_of_one_second_have_folders_of_their_own(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(3) as pool:
+        names = set(pool.map(new_run, [tmp_path] * 3))
+    assert len(names) == 3
+    assert {path.name for path in (tmp_path / ".runs").iterdir()} == names
 
 
 def test_the_first_version_is_current_and_later_ones_wait(tmp_path: Path) -> None:

@@ -15,10 +15,9 @@ from tests.fixtures.clouds import two_clouds
 from tests.fixtures.drawing import draw_folder
 from tests.fixtures.tiny_model import METADATA, write_tiny_model
 from training.data.cache import Cache
-from training.data.checks import check_photos
-from training.data.folders import find_labelled
-from training.data.label_issues import LabelIssue
+from training.data.checks import LabelIssue, check_photos
 from training.data.label_list import EXCLUDED, Correction, LabelChange
+from training.data.photos import find_labelled
 from training.evaluation import synthetic
 from training.evaluation.evaluate import Evaluation, evaluate, evaluate_photos
 from training.evaluation.learning_curve import learning_curve

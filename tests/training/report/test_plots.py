@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from training.data.folders import find_labelled
-from training.data.photos import Photos
+from training.data.photos import Photos, find_labelled
 from training.evaluation.evaluate import Evaluation
 from training.evaluation.metrics import compute_metrics
 from training.model.classifier import build_classifier

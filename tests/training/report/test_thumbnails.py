@@ -9,8 +9,7 @@ from PIL import Image
 
 from service.model import open_model
 from tests.fixtures.drawing import draw, encode
-from training.data.checks import Findings
-from training.data.label_issues import LabelIssue
+from training.data.checks import Findings, LabelIssue
 from training.evaluation.evaluate import Mistake
 from training.report.thumbnails import GROUPS, SIDE, of_label_issues, of_mistakes, of_same_pictures
 

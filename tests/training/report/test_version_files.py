@@ -14,8 +14,7 @@ from tests.fixtures.drawing import draw_folder
 from tests.fixtures.tiny_model import METADATA, write_tiny_model, write_tiny_registry
 from training.data.cache import Cache
 from training.data.checks import check_photos
-from training.data.folders import find_labelled
-from training.data.photos import Photos
+from training.data.photos import Photos, find_labelled
 from training.evaluation import synthetic
 from training.evaluation.evaluate import evaluate_current, evaluate_folders, evaluate_photos
 from training.evaluation.synthetic import evaluate_synthetic
