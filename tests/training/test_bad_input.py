@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import torchvision
 
 from service.model import open_model
 from service.registry import current_version
@@ -21,6 +20,7 @@ from tests.conftest import ROOT
 from tests.fixtures.command import seefood
 from tests.fixtures.disk import Disk, disk, read_only
 from tests.fixtures.drawing import draw, draw_folder, encode
+from tests.fixtures.small_backbone import SMALL, write_weights
 from tests.fixtures.tiny_model import write_tiny_registry
 from training.data.cache import Cache
 from training.data.photo_info import read_photo_info
@@ -33,7 +33,8 @@ HUGE = 30_000
 
 
 def _arguments(folder: Path, models: Path, *more: str | Path) -> list[str]:
-    return [*map(str, ("train", folder, "--weights", "none", "--epochs", "1", *more)), "--models", str(models)]
+    network = ("--weights", "none", "--backbone", SMALL)
+    return [*map(str, ("train", folder, *network, "--epochs", "1", *more)), "--models", str(models)]
 
 
 def _command(folder: Path, models: Path) -> list[str]:
@@ -279,10 +280,10 @@ def _until(reached: Callable[[], bool]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("tensor", "value"), [("layer1.0.conv1.weight", math.inf), ("bn1.running_mean", math.nan), ("conv1.weight", 3e38)]
+    ("tensor", "value"), [("layer1.0.conv1.weight", math.inf), ("bn1.running_mean", math.nan), ("conv1.0.weight", 3e38)]
 )
 def test_weights_that_make_the_loss_no_number(tensor: str, value: float, tmp_path: Path) -> None:
-    weights = torchvision.models.resnet18().state_dict()
+    weights = torch.load(write_weights(tmp_path / "broken.pth"))
     weights[tensor].fill_(value)
     torch.save(weights, tmp_path / "broken.pth")
     folder = draw_folder(tmp_path / "photos", each=33)
