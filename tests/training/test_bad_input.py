@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torchvision
 
 from service.model import open_model
 from service.registry import current_version
@@ -20,7 +21,7 @@ from tests.conftest import ROOT
 from tests.fixtures.command import seefood
 from tests.fixtures.disk import Disk, disk, read_only
 from tests.fixtures.drawing import draw, draw_folder, encode
-from tests.fixtures.small_backbone import SMALL, write_weights
+from tests.fixtures.small_backbone import SMALL
 from tests.fixtures.tiny_model import write_tiny_registry
 from training.data.cache import Cache
 from training.data.photo_info import read_photo_info
@@ -280,15 +281,16 @@ def _until(reached: Callable[[], bool]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("tensor", "value"), [("layer1.0.conv1.weight", math.inf), ("bn1.running_mean", math.nan), ("conv1.0.weight", 3e38)]
+    ("tensor", "value"), [("layer1.0.conv1.weight", math.inf), ("bn1.running_mean", math.nan), ("conv1.weight", 3e38)]
 )
 def test_weights_that_make_the_loss_no_number(tensor: str, value: float, tmp_path: Path) -> None:
-    weights = torch.load(write_weights(tmp_path / "broken.pth"))
+    weights = torchvision.models.resnet18().state_dict()
     weights[tensor].fill_(value)
     torch.save(weights, tmp_path / "broken.pth")
     folder = draw_folder(tmp_path / "photos", each=33)
     models = write_tiny_registry(tmp_path / "models")
-    result = seefood(models, *_arguments(folder, models, "--weights", tmp_path / "broken.pth"))
+    network = ("--backbone", "resnet18", "--weights", tmp_path / "broken.pth")
+    result = seefood(models, *_arguments(folder, models, *network))
     sentence = _sentence(result.exit_code, result.stderr)
     assert "number" in sentence
     assert "weights" in sentence
