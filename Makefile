@@ -8,6 +8,7 @@ BIN := .venv/bin
 LOCK := $(BIN)/uv pip compile --quiet --python-version 3.11 --no-annotate --no-header
 PARALLEL := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS)
 LOWEST := tests/service/test_v1.py tests/service/test_hostile.py tests/service/test_faults.py tests/service/test_photo.py
+ALONE := $(shell grep -rl --include='test_*.py' 'mark\.alone' tests) # the imports of all other files take long
 HASHES := --universal --generate-hashes --constraint constraints.txt
 
 .DEFAULT_GOAL := help
@@ -32,13 +33,13 @@ dev: .venv/.dev ## install everything that tests and checks need (torch included
 
 test: .venv/.dev ## run every test except those of the image, in WORKERS processes (default 2)
 	$(PARALLEL) -m "not docker and not alone"
-	$(BIN)/pytest -m "alone"
+	$(BIN)/pytest -m alone $(ALONE)
 
 test-fast: .venv/.dev ## run the tests that take seconds
 	$(PARALLEL) -m "not slow and not docker"
 
 test-docker: .venv/.dev ## build the images and test them (needs a Docker engine)
-	$(BIN)/pytest -m docker
+	$(BIN)/pytest -m docker tests/docker
 
 test-lowest: .venv/.dev ## test HTTP with the lowest versions that pyproject.toml allows
 	$(BIN)/uv venv --quiet --clear .venv/lowest
@@ -51,7 +52,7 @@ test-lowest: .venv/.dev ## test HTTP with the lowest versions that pyproject.tom
 
 coverage: .venv/.dev ## run make test and print the branch coverage; aims: 95% of service/, 90% of the rest
 	-$(PARALLEL) -m "not docker and not alone" --cov --cov-report=
-	-$(BIN)/pytest -m "alone" --cov --cov-append --cov-report=
+	-$(BIN)/pytest -m alone $(ALONE) --cov --cov-append --cov-report=
 	$(BIN)/coverage report --include='service/*'
 	$(BIN)/coverage report --omit='service/*'
 

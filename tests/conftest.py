@@ -28,6 +28,39 @@ ROOT = Path(__file__).parent.parent
 MakeApp = Callable[..., Flask]
 MakeClient = Callable[..., FlaskClient]
 
+# Files that take minutes, the longest first. They start before all others, so that the processes of pytest-xdist end at
+# about the same time.
+LONGEST = [
+    "tests/training/model/test_backbones.py",
+    "tests/service/test_page_model.py",
+    "tests/training/test_train.py",
+    "tests/training/test_bad_input.py",
+    "tests/service/test_api_docs.py",
+    "tests/test_shipped_model.py",
+    "tests/training/test_second_task.py",
+    "tests/training/model/test_fit.py",
+    "tests/service/test_inbox_faults.py",
+    "tests/service/test_faults.py",
+    "tests/service/test_hostile.py",
+    "tests/test_readme.py",
+    "tests/deploy/test_nginx.py",
+    "tests/service/test_page.py",
+    "tests/service/test_review_page.py",
+    "tests/scoring/test_bulk.py",
+    "tests/training/test_retrain.py",
+    "tests/training/report/test_html_report.py",
+    "tests/training/registry/test_crash.py",
+]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sort the files; the order of the tests in a file stays."""
+    first = {ROOT / name: number for number, name in enumerate(LONGEST)}
+    for path in first:
+        if not path.is_file():
+            raise pytest.UsageError(f"LONGEST in tests/conftest.py names {path}, which does not exist.")
+    items.sort(key=lambda item: first.get(item.path, len(first)))
+
 
 @pytest.fixture(scope="session")
 def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Path:

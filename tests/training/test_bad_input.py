@@ -21,6 +21,7 @@ from tests.conftest import ROOT
 from tests.fixtures.command import seefood
 from tests.fixtures.disk import Disk, disk, read_only
 from tests.fixtures.drawing import draw, draw_folder, encode
+from tests.fixtures.small_backbone import SMALL
 from tests.fixtures.tiny_model import write_tiny_registry
 from training.data.cache import Cache
 from training.data.checks import read_photo_info
@@ -33,7 +34,8 @@ HUGE = 30_000
 
 
 def _arguments(folder: Path, models: Path, *more: str | Path) -> list[str]:
-    return [*map(str, ("train", folder, "--weights", "none", "--epochs", "1", *more)), "--models", str(models)]
+    network = ("--weights", "none", "--backbone", SMALL)
+    return [*map(str, ("train", folder, *network, "--epochs", "1", *more)), "--models", str(models)]
 
 
 def _command(folder: Path, models: Path) -> list[str]:
@@ -287,7 +289,8 @@ def test_weights_that_make_the_loss_no_number(tensor: str, value: float, tmp_pat
     torch.save(weights, tmp_path / "broken.pth")
     folder = draw_folder(tmp_path / "photos", each=33)
     models = write_tiny_registry(tmp_path / "models")
-    result = seefood(models, *_arguments(folder, models, "--weights", tmp_path / "broken.pth"))
+    network = ("--backbone", "resnet18", "--weights", tmp_path / "broken.pth")
+    result = seefood(models, *_arguments(folder, models, *network))
     sentence = _sentence(result.exit_code, result.stderr)
     assert "number" in sentence
     assert "weights" in sentence

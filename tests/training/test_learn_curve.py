@@ -4,28 +4,24 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
-import torchvision
 from PIL import Image
 
 from tests.fixtures.command import seefood
 from tests.fixtures.drawing import draw_folder
+from tests.fixtures.small_backbone import SMALL, write_weights
 from training.data.cache import CACHE
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return random weights as a file, which counts as pretrained."""
-    torch.manual_seed(0)
-    path: Path = tmp_path_factory.mktemp("weights") / "resnet18.pth"
-    torch.save(torchvision.models.resnet18().state_dict(), path)
-    return path
+    """Return random weights of the small backbone as a file, which counts as pretrained."""
+    return write_weights(tmp_path_factory.mktemp("weights") / "small.pth")
 
 
 @pytest.mark.slow
 def test_a_folder_has_a_sentence_a_plot_and_points(drawn: Path, weights: Path, tmp_path: Path) -> None:
     models, out = tmp_path / "models", tmp_path / "out"
-    command = ("learn-curve", drawn, "--weights", weights, "--out", out, "--more", "1000")
+    command = ("learn-curve", drawn, "--backbone", SMALL, "--weights", weights, "--out", out, "--more", "1000")
     result = seefood(models, *command)
     assert result.exit_code == 0, result.stderr
     points = json.loads((out / "learning-curve.json").read_text())

@@ -6,8 +6,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
-import torchvision
 from click.testing import Result
 from filelock import FileLock
 
@@ -16,6 +14,7 @@ from service.registry import current_version
 from tests.fixtures.command import seefood
 from tests.fixtures.drawing import LABELS, draw, draw_folder, encode
 from tests.fixtures.inbox import accept, make_inbox, new_photo, sender
+from tests.fixtures.small_backbone import SMALL, write_weights
 from tests.fixtures.tiny_model import write_tiny_registry
 from training.data.accepted import HELD_OUT_FRACTION, find_accepted, is_held_out
 from training.retrain import LOCK
@@ -25,11 +24,8 @@ SPLITS = ("fit", "validate", "held out")
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return random weights as a file, which counts as pretrained."""
-    torch.manual_seed(0)
-    path: Path = tmp_path_factory.mktemp("weights") / "resnet18.pth"
-    torch.save(torchvision.models.resnet18().state_dict(), path)
-    return path
+    """Return random weights of the small backbone as a file, which counts as pretrained."""
+    return write_weights(tmp_path_factory.mktemp("weights") / "small.pth")
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +37,7 @@ def test_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def first_models(drawn: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a registry with one version, a linear probe."""
     models = tmp_path_factory.mktemp("first") / "models"
-    result = seefood(models, "train", drawn, "--weights", weights, "--epochs", "0")
+    result = seefood(models, "train", drawn, "--backbone", SMALL, "--weights", weights, "--epochs", "0")
     assert result.exit_code == 0, result.stderr
     return models
 
@@ -62,7 +58,8 @@ def _candidates(models: Path) -> set[str]:
 
 
 def _retrain(models: Path, folder: Path, inbox: Path, test: Path, *more: object) -> Result:
-    return seefood(models, "retrain", folder, "--inbox", inbox, "--test", test, "--epochs", "0", *more)
+    options = ("--inbox", inbox, "--test", test, "--backbone", SMALL, "--epochs", "0")
+    return seefood(models, "retrain", folder, *options, *more)
 
 
 @pytest.mark.slow

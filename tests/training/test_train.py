@@ -16,6 +16,7 @@ from service.model import Floats, Verdict, open_model
 from service.registry import current_version
 from tests.fixtures.command import seefood
 from tests.fixtures.drawing import draw_folder
+from tests.fixtures.small_backbone import SMALL
 from training import train
 from training.config import SEED
 from training.data.cache import Cache
@@ -121,7 +122,7 @@ def test_a_failed_gate_writes_no_version(gate: str, tmp_path: Path, monkeypatch:
     monkeypatch.setattr(onnx_export, gate, -2.0)
     monkeypatch.setattr(train, "fit", _no_fit)
     folder = draw_folder(tmp_path / "photos", each=33)
-    result = seefood(tmp_path / "models", "train", folder, "--weights", "none")
+    result = seefood(tmp_path / "models", "train", folder, "--weights", "none", "--backbone", SMALL)
     assert result.exit_code == 2
     assert result.stderr.splitlines()[-1].endswith("so no version was written.")
     assert not list((tmp_path / "models").glob("[!.]*"))
@@ -142,7 +143,8 @@ def test_a_network_that_int8_hurts_stays_float32_as_far_as_it_must(
 
     monkeypatch.setattr(onnx_export, "check_int8", strict)
     folder = draw_folder(tmp_path / "photos", each=33)
-    result = seefood(tmp_path / "models", "train", folder, "--weights", "none", "--epochs", "1")
+    network = ("--weights", "none", "--backbone", SMALL)
+    result = seefood(tmp_path / "models", "train", folder, *network, "--epochs", "1")
     assert result.exit_code == 0, (seen, result.stderr)
     assert len(seen) == len(onnx_export.FLOAT32_SHARES)
     assert "with the last 100% of the convolutions in float32" in result.stderr
@@ -151,7 +153,7 @@ def test_a_network_that_int8_hurts_stays_float32_as_far_as_it_must(
 @pytest.mark.slow
 def test_a_fit_with_nan_weights_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: str) -> tuple[torch.nn.Module, list[str]]:
-        network, absent = build_classifier("none")
+        network, absent = build_classifier("none", SMALL)
         torch.nn.init.constant_(network.head.weight, float("nan"))
         return network, absent
 

@@ -22,6 +22,7 @@ from service.registry import current_version
 from tests.conftest import ROOT
 from tests.fixtures.command import seefood
 from tests.fixtures.drawing import draw_folder
+from tests.fixtures.small_backbone import SMALL, SMALL_SIZE
 from training.config import SEED, Hyperparameters
 from training.data.cache import Cache
 from training.data.checks import check_photos
@@ -36,7 +37,8 @@ TOGETHER = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "
 
 
 def _arguments(photos: Path, models: Path, *more: str) -> list[str]:
-    return ["train", str(photos), "--weights", "none", "--epochs", str(EPOCHS), "--models", str(models), *more]
+    network = ["--weights", "none", "--backbone", SMALL]
+    return ["train", str(photos), *network, "--epochs", str(EPOCHS), "--models", str(models), *more]
 
 
 def _command(photos: Path, models: Path, *more: str) -> list[str]:
@@ -49,7 +51,7 @@ def _train(photos: Path, models: Path, *more: str) -> Result:
 
 
 def _answers(models: Path, photos: Photos) -> Floats:
-    return open_model(models, precision="float32").run(read_photos(photos, 224))[0]
+    return open_model(models, precision="float32").run(read_photos(photos, SMALL_SIZE))[0]
 
 
 @pytest.fixture(scope="module")
@@ -85,9 +87,9 @@ def test_an_interrupted_fit_goes_on_to_the_same_result(photos: Path, whole: Path
     (run,) = re.findall(r"Interrupted.*Run the same command with --resume (\S+) to continue\.$", sentence)
     assert not list(models.glob("[!.]*")), "there is no version before the end of the fit"
 
-    refused = _train(photos, models, "--resume", run, "--backbone", "resnet34")
+    refused = _train(photos, models, "--resume", run, "--backbone", "resnet18")
     assert refused.exit_code == 2
-    assert "is of another fit: its backbone is resnet18, not resnet34" in refused.stderr.splitlines()[-1]
+    assert f"is of another fit: its backbone is {SMALL}, not resnet18" in refused.stderr.splitlines()[-1]
     assert "Traceback" not in refused.stderr
 
     resumed = _train(photos, models, "--resume", run)
@@ -126,10 +128,10 @@ def test_two_processes_make_one_version_measured_on_all_its_photos(photos: Path,
     found = find_photos_to_train(photos)
     _, validation = split(found, check_photos(found, [], Cache(None)).digests, SEED)
     state = torch.load(next(models.glob(".runs/*/fit-0/best.ckpt")), weights_only=True)["state_dict"]
-    network, _ = build_classifier("none")
+    network, _ = build_classifier("none", SMALL)
     network.load_state_dict({name.removeprefix("network."): value for name, value in state.items()})
     with torch.inference_mode():
-        logits = network.eval().heatmap(torch.from_numpy(read_photos(validation, 224))).mean((1, 2)).numpy()
+        logits = network.eval().heatmap(torch.from_numpy(read_photos(validation, SMALL_SIZE))).mean((1, 2)).numpy()
     loss = -log_expit(np.where(validation.targets == 1, logits, -logits)).mean()
     assert float(row["val_loss"]) == pytest.approx(loss, rel=0.001), "each photo counts once, in whichever process"
 

@@ -2,17 +2,20 @@
 
 import re
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import pytest
+from playwright.sync_api import Browser
 
 from service.model import Model
 from service.registry import FILES, current_version
 from tests.fixtures.browser import open_browser
 from tests.fixtures.clouds import two_clouds
 from tests.fixtures.drawing import draw_folder
+from tests.fixtures.small_backbone import SMALL
 from tests.fixtures.tiny_model import METADATA, write_tiny_model
 from training.data.cache import Cache
 from training.data.checks import LabelIssue, check_photos
@@ -54,7 +57,7 @@ def result(model: Model, tmp_path_factory: pytest.TempPathFactory) -> RunResult:
     for path in sorted((test / "not_hotdog").iterdir()):
         path.rename(path.with_name(f"pizza-{path.name}"))
     (folder / "metrics.csv").write_text("epoch,loss,val_loss,val_accuracy,val_auc\n0,0.7,0.6,0.8,0.9\n")
-    classifier, _ = build_classifier("none")
+    classifier, _ = build_classifier("none", SMALL)
     corrections = [Correction("not_hotdog", "a sausage without a bun")] * 8 + [Correction(EXCLUDED, "a drawing")] * 3
     changes = [LabelChange(path, "hotdog", each) for path, each in zip(photos.paths, corrections, strict=False)]
     broken = folder / "broken.jpg"
@@ -100,6 +103,12 @@ def _synthetic(model: Model, folder: Path) -> Evaluation:
         patch.setattr(synthetic, "EACH", MIN_PHOTOS)
         synthetic.draw_synthetic(folder / "not_hotdog")
     return evaluate(model, folder)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with open_browser() as browser:
+        yield browser
 
 
 def _write(folder: Path, model: Model, result: RunResult) -> str:
@@ -244,27 +253,29 @@ def test_a_slice_named_with_a_bar_stays_in_its_column(result: RunResult) -> None
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 390, 1280])
-def test_it_is_read_on_any_screen(report: Path, tmp_path: Path, scheme: Literal["light", "dark"], width: int) -> None:
+def test_it_is_read_on_any_screen(
+    browser: Browser, report: Path, tmp_path: Path, scheme: Literal["light", "dark"], width: int
+) -> None:
     alone = shutil.copy(report / "index.html", tmp_path / "report.html")
-    with open_browser() as browser:
-        page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
-        page.goto(f"file://{alone}")
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page does not scroll sideways"
-        assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
-        tables = page.locator(".table").evaluate_all(
-            "boxes => boxes.filter(box => box.scrollWidth > box.clientWidth).length"
-        )
-        assert (tables > 0) == (width < 1280), "a wide table scrolls inside its own box"
-        charts = page.locator(".charts img").evaluate_all("images => images.map(image => image.clientWidth)")
-        assert min(charts) >= 300, "the text in the charts is readable"
-        headings = page.locator("h2").all_inner_texts()
-        found = ["Labels that were corrected", "Photos that look mislabelled"]
-        assert headings == [_HEADINGS[0], *found, *_HEADINGS[1:]]
-        ground, ink = (
-            [int(number) for number in re.findall(r"\d+", page.evaluate(f"getComputedStyle(document.body).{name}"))]
-            for name in ("backgroundColor", "color")
-        )
-        assert abs(sum(ground) - sum(ink)) > 400, "the contrast is high"
+    page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    page.goto(f"file://{alone}")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page does not scroll sideways"
+    assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
+    tables = page.locator(".table").evaluate_all(
+        "boxes => boxes.filter(box => box.scrollWidth > box.clientWidth).length"
+    )
+    assert (tables > 0) == (width < 1280), "a wide table scrolls inside its own box"
+    charts = page.locator(".charts img").evaluate_all("images => images.map(image => image.clientWidth)")
+    assert min(charts) >= 300, "the text in the charts is readable"
+    headings = page.locator("h2").all_inner_texts()
+    found = ["Labels that were corrected", "Photos that look mislabelled"]
+    assert headings == [_HEADINGS[0], *found, *_HEADINGS[1:]]
+    ground, ink = (
+        [int(number) for number in re.findall(r"\d+", page.evaluate(f"getComputedStyle(document.body).{name}"))]
+        for name in ("backgroundColor", "color")
+    )
+    assert abs(sum(ground) - sum(ink)) > 400, "the contrast is high"
+    page.close()
 
 
 @pytest.mark.slow

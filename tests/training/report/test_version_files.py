@@ -11,6 +11,7 @@ from service.metadata import Metadata
 from service.model import Model
 from service.registry import FILES
 from tests.fixtures.drawing import draw_folder
+from tests.fixtures.small_backbone import SMALL
 from tests.fixtures.tiny_model import METADATA, write_tiny_model, write_tiny_registry
 from training.data.cache import Cache
 from training.data.checks import check_photos
@@ -35,7 +36,7 @@ def test_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def classifier() -> Classifier:
-    return build_classifier("none")[0].eval()
+    return build_classifier("none", SMALL)[0].eval()
 
 
 @pytest.fixture
