@@ -23,13 +23,13 @@ from tests.fixtures.command import seefood
 from tests.fixtures.drawing import draw, draw_folder, encode
 from tests.fixtures.inbox import make_inbox
 from tests.fixtures.load import asking, until
-from tests.fixtures.page import open_page
+from tests.fixtures.page import open_page, reload
 from tests.fixtures.review_page import KEY, open_review
 from tests.fixtures.server import Server, serving
 from training.evaluation import metrics
 
 BACKBONE = "test_resnet"  # of timm: less than half a million weights
-CORRECTIONS = 24
+CORRECTIONS = 16
 COMPARED, AGREEMENT = 60, 0.9
 _PATIENCE = 180  # seconds
 
@@ -124,7 +124,7 @@ def _command(models: Path, *arguments: object) -> str:
 
 def _ask(page: Page, photo: Path, words: str) -> None:
     """Give the page a photo, and wait for the words of the verdict."""
-    page.reload()  # so that no earlier verdict is shown
+    reload(page)  # so that no earlier verdict is shown
     page.set_input_files("#photo", photo)
     expect(page.locator("#verdict")).to_have_text(words)
 

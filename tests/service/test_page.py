@@ -10,7 +10,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, Request, Route, expect
 
 from tests.fixtures.axe import violations
-from tests.fixtures.page import LAPTOP, PHONE, answer_problem, change_model, halves, open_page, photo
+from tests.fixtures.page import LAPTOP, PHONE, answer_problem, change_model, halves, open_page, photo, reload
 from tests.fixtures.server import Server, serving
 
 pytestmark = pytest.mark.slow
@@ -240,7 +240,7 @@ def test_a_key_is_asked_for_and_kept_for_the_session(browser: Browser, tiny_serv
             page.keyboard.press("Enter")
             expect(page.locator("#verdict")).to_have_text(words)
         expect(page.locator("#key")).to_be_hidden()
-        page.reload()
+        reload(page)
         page.set_input_files("#photo", photo("blue", tmp_path))
         expect(page.locator("#verdict")).to_have_text("Not hotdog")
 

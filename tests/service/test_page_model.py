@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, Page, expect
 from benchmarks.browser.chromium import BrowserModel
 from benchmarks.browser.parity import Predict, compare, drawn_photos, real_photos
 from service.browser_model import RUNTIME, WASM
-from tests.fixtures.page import open_page, photo
+from tests.fixtures.page import open_page, photo, reload
 from tests.fixtures.server import Server, free_port, serving, wait_for_port
 
 pytestmark = [
@@ -108,7 +108,7 @@ def test_after_one_visit_the_device_answers_without_the_service(
         _loaded(page)
         _answered_here(page, photo("red", tmp_path), "Hotdog")
         running.close()
-        page.reload()
+        reload(page)
         _answered_here(page, photo("blue", tmp_path), "Not hotdog")
 
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
-from tests.fixtures.page import MODEL, WEB, open_page, photo, worker_script
+from tests.fixtures.page import MODEL, WEB, open_page, photo, reload, worker_script
 from tests.fixtures.server import Server, serving
 
 
@@ -131,7 +131,7 @@ def test_after_one_visit_the_device_answers_without_a_network(browser: Browser, 
         expect(page.locator("#source")).to_have_text("on this device, 20 ms")
         assert _kept(page) == ["model.json", "models/first.onnx", "ort/ort.wasm?v=1"]
         site.close()
-        page.reload()
+        reload(page)
         page.set_input_files("#photo", photo("red", tmp_path))
         expect(page.locator("#source")).to_have_text("on this device, 20 ms")
 
