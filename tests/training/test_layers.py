@@ -25,7 +25,7 @@ LAYERS = (
     "cli",
 )
 # What a reader opens to follow a folder from the command to the exported files: the modules with a function that runs
-# there, with pretrained weights, without teachers and without a label list.
+# there, with pretrained weights and without teachers, label list and inbox.
 MAIN_PATH = {
     "training.cli",
     "training.config",
