@@ -177,10 +177,13 @@ def _load_weights(network: nn.Module, name: str, weights: str) -> list[str]:
 def _load_official(network: nn.Module, name: str) -> None:
     """Load the official ImageNet weights of torchvision or timm; raises SeeFoodError."""
     try:
+        weights: Mapping[str, Tensor]
         if name.startswith(_TIMM):
-            weights: Mapping[str, Tensor] = timm.create_model(name.removeprefix(_TIMM), pretrained=True).state_dict()
-        else:
+            weights = timm.create_model(name.removeprefix(_TIMM), pretrained=True).state_dict()
+        elif BACKBONES[name].auxiliary:  # get_model would remove their heads
             weights = torchvision.models.get_model_weights(name).DEFAULT.get_state_dict(check_hash=True)
+        else:  # the file of densenet121 has other names than the network
+            weights = torchvision.models.get_model(name, weights="DEFAULT").state_dict()
     except (URLError, OSError, RuntimeError) as error:
         raise SeeFoodError(
             f"The official ImageNet weights of {name} can't be downloaded ({error}); give a state_dict file "

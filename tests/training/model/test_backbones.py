@@ -1,5 +1,6 @@
 """Full, partial and damaged weights are handled; each backbone can be trained, exported, checked and served."""
 
+import re
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -19,10 +20,11 @@ from tests.fixtures.server import serving
 from training.config import BACKBONE_NAMES, Hyperparameters, TrainConfig
 from training.data.dataset import read_photos
 from training.data.photos import find_photos_to_train
-from training.model.backbones import BACKBONES, backbone_spec, classifier_key
+from training.model.backbones import BACKBONES, backbone_spec, build_body, classifier_key
 from training.model.classifier import build_classifier, untrained_parameters
 from training.train import train
 
+_OLD = re.compile(r"(denselayer\d+\.(?:norm|conv))(\d)")
 LITE = "timm/tf_efficientnet_lite0"
 
 
@@ -53,6 +55,28 @@ def official() -> dict[str, Tensor]:
     torch.manual_seed(1)
     state: dict[str, Tensor] = torchvision.models.resnet18().state_dict()
     return state
+
+
+@pytest.mark.parametrize("name", ["resnet18", "densenet121", "googlenet"])
+def test_official_weights_are_loaded(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is where PyTorch keeps downloads. That of DenseNet is of 2017: `norm.1`, and no num_batches_tracked."""
+    state = torchvision.models.get_model(name, weights=None, **BACKBONES[name].options).state_dict()
+    names = {key: key for key in state}
+    if name == "densenet121":
+        names = {key: _OLD.sub(r"\1.\2", key) for key in state if not key.endswith("num_batches_tracked")}
+        assert sum(key != old for key, old in names.items()) > 500
+    path = tmp_path / "hub" / "checkpoints" / Path(torchvision.models.get_model_weights(name).DEFAULT.url).name
+    path.parent.mkdir(parents=True)
+    torch.save({old: state[key] for key, old in names.items()}, path)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    body = build_body(name, "imagenet")
+    assert body.missing_keys == []
+    loaded = {
+        f"{stage}.{key}": value for stage, part in body.stages.items() for key, value in part.state_dict().items()
+    }
+    assert len(loaded) > 50
+    for key, value in loaded.items():
+        assert torch.equal(value, state[f"features.{key}" if f"features.{key}" in state else key]), key
 
 
 def _save(state: object, folder: Path) -> str:
