@@ -94,8 +94,16 @@ class Inference:
         outputs = self._model.run(np.stack([each.pixels for each in batch])).each()
         seconds = time.perf_counter() - started
         return [
-            Prediction(*output, self._model.verdict(output[0], output[2]), started - each.since, seconds, len(batch))
-            for each, output in zip(batch, outputs, strict=True)
+            Prediction(
+                probability,
+                heatmap,
+                familiarity,
+                self._model.verdict(probability, familiarity),
+                started - each.since,
+                seconds,
+                len(batch),
+            )
+            for each, (probability, heatmap, familiarity) in zip(batch, outputs, strict=True)
         ]
 
     def _run_batch(self) -> None:

@@ -49,13 +49,15 @@ function preferred() {
 }
 
 async function use(code) {
-  language = code in NAMES ? code : "en";
-  texts = Object.assign({}, ...(await Promise.all(folders.map((folder) => load(`${folder}/${language}.json`)))));
+  const mine = (language = code in NAMES ? code : "en");
+  const loaded = await Promise.all(folders.map((folder) => load(`${folder}/${mine}.json`)));
+  if (mine !== language) return; // another one was chosen meanwhile
+  texts = Object.assign({}, ...loaded);
   document.documentElement.lang = language;
-  const write = (kind, put) => document.querySelectorAll(`[data-${kind}]`).forEach((element) => put(element, text(element.dataset[kind])));
-  write("text", (element, words) => (element.textContent = words));
-  write("label", (element, words) => (element.ariaLabel = words));
-  write("alt", (element, words) => (element.alt = words));
+  const write = (kind, property) => document.querySelectorAll(`[data-${kind}]`).forEach((element) => (element[property] = text(element.dataset[kind])));
+  write("text", "textContent");
+  write("label", "ariaLabel");
+  write("alt", "alt");
 }
 
 /** Load a file; where that fails, try again every second: the page needs its texts. */
