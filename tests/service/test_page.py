@@ -89,6 +89,23 @@ def test_texts_are_loaded_again_when_the_connection_fails(browser: Browser, tiny
     assert len(failed) == 2
 
 
+def test_the_language_that_was_chosen_last_is_kept(browser: Browser, tiny_server: Server) -> None:
+    held: list[Route] = []
+    with open_page(browser, tiny_server.port) as page:
+        page.route("**/web/languages/es.json", lambda route: held.append(route))
+        page.select_option("#language", "es")
+        page.select_option("#language", "pt-BR")
+        expect(page.locator("html")).to_have_attribute("lang", "pt-BR")
+        expect(page.locator("[data-text=choose]")).to_have_text("Fotos")
+        verdict = page.locator("[data-text=invite]").text_content()
+        assert len(held) == 1
+        with page.expect_response("**/web/languages/es.json"):
+            held[0].continue_()
+        page.wait_for_timeout(500)
+        expect(page.locator("[data-text=invite]")).to_have_text(str(verdict))
+        expect(page.locator("html")).to_have_attribute("lang", "pt-BR")
+
+
 def test_a_dropped_photo_and_a_pasted_one_are_answered(page: Page, tmp_path: Path) -> None:
     give = """async ([kind, bytes]) => {
         const data = new DataTransfer();
