@@ -34,9 +34,9 @@ _DOUBTS = ", uncertain, unfamiliar"
 def predict(photos: tuple[str, ...], as_json: bool, model: str, out: Path | None, ray: str | None) -> None:
     """Classify photos. The exit status is 2 if a photo is missing or can't be read."""
     if out is None and ray is not None:
-        raise SeeFoodError("--ray requires --out.")
+        raise SeeFoodError("--ray requires --out; add --out FILE.")
     if out is not None and as_json:
-        raise SeeFoodError("--json can't be combined with --out.")
+        raise SeeFoodError("--json can't be combined with --out; omit one of them.")
     settings = Settings.from_env()
     device = "cpu" if ray else settings.device  # the workers of a cluster run the model on CPUs
     opened = open_model(settings.models, model or settings.model, device, settings.precision)

@@ -100,7 +100,7 @@ _fit_options = _options(
 @click.argument("folder", type=_PATH)
 @_photo_options
 @click.option(
-    "--inbox", type=_PATH, help="Folder of an inbox, whose accepted photos are trained on too, except one in five."
+    "--inbox", type=_PATH, help="Folder of an inbox; its accepted photos are training photos too, except one in five."
 )
 @_network_options
 @_fit_options
@@ -161,7 +161,7 @@ def retrain(when: str, hard_negatives: tuple[Path, ...], **options: Any) -> None
     with _log_to_stderr(logging.INFO):
         done = retrain(config, condition, hard_negatives)
     if not done.version:
-        click.echo(f"{done.new} of {condition.accepted} new accepted photos: nothing to do.")
+        click.echo(f"{done.new} accepted photos are new, and {condition.accepted} are needed; nothing was trained.")
         return
     click.echo(f"{done.version} is not worse: {done.comparison}.")
     click.echo(f"{config.models / done.version / 'report'}/retraining.html shows the photos that change.")
@@ -210,15 +210,13 @@ def check(folder: Path, as_json: bool, **options: Any) -> None:
     for kind, paths in findings.by_kind().items():
         click.echo(f"{len(paths):7} {kind}")
         for path in paths:
-            click.echo(f"        {printable(path)}: {findings.left_out.get(path, 'It stays in.')}")
+            click.echo(f"        {printable(path)}: {findings.left_out.get(path, 'It is kept.')}")
     click.echo(f"{len(findings.left_out):7} photos that training leaves out")
 
 
 @click.command()
 @click.argument("folders", nargs=-1, required=True, type=_PATH, metavar="FOLDER...")
-@click.option(
-    "--model", default="", help="Version, phone or ONNX file.  [default: SEEFOOD_MODEL, or the current version]"
-)
+@click.option("--model", default="", help="Version, phone or ONNX file.  [default: SEEFOOD_MODEL, or current]")
 @click.option("--slices", "only_slices", is_flag=True, help="Print only the metrics of each kind of photos.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def evaluate(folders: tuple[Path, ...], model: str, only_slices: bool, as_json: bool) -> None:
@@ -258,7 +256,7 @@ def evaluate(folders: tuple[Path, ...], model: str, only_slices: bool, as_json: 
 @click.option("--onnx", "as_onnx", is_flag=True, help="Write the ONNX file for the page /inside instead.")
 @click.option("--output", type=_PATH, help="File that --onnx writes.  [default: inside.onnx beside the model]")
 def inspect(model: str, as_onnx: bool, output: Path | None) -> None:
-    """Show the layers of a MODEL: a version, phone or an ONNX file; default: the current version."""
+    """Show the layers of a MODEL: a version, phone or an ONNX file; default: SEEFOOD_MODEL, or current."""
     _require_training()
     from training.export.inside import write_inside
     from training.export.layer_table import HEADING, read_layers
@@ -278,7 +276,7 @@ def inspect(model: str, as_onnx: bool, output: Path | None) -> None:
     total, dense = sum(layer.parameters for layer in layers), sum(layer.fully_connected for layer in layers)
     click.echo(
         f"\n{total:,} parameters. Fully connected layers of the same sizes would have {dense:,}, "
-        f"{dense // total:,} times as many.\nSEES is the receptive field: the side, in pixels of the photo, of the "
+        f"{dense // total:,} times as many.\nFIELD is the receptive field: the side, in pixels of the photo, of the "
         "square that one output depends on.\nA convolution depends on a small window, and uses the same weights at "
         "every position."
     )
@@ -311,13 +309,15 @@ def list_versions() -> None:
     "--shadow-agreement",
     "agreement",
     type=click.FloatRange(0, 1),
-    help="Share of the live photos on which the VERSION must have agreed with the present one, as 0.98.",
+    help="Minimum share of live photos on which VERSION and the present version agreed, e.g. 0.98.",
 )
 @click.option(
-    "--min-photos", type=click.IntRange(1), help=f"Live photos that are needed for it.  [default: {_MIN_SHADOW_PHOTOS}]"
+    "--min-photos",
+    type=click.IntRange(1),
+    help=f"Minimum number of live photos for --shadow-agreement.  [default: {_MIN_SHADOW_PHOTOS}]",
 )
 @_pointer
-@click.option("--force", is_flag=True, help="Promote without a comparison, or a worse version; the history records it.")
+@click.option("--force", is_flag=True, help="Promote even if there is no comparison or the version is worse.")
 def promote(
     version: str,
     tests: tuple[Path, ...],
@@ -326,7 +326,7 @@ def promote(
     pointer: str,
     force: bool,
 ) -> None:
-    """Set current or phone to a VERSION, unless a comparison with the present one refuses it.
+    """Set current or phone to a VERSION, unless a comparison shows that it is worse than the present one.
 
     --test compares both on labelled photos, --shadow-agreement on what the shadow has recorded of live photos.
     """
@@ -364,12 +364,12 @@ def rollback(pointer: str) -> None:
 
 @models.command()
 @click.argument("version", default="")
-@click.option("--off", is_flag=True, help="Compare no version any more.")
+@click.option("--off", is_flag=True, help="Remove the shadow.")
 def shadow(version: str, off: bool) -> None:
     """Let services compare a VERSION with the one that they serve; without VERSION, show what is recorded."""
     folder = Settings.from_env().models
     if version and off:
-        raise SeeFoodError("--off names no version; give a VERSION or --off.")
+        raise SeeFoodError("VERSION and --off can't be combined; give one of them.")
     if off:
         store.set_shadow(folder, None)
         click.echo("No version is the shadow.")

@@ -8,7 +8,7 @@ from training.config import TrainConfig
 from training.data.photos import gather
 from training.evaluation.learning_curve import LearningCurve
 from training.registry.store import check_writable, writing_to
-from training.report.plots import error_by_photos
+from training.report.plots import learning_curve_figure
 from training.train import build, curve_of, prepare
 
 CURVE_JSON, CURVE_PNG = "learning-curve.json", "learning-curve.png"
@@ -36,5 +36,5 @@ def learn_curve(config: TrainConfig, out: Path, more: int | None) -> LearningCur
         raise AssertionError("pretrained weights make features")
     with writing_to(out):
         (out / CURVE_JSON).write_text(json.dumps(curve.as_dict(), indent=2) + "\n", encoding="utf-8")
-        error_by_photos(curve).savefig(out / CURVE_PNG)
+        learning_curve_figure(curve).savefig(out / CURVE_PNG)
     return curve

@@ -79,7 +79,9 @@ def retrain(config: TrainConfig, when: Condition, hard_negatives: tuple[Path, ..
     if config.inbox:
         data = add_accepted(data, config.inbox)
     if not data.tests:
-        raise SeeFoodError("A retraining is compared on labelled photos; give a folder of them with --test FOLDER.")
+        raise SeeFoodError(
+            "There are no test photos to compare the versions on; name a folder of labelled photos with --test FOLDER."
+        )
     labels = data.photos.positive, data.photos.negative
     if labels != (in_use.metadata.positive_label, in_use.metadata.negative_label):
         raise SeeFoodError(

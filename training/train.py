@@ -119,7 +119,7 @@ def prepare(config: TrainConfig, data: TrainingData, classifier: Classifier) -> 
     else:
         validation = leave_out(data.validation, findings.left_out, MIN_VALIDATION)
         training, validation = (shuffle(part, findings.digests, config.seed) for part in (photos, validation))
-    # Never to validate: most of them are mistakes of a model, so they would mislead the calibration.
+    # Accepted photos are not validation photos: a model got most of them wrong, so they would bias the calibration.
     accepted, corrections = (part.without(findings.left_out) for part in (data.accepted, data.corrections))
     if config.inbox:
         training = shuffle(training.plus(accepted), findings.digests, config.seed)

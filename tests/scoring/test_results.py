@@ -174,8 +174,8 @@ def test_an_empty_file_is_written(tiny_models: Path, folder: Path, out: Path) ->
     [
         (("--out", "out.txt"), "out.txt has an unknown extension; use .csv, .jsonl or .parquet."),
         (("--out", "nowhere/out.csv"), "The folder nowhere does not exist; create it first."),
-        (("--out", "out.csv", "--json"), "--json can't be combined with --out."),
-        (("--ray", "auto"), "--ray requires --out."),
+        (("--out", "out.csv", "--json"), "--json can't be combined with --out; omit one of them."),
+        (("--ray", "auto"), "--ray requires --out; add --out FILE."),
         (("--out", "empty/out.csv"), "No photos found in empty."),
     ],
 )

@@ -108,7 +108,10 @@ def test_accepted_photos_become_a_candidate_that_is_compared(
     assert page.count("<img") == len(record["changes"])
 
     again = _retrain(models, drawn, inbox.folder, test_folder, *options)
-    assert (again.exit_code, again.stdout) == (0, "0 of 50 new accepted photos: nothing to do.\n")
+    assert (again.exit_code, again.stdout) == (
+        0,
+        "0 accepted photos are new, and 50 are needed; nothing was trained.\n",
+    )
     assert _candidates(models) == {candidate}
 
 
@@ -144,14 +147,18 @@ def test_too_few_new_photos_are_nothing_to_do(tiny: Path, drawn: Path, test_fold
     inbox = make_inbox(tmp_path / "inbox")
     assert inbox.add(new_photo(1), sender(1), CORRECTION, None, "hotdog"), "this one waits"
     nothing = _retrain(tiny, drawn, inbox.folder, test_folder)
-    assert (nothing.exit_code, nothing.stdout) == (0, "0 of 200 new accepted photos: nothing to do.\n")
+    assert (nothing.exit_code, nothing.stdout) == (
+        0,
+        "0 accepted photos are new, and 200 are needed; nothing was trained.\n",
+    )
     accept(inbox, "not_hotdog", range(2, 11))
     known = find_accepted(inbox.folder, *LABELS).paths[3].stem
     (tiny / "tiny" / "photos.csv").write_text(f"sha256,label,split,source\n{known},not_hotdog,fit,inbox\n")
     few = _retrain(tiny, drawn, inbox.folder, test_folder)
-    assert (few.exit_code, few.stdout) == (0, "8 of 200 new accepted photos: nothing to do.\n"), (
-        "nine photos, without the one that the current version knows"
-    )
+    assert (few.exit_code, few.stdout) == (
+        0,
+        "8 accepted photos are new, and 200 are needed; nothing was trained.\n",
+    ), "nine photos, without the one that the current version knows"
     assert _candidates(tiny) == set()
 
 
@@ -159,7 +166,10 @@ def test_too_few_new_photos_are_nothing_to_do(tiny: Path, drawn: Path, test_fold
     ("case", "sentence"),
     [
         ("condition", "--when 'accepted=many' is not valid; use accepted=NUMBER with a number above 0."),
-        ("no test", "A retraining is compared on labelled photos; give a folder of them with --test FOLDER."),
+        (
+            "no test",
+            "There are no test photos to compare the versions on; name a folder of labelled photos with --test FOLDER.",
+        ),
         ("no inbox", "name the folder of SEEFOOD_FEEDBACK_DIR."),
         ("an image folder as the inbox", "name the folder of SEEFOOD_FEEDBACK_DIR."),
         ("other labels in the inbox", "accepted as pizza, not as hotdog or not_hotdog; decide about it again."),

@@ -11,7 +11,7 @@ from service.inbox.export import accepted
 from service.inbox.records import Limits
 from service.inbox.store import INDEX, Inbox
 from service.photo import printable
-from training.data.photos import Photos, TrainingData, number_of
+from training.data.photos import Photos, TrainingData, hash_fraction
 
 HELD_OUT_FRACTION = 0.2
 
@@ -48,13 +48,13 @@ def is_held_out(digest: str) -> bool:
     Args:
         digest: SHA-256 of the file, hex, which is its name in an inbox.
     """
-    return number_of(digest, "held out") < HELD_OUT_FRACTION
+    return hash_fraction(digest, "held out") < HELD_OUT_FRACTION
 
 
 def require_untested(photos: Photos, held_out: Sequence[Sequence[Path]], digests: Mapping[Path, str]) -> None:
     """Raise SeeFoodError if an accepted photo is a validation or test photo too.
 
-    People correct the photos that a model gets wrong, so with them a test would measure something else.
+    People correct the photos that a model gets wrong, so a test with these photos is harder than the photos of users.
 
     Args:
         photos: the accepted photos.
@@ -63,4 +63,6 @@ def require_untested(photos: Photos, held_out: Sequence[Sequence[Path]], digests
     """
     known = {digests[path] for path in photos.paths} - {""}
     if found := next((path for part in held_out for path in part if digests[path] in known), None):
-        raise SeeFoodError(f"{found} is a photo of the inbox, which can't be a test photo; remove it from that folder.")
+        raise SeeFoodError(
+            f"{found} is a photo of the inbox, which can't be a validation or test photo; remove it from that folder."
+        )

@@ -118,7 +118,8 @@ def gather(
         parts = {"train": folder}
     elif unknown := set(parts) - {"train", "val", "test"}:
         raise SeeFoodError(
-            f"{folder} has a folder train, so only val and test can stand beside it; move or rename {min(unknown)}."
+            f"{folder} has a folder train, so its other subfolders can only be val and test; "
+            f"move or rename {min(unknown)}."
         )
     held_out = [parts[name] for name in ("val", "test") if name in parts]
     _require_distinct(parts["train"], (*extras, *tests, *held_out))
@@ -186,7 +187,7 @@ def leave_out(photos: Photos, excluded: Container[Path], minimum: int = MIN_PHOT
 def split(photos: Photos, digests: Mapping[Path, str], seed: int) -> tuple[Photos, Photos]:
     """Split photos into training and validation photos, each in random order.
 
-    The side depends on `number_of` the photo, so a photo stays on its side when photos are added or renamed. Photos
+    The side depends on `hash_fraction` the photo, so a photo stays on its side when photos are added or renamed. Photos
     below VALIDATION_FRACTION are for validation, but at least MIN_VALIDATION of each class.
 
     Args:
@@ -195,7 +196,7 @@ def split(photos: Photos, digests: Mapping[Path, str], seed: int) -> tuple[Photo
         seed: random seed.
     """
     photos = shuffle(photos, digests, seed)
-    is_validation = np.array([number_of(digests[path], seed) < VALIDATION_FRACTION for path in photos.paths])
+    is_validation = np.array([hash_fraction(digests[path], seed) < VALIDATION_FRACTION for path in photos.paths])
     for target in (0, 1):
         is_validation[np.flatnonzero(photos.targets == target)[:MIN_VALIDATION]] = True  # sorted by number
     return photos.take(np.flatnonzero(~is_validation)), photos.take(np.flatnonzero(is_validation))
@@ -203,11 +204,11 @@ def split(photos: Photos, digests: Mapping[Path, str], seed: int) -> tuple[Photo
 
 def shuffle(photos: Photos, digests: Mapping[Path, str], seed: int) -> Photos:
     """Return the photos in a random order that depends on their content only; any first part is a random sample."""
-    return photos.take(np.argsort([number_of(digests[path], seed) for path in photos.paths]))
+    return photos.take(np.argsort([hash_fraction(digests[path], seed) for path in photos.paths]))
 
 
-def number_of(digest: str, seed: int | str) -> float:
-    """Return a number in [0, 1) that depends on the content of a photo, by its SHA-256 in hex, and on a seed only."""
+def hash_fraction(digest: str, seed: int | str) -> float:
+    """Return a pseudo-random number in [0, 1) that depends only on the SHA-256 of a photo, in hex, and on a seed."""
     return int.from_bytes(hashlib.sha256(f"{seed} {digest}".encode()).digest()[:8], "big") / 2**64
 
 

@@ -46,8 +46,8 @@ class Comparison:
 
     def __str__(self) -> str:
         return (
-            f"of {self.photos} photos{f' of {self.part}' if self.part else ''} the candidate gets {self.gained} right "
-            f"that the version in use gets wrong, and {self.lost} wrong that it gets right"
+            f"of {self.photos} photos{f' of {self.part}' if self.part else ''}, only the candidate is right on "
+            f"{self.gained}, and only the version in use is right on {self.lost}"
         )
 
 

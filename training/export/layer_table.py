@@ -23,7 +23,7 @@ HEADING = (
     "padding",
     "dilation",
     "output",
-    "sees",
+    "field",
     "parameters",
     "fully connected",
 )

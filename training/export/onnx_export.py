@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 
 
 class GateError(SeeFoodError):
-    """An exported file does not answer as the trained classifier does."""
+    """The probabilities of an exported file differ too much from those of the trained classifier."""
 
 
 def export_model(
@@ -144,7 +144,7 @@ def export_int8(float32: Path, path: Path, photos: Pixels, float32_share: float 
 
 
 def write_metadata(path: Path, metadata: Metadata) -> None:
-    """Write the metadata properties into an ONNX file, with the model's own answer to the reference square."""
+    """Write the metadata properties into an ONNX file, with the probability of the reference square."""
     model = onnx.load(path)
     size = model.graph.input[0].type.tensor_type.shape.dim[1].dim_value
     square = reference_square(size)

@@ -119,18 +119,18 @@ def _threshold(
     """
     candidates = np.sort(np.concatenate([_HUNDREDTHS, np.quantile(probabilities, _HUNDREDTHS)]))
     predicted = probabilities[:, None] >= candidates
-    hits, false_alarms = ((predicted & side[:, None]) * weights[:, None] for side in (truth, ~truth))
-    hits, false_alarms = hits.sum(axis=0), false_alarms.sum(axis=0)
+    true_positives, false_positives = ((predicted & side[:, None]) * weights[:, None] for side in (truth, ~truth))
+    true_positives, false_positives = true_positives.sum(axis=0), false_positives.sum(axis=0)
     if threshold_target.metric == "accuracy":
-        accuracy = (hits + weights[~truth].sum() - false_alarms) / weights.sum()
+        accuracy = (true_positives + weights[~truth].sum() - false_positives) / weights.sum()
         best = accuracy.max()
         good = accuracy >= best - np.sqrt(best * (1 - best) / len(truth))
         chosen = np.where(good, np.abs(candidates - 0.5), np.inf).argmin()
     elif threshold_target.metric == "precision":
-        precision = hits / np.maximum(hits + false_alarms, 1e-9)
+        precision = true_positives / np.maximum(true_positives + false_positives, 1e-9)
         reached = precision >= threshold_target.value
         chosen = reached.argmax() if reached.any() else precision.argmax()  # the first one has the highest recall
     else:
-        enough = hits >= threshold_target.value * weights[truth].sum() - 1e-6
-        chosen = np.flatnonzero(enough)[-1:].sum()  # recall falls as the threshold rises
+        enough = true_positives >= threshold_target.value * weights[truth].sum() - 1e-6
+        chosen = max(np.flatnonzero(enough), default=0)  # recall falls as the threshold rises
     return round(float(candidates[chosen]), 6)

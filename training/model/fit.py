@@ -140,7 +140,7 @@ def _run(
     resume: bool,
 ) -> None:
     """Run the remaining epochs, and write the checkpoints of the best and of the last one."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its info lines are advertisements
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its info lines are not about the fit
     hyperparameters = module.settings
     # The checkpoints are complete: with save_weights_only they would have the weights without the moving average.
     best = ModelCheckpoint(

@@ -80,8 +80,10 @@ def _figures(model: Model, result: RunResult) -> dict[str, dict[str, Figure]]:
             "training": plots.samples(training, model.size),
             **{name: plots.samples(photos, model.size) for name, photos in tests.items()},
         },
-        "curves": plots.learning_curves(result.curves),
-        "photos": {"learning-curve": plots.error_by_photos(result.learning_curve)} if result.learning_curve else {},
+        "curves": plots.training_curves(result.curves),
+        "photos": {"learning-curve": plots.learning_curve_figure(result.learning_curve)}
+        if result.learning_curve
+        else {},
         "validation": plots.prediction_charts(result.validation, result.labels, threshold),
         "inside": {
             "kernels": plots.first_kernels(result.classifier),

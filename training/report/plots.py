@@ -37,7 +37,7 @@ _STYLE: Any = {
 mpl.rcParams.update(_STYLE)
 
 
-def learning_curves(table: Path | None) -> dict[str, Figure]:
+def training_curves(table: Path | None) -> dict[str, Figure]:
     """Draw loss and validation metrics by epoch from a CSV table; None: no figures."""
     if table is None:
         return {}
@@ -56,7 +56,7 @@ def learning_curves(table: Path | None) -> dict[str, Figure]:
     return figures
 
 
-def error_by_photos(curve: LearningCurve) -> Figure:
+def learning_curve_figure(curve: LearningCurve) -> Figure:
     """Draw the error rate by the number of training photos: random subsets, and the fitted laws up to the forecast."""
     figure, axes = _chart()
     total = curve.counts[-1]
@@ -99,16 +99,16 @@ def prediction_charts(evaluation: Evaluation, labels: tuple[str, str], threshold
     for tick in matrix.get_yticklabels():
         tick.set_verticalalignment("center")
 
-    hits, false_alarms = (predicted & (truth == 1)).sum(), (predicted & (truth == 0)).sum()
+    true_positives, false_positives = (predicted & (truth == 1)).sum(), (predicted & (truth == 0)).sum()
     chosen: Any = {"color": NO, "label": f"threshold {threshold:.3g}"}
     figures["roc"], roc = _chart()
     RocCurveDisplay.from_predictions(truth, probabilities, ax=roc, name="model", curve_kwargs={"color": YES})
-    roc.plot(false_alarms / (truth == 0).sum(), hits / truth.sum(), "o", **chosen)
+    roc.plot(false_positives / (truth == 0).sum(), true_positives / truth.sum(), "o", **chosen)
     roc.set(xlabel="false positive rate", ylabel="recall", aspect="auto")
 
     figures["precision-recall"], recall = _chart()
     PrecisionRecallDisplay.from_predictions(truth, probabilities, ax=recall, name="model", curve_kwargs={"color": YES})
-    recall.plot(hits / truth.sum(), hits / max(predicted.sum(), 1), "o", **chosen)
+    recall.plot(true_positives / truth.sum(), true_positives / max(predicted.sum(), 1), "o", **chosen)
     recall.set(xlabel="recall", ylabel="precision", aspect="auto")
 
     figures["reliability"], reliability = _chart()

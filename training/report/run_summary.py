@@ -52,10 +52,10 @@ def summarize_run(
         "calibration": f"temperature {calibration.temperature:.3f} and bias {calibration.bias:+.3f}, which change the "
         f"calibration error on the validation photos from {calibration.error_before:.3f} to "
         f"{calibration.error_after:.3f}",
-        "mix": f"validation photos weighted so that {config.prevalence:.0%} are {training.positive}, for calibration "
-        "and threshold"
+        "prevalence": f"validation photos weighted so that {config.prevalence:.0%} are {training.positive}, for "
+        "calibration and threshold"
         if config.prevalence
-        else "the validation photos' own, for calibration and threshold",
+        else "that of the validation photos, for calibration and threshold",
         "threshold": f"{calibration.threshold}, for the aim {config.threshold_target}",
     }
 

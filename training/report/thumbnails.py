@@ -70,7 +70,7 @@ def of_same_pictures(findings: Findings) -> list[tuple[str, list[Thumbnail]]]:
         "One picture more than once": findings.duplicates,
     }
     groups = [(kind, group) for kind, found in kinds.items() for group in found][:GROUPS]
-    captions = {True: "left out", False: "stays in"}
+    captions = {True: "left out", False: "kept"}
     return [
         (kind, [_thumbnail(path, captions[path in findings.left_out]) for path in group[:_PER_GROUP]])
         for kind, group in groups

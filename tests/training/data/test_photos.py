@@ -64,7 +64,7 @@ def test_a_folder_that_is_split_already(tmp_path: Path) -> None:
     assert data.tests == (tmp_path / "test",)
     assert [len(part) for part in data.held_out()] == [10, 6]
     (tmp_path / "more").mkdir()
-    with pytest.raises(SeeFoodError, match="so only val and test can stand beside it; move or rename more"):
+    with pytest.raises(SeeFoodError, match="so its other subfolders can only be val and test; move or rename"):
         gather(tmp_path)
 
 

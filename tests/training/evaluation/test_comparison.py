@@ -59,14 +59,14 @@ def _why(models: Path) -> str:
 def test_a_worse_candidate_is_not_promoted(models: Path, photos: Path) -> None:
     result = _promote(models, "blind", "--test", photos)
     assert result.exit_code == 2
-    assert "blind is worse: of 16 photos the candidate gets 0 right" in result.stderr
+    assert "blind is worse: of 16 photos, only the candidate is right on 0" in result.stderr
     assert current_version(models) == "tiny"
 
 
 def test_force_overrides_and_is_recorded(models: Path, photos: Path) -> None:
     assert _promote(models, "blind", "--test", photos, "--force").exit_code == 0
     assert current_version(models) == "blind"
-    assert _why(models).startswith("forced: of 16 photos the candidate gets 0 right")
+    assert _why(models).startswith("forced: of 16 photos, only the candidate is right on 0")
     back = seefood(models, "models", "rollback")
     assert back.exit_code == 2, "the history has no version before"
 
@@ -75,8 +75,7 @@ def test_an_equal_candidate_is_promoted(models: Path, photos: Path) -> None:
     assert _promote(models, "twin", "--test", photos).exit_code == 0
     assert current_version(models) == "twin"
     assert _why(models) == (
-        "of 16 photos the candidate gets 0 right that the version in use gets wrong, and 0 wrong that it gets right "
-        "(p = 1.000)"
+        "of 16 photos, only the candidate is right on 0, and only the version in use is right on 0 (p = 1.000)"
     )
 
 
@@ -165,8 +164,8 @@ def test_a_better_candidate_that_is_worse_on_one_slice_is_not_promoted(models: P
     result = _promote(models, "lenient", "--test", photos)
     assert (result.exit_code, result.stderr) == (
         2,
-        "seefood: lenient is worse: of 50 photos of kind faces the candidate gets 0 right that the version in use gets "
-        "wrong, and 50 wrong that it gets right (p < 0.001 by Holm's correction for 4 comparisons); promote it anyway "
+        "seefood: lenient is worse: of 50 photos of kind faces, only the candidate is right on 0, and only the "
+        "version in use is right on 50 (p < 0.001 by Holm's correction for 4 comparisons); promote it anyway "
         "with --force.\n",
     )
     assert current_version(models) == "strict"
@@ -237,9 +236,10 @@ def test_the_first_phone_version_must_exist(models: Path) -> None:
 def test_a_phone_version_is_compared_with_the_one_before(models: Path, photos: Path) -> None:
     _promote(models, "blind", "--as", "phone")
     assert _promote(models, "twin", "--as", "phone", "--test", photos).exit_code == 0
-    assert "of 16 photos the candidate gets 8 right" in _why(models)
+    assert "of 16 photos, only the candidate is right on 8" in _why(models)
     assert (
-        "of 16 photos the candidate gets 0 right" in _promote(models, "blind", "--as", "phone", "--test", photos).stderr
+        "of 16 photos, only the candidate is right on 0"
+        in _promote(models, "blind", "--as", "phone", "--test", photos).stderr
     )
     back = seefood(models, "models", "rollback", "--as", "phone")
     assert (back.exit_code, back.stdout) == (0, "blind is phone again.\n")

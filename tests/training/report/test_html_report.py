@@ -155,9 +155,9 @@ def test_suspects_are_shown_and_all_are_listed(page: str) -> None:
 
 
 def test_doubles_are_shown_side_by_side(page: str) -> None:
-    shown = page.split("Pictures that are there more than once")[1].split("<h2>")[0]
+    shown = page.split("Duplicate pictures")[1].split("<h2>")[0]
     assert re.findall(r"<figcaption>(.*?)<br>(.*?)</figcaption>", shown) == [
-        ("stays in", "hotdog/000.jpg"),
+        ("kept", "hotdog/000.jpg"),
         ("left out", "hotdog/copy.jpg"),
     ]
 

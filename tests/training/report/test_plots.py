@@ -69,14 +69,14 @@ def test_a_backbone_from_inside(backbone: str, stages: list[str], kernels: tuple
 def test_the_curves_of_a_fit(tmp_path: Path) -> None:
     table = tmp_path / "metrics.csv"
     table.write_text("epoch,loss,val_loss,val_auc\n0,0.7,0.6,0.8\n1,0.5,,0.9\n")
-    curves = plots.learning_curves(table)
+    curves = plots.training_curves(table)
     assert {name: len(figure.axes[0].lines) for name, figure in curves.items()} == {"loss": 2, "validation": 1}
     assert [list(np.asarray(line.get_xdata())) for line in curves["loss"].axes[0].lines] == [[1, 2], [1]]
     assert list(np.asarray(curves["validation"].axes[0].lines[0].get_ydata())) == [0.8, 0.9]
 
 
 def test_a_linear_probe_has_no_curves() -> None:
-    assert plots.learning_curves(None) == {}
+    assert plots.training_curves(None) == {}
 
 
 def _evaluation(targets: list[int]) -> Evaluation:

@@ -64,4 +64,4 @@ def test_the_worst_groups_come_first(tmp_path: Path) -> None:
 def test_the_one_to_keep_stays_in(tmp_path: Path) -> None:
     photos = [_photo(tmp_path / "cat" / f"{number}.jpg") for number in range(9)]
     ((_, shown),) = of_same_pictures(_findings([], [], [photos]))
-    assert [each.caption for each in shown] == ["stays in"] + ["left out"] * 5, "six photos of a large group are shown"
+    assert [each.caption for each in shown] == ["kept"] + ["left out"] * 5, "six photos of a large group are shown"
