@@ -6,7 +6,6 @@ are generated from this file.
 
 import json
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,17 +13,15 @@ from typing import Any
 import click
 
 from benchmarks import plots, report, summary
-from benchmarks.browser import comparison as browser
-from benchmarks.browser import tables as browser_tables
-from benchmarks.machine import here
+from benchmarks.machine import record
 from benchmarks.scoring import comparison as scoring
 from benchmarks.serving import comparison as serving
-from benchmarks.serving import curves, hotspots, strain
+from benchmarks.serving import curves, strain
 from benchmarks.serving.contenders import PEERS, checkout
 from benchmarks.training import comparison as training
 
 FOLDER = Path(__file__).parent
-PARTS = ("serving", "hotspots", "strain", "curves", "training", "bulk", "browser")
+PARTS = ("serving", "strain", "curves", "training", "bulk")
 _CHECKOUT = click.Path(exists=True, file_okay=False, path_type=Path)
 AGAIN = "again"  # serving once more, which shows how much two runs differ
 
@@ -37,9 +34,6 @@ AGAIN = "again"  # serving once more, which shows how much two runs differ
 @click.option("--rounds", default=3, help="Number of turns of each contender.")
 @click.option("--requests", default=50_000, help="Number of requests while memory is measured.")
 @click.option("--before", type=_CHECKOUT, help="Older checkout to compare with in place of the peers; requires --out.")
-@click.option(
-    "--photos", default=Path("../shared/data"), type=click.Path(path_type=Path), help="Test photos, for the browser."
-)
 @click.option("--out", default=FOLDER, type=click.Path(path_type=Path), help="Folder of results.json and the plots.")
 def main(
     parts: tuple[str, ...],
@@ -49,7 +43,6 @@ def main(
     rounds: int,
     requests: int,
     before: Path | None,
-    photos: Path,
     out: Path,
 ) -> None:
     """Measure, and write results.json, the plots and, in this folder, the tables in the documentation."""
@@ -57,12 +50,10 @@ def main(
         raise click.UsageError("--before requires --out, so that the results of the peers are not replaced.")
     measures: dict[str, Callable[[], dict[str, Any]]] = {
         "serving": lambda: serving.measure(models, peers, seconds=seconds, rounds=rounds),
-        "hotspots": lambda: hotspots.measure(models, seconds=seconds),
         "strain": lambda: strain.measure(models, seconds=seconds, requests=requests),
         "curves": lambda: curves.measure(models, seconds=seconds),
         "training": training.measure,
         "bulk": scoring.measure,
-        "browser": lambda: browser.measure(models, photos),
         AGAIN: lambda: serving.measure(models, peers, seconds=seconds, rounds=rounds),
     }
     peers = [checkout(before.resolve())] if before else PEERS
@@ -71,26 +62,12 @@ def main(
     out.mkdir(parents=True, exist_ok=True)
     path = out / "results.json"
     for part in () if tables else parts or PARTS:
-        machine, started = here(), time.monotonic()
-        found = measures[part]()
-        results = json.loads(path.read_text()) if path.exists() else {}
-        took = round(time.monotonic() - started)
-        results[part] = {"machine": machine, "took_seconds": took, **found}
-        path.write_text(json.dumps(results, indent=1) + "\n")
-        print(f"{part}: {took} s", flush=True)
+        record(path, part, measures[part])
     results = json.loads(path.read_text())
     plots.draw(results, out)
     if out == FOLDER:
         report.write(results, FOLDER / "README.md", report.tables)
         report.write(results, FOLDER.parent / "docs" / "speed.md", report.short)
-        if "browser" in results:
-            for name, make in (
-                ("parity", browser_tables.parity),
-                ("costs", browser_tables.costs),
-                ("shrunk", browser_tables.shrunk),
-            ):
-                marks = f"<!-- {name} -->", f"<!-- end of {name} -->"
-                report.write(results, FOLDER.parent / "docs" / "page.md", make, marks)
         summary.write(FOLDER.parent)
     else:
         print(report.tables(results))

@@ -1,26 +1,34 @@
-"""The machine, versions and date of a measurement."""
+"""The machine, date and duration of a measurement."""
 
+import json
 import os
 import platform
 import subprocess
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("numpy", "pillow", "onnxruntime", "torch", "torchvision", "lightning", "flask", "gunicorn", "k6")
+
+
+def record(path: Path, part: str, measure: Callable[[], dict[str, Any]]) -> None:
+    """Measure one part and write it, with the machine and its seconds, into a JSON file; other parts are kept."""
+    machine, started = here(), time.monotonic()
+    found = measure()
+    took = round(time.monotonic() - started)
+    results = json.loads(path.read_text()) if path.exists() else {}
+    results[part] = {"machine": machine, "took_seconds": took, **found}
+    path.write_text(json.dumps(results, indent=1) + "\n")
+    print(f"{part}: {took} s", flush=True)
 
 
 def here() -> dict[str, Any]:
-    """Return the machine, the versions, the commit and the date."""
+    """Return the CPU, the number of CPUs, the commit and the date."""
     return {
         "cpu": _cpu(),
         "cpus": len(os.sched_getaffinity(0)),
-        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9),
-        "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-        "versions": {package: version(package) for package in PACKAGES},
         "commit": _commit(),
         "date": datetime.now(UTC).date().isoformat(),
     }

@@ -10,7 +10,6 @@ from benchmarks.serving.contenders import SEEFOOD
 from benchmarks.serving_tables import again, costs, limits, serving, standings
 
 MARKS = START, END = "<!-- measured -->", "<!-- end of what was measured -->"
-MENTIONED = 0.05  # CPU milliseconds a photo; smaller rows would only lengthen the table
 
 
 def write(
@@ -41,7 +40,6 @@ def tables(results: dict[str, Any]) -> str:
     parts: dict[str, tuple[Callable[[dict[str, Any]], list[str]], ...]] = {
         "serving": (serving, costs, limits),
         "again": (lambda second: again(results["serving"], second),),
-        "hotspots": (_hotspots,),
         "strain": (_strain,),
         "curves": (_curves,),
         "training": (_training,),
@@ -54,20 +52,6 @@ def tables(results: dict[str, Any]) -> str:
         if section in results:
             lines += ["", f"<sub>{section}: {where(results[section])}</sub>"]
     return "\n".join(lines[1:])
-
-
-def _hotspots(found: dict[str, Any]) -> list[str]:
-    measured = {size: found[size] for size in FEW if "error" not in found[size]}
-    kinds = list(dict.fromkeys(kind for one in measured.values() for kind, ms in one["ms"].items() if ms >= MENTIONED))
-    rows = [[kind, *(f"{one['ms'].get(kind, 0):.2f}" for one in measured.values())] for kind in kinds]
-    rows.append(["the whole service", *(f"{sum(one['ms'].values()):.2f}" for one in measured.values())])
-    rows.append(["the load generator, wrk", *(f"{one['load_ms']:.2f}" for one in measured.values())])
-    lines = [
-        "**CPU time of a request**: milliseconds a photo, 8 clients.",
-        "",
-        *table(["", *measured], rows),
-    ]
-    return lines + [f"{size}: not measured, {found[size]['error']}" for size in FEW if "error" in found[size]]
 
 
 def _strain(found: dict[str, Any]) -> list[str]:

@@ -2,7 +2,10 @@
 
 import io
 import json
+import os
+import re
 import shutil
+import subprocess
 import sys
 import threading
 import time
@@ -20,11 +23,12 @@ import torch
 from PIL import Image
 
 from benchmarks import report, serving_tables
+from benchmarks.browser import __main__ as browser
 from benchmarks.machine import here
 from benchmarks.photos import SIZES, photo
 from benchmarks.processes import Watched, watch
 from benchmarks.serving import weights
-from benchmarks.serving.contenders import LIMIT, SEEFOOD
+from benchmarks.serving.contenders import LIMIT, PEERS, SEEFOOD
 from benchmarks.serving.load import K6, Body, load
 from benchmarks.serving.running import running
 from benchmarks.serving.servers import preprocess
@@ -48,6 +52,65 @@ def results() -> dict[str, Any]:
 def test_the_tables_match_the_json() -> None:
     assert f"\n{report.tables(results())}\n{report.END}" in (FOLDER / "README.md").read_text()
     assert f"\n{report.short(results())}\n{report.END}" in (ROOT / "docs" / "speed.md").read_text()
+    page = (ROOT / "docs" / "page.md").read_text()
+    for name, make in browser.TABLES.items():
+        assert f"<!-- {name} -->\n{make(results())}\n<!-- end of {name} -->" in page
+
+
+def test_the_peers_environment_has_all_that_the_benchmarks_import() -> None:
+    script = """
+import sys
+from importlib.metadata import packages_distributions
+import benchmarks.__main__
+of = packages_distributions()
+print(*{name for module in set(sys.modules) for name in of.get(module, [])})
+"""
+    ran = subprocess.run(
+        [sys.executable, "-P", "-c", script],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    imported = {_normal(name) for name in ran.stdout.split()}
+    locked = re.findall(r"^([\w.-]+)==", (FOLDER / "requirements.txt").read_text(), re.MULTILINE)
+    assert "click" in imported
+    assert imported <= {*map(_normal, locked), "seefood", "coverage"}
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+@closed_load
+@open_load
+@pytest.mark.slow
+def test_contenders_are_compared_and_the_tables_are_printed(tmp_path: Path) -> None:
+    ran = watch(
+        [
+            sys.executable,
+            "-P",
+            "-m",
+            "benchmarks",
+            "--only",
+            "serving",
+            "--seconds",
+            "0.5",
+            "--rounds",
+            "1",
+            "--out",
+            tmp_path,
+        ]
+    )
+    assert ran.status == 0, ran.error()
+    found = json.loads((tmp_path / "results.json").read_text())
+    answers = found["serving"]["answers"]
+    assert {SEEFOOD.name, "SeeFood, float32", "Flask + PyTorch under gunicorn"} <= answers.keys(), "no other packages"
+    assert max(answers.values()) - min(answers.values()) < 0.01
+    printed = [text for _, text in ran.lines]
+    assert any(text.startswith("| SeeFood | ") for text in printed)
+    assert (tmp_path / "serving.png").stat().st_size > 1000
 
 
 def test_another_figure_gives_another_table() -> None:
@@ -59,7 +122,7 @@ def test_another_figure_gives_another_table() -> None:
 
 def test_all_contenders_ran_the_same_network() -> None:
     answers = results()["serving"]["answers"]
-    assert len(answers) > 1
+    assert answers.keys() == {SEEFOOD.name, *(peer.name for peer in PEERS)}
     assert max(answers.values()) - min(answers.values()) < 0.01
 
 
@@ -174,7 +237,7 @@ def test_a_command_that_takes_too_long_is_killed() -> None:
 
 
 def test_the_events_of_a_trainer_give_its_rate() -> None:
-    lines = ['{"seconds": 9, "photos": 16}', "a warning", '{"seconds": 9, "epoch": 1, "accuracy": 0.75}']
+    lines = ['{"photos": 16}', "a warning", '{"epoch": 1, "accuracy": 0.75}']
     watched = Watched(0, 5.0, tuple(zip((1.0, 2.0, 3.0), lines, strict=True)), 100.0)
     found = training._summary(watched, training._read_script(watched))
     assert (found["photos_per_second"], found["best_accuracy"], found["training_began"]) == (8.0, 0.75, 1.0)

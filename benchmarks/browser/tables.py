@@ -73,4 +73,4 @@ def _differences(seen: dict[str, Any]) -> list[str]:
 
 
 def _source(results: dict[str, Any]) -> str:
-    return f"<sub>`make bench ARGS='--only browser'`: {where(results['browser'])}</sub>"
+    return f"<sub>`.venv/bin/python -m benchmarks.browser`: {where(results['browser'])}</sub>"

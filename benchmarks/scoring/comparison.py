@@ -11,7 +11,6 @@ All tools run a ResNet-18 at 224 px on the same files and write their results. T
 """
 
 import csv
-import importlib.metadata
 import itertools
 import json
 import os
@@ -23,7 +22,6 @@ from typing import Any, NamedTuple
 from benchmarks.photos import drawn_folder, flat_folder
 from benchmarks.processes import ROOT, watch
 
-_PACKAGES = ("seefood", "onnxruntime", "torch", "torchvision", "fastai", "ultralytics")
 _DATA = ROOT.parent / "shared" / "data" / "test"
 _PHOTOS = 200  # in each folder
 _LIMIT = 900  # seconds for one command
@@ -93,8 +91,6 @@ def measure() -> dict[str, Any]:
             by_tool[tool] = _compared(seen, by_tool.get("seefood"))
             print(folder, limit, tool, json.dumps(seen), file=sys.stderr, flush=True)
     return {
-        "cpus": len(cpus),
-        "versions": {package: importlib.metadata.version(package) for package in _PACKAGES},
         "tools": {tool: about.what for tool, about in _TOOLS.items()},
         "folders": found,
     }

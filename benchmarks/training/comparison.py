@@ -18,7 +18,6 @@ The seconds of an epoch include its validation. Memory is that of all processes.
 """
 
 import csv
-import importlib.metadata
 import json
 import re
 import sys
@@ -30,7 +29,6 @@ from benchmarks.photos import split_folders
 from benchmarks.processes import ROOT, Watched, watch
 from benchmarks.training.start_weights import write_start_weights
 
-_PACKAGES = ("seefood", "torch", "torchvision", "lightning", "fastai", "ultralytics")
 _TRAINERS = {
     "seefood": "seefood train",
     "fastai": "fastai: vision_learner(...).fine_tune(...)",
@@ -81,7 +79,6 @@ def measure() -> dict[str, Any]:
             "batch": _BATCH,
             "weights": weights.name if weights else "torchvision's official weights",
         },
-        "versions": {package: importlib.metadata.version(package) for package in _PACKAGES},
         "trainers": {tool: {"what": _TRAINERS[tool], "rounds": [found]} for tool, found in rounds.items()},
     }
 
@@ -118,7 +115,9 @@ def _read_seefood(watched: Watched, models: Path) -> dict[str, Any]:
 
 def _read_script(watched: Watched) -> dict[str, Any]:
     """Return the events of a script, with the times at which this process received them, as for SeeFood."""
-    events = [(seconds, json.loads(text)) for seconds, text in watched.lines if text.startswith('{"seconds"')]
+    events = [
+        (seconds, json.loads(text)) for seconds, text in watched.lines if text.startswith(('{"photos"', '{"epoch"'))
+    ]
     begins = [(seconds, event["photos"]) for seconds, event in events if "photos" in event]
     if watched.status != 0 or not begins:
         return {}
@@ -135,8 +134,6 @@ def _summary(watched: Watched, read: dict[str, Any]) -> dict[str, Any]:
     return {
         "seconds": watched.seconds,
         "training_began": read["began"],
-        "training_seconds": round(training_seconds, 3),
-        "photos_seen": photos_seen,
         "photos_per_second": round(photos_seen / training_seconds, 2),
         "best_accuracy": max(epoch["accuracy"] for epoch in epochs),
         "epochs": epochs,

@@ -204,7 +204,7 @@ def test_many_slices_need_more_than_one_that_is_worse_by_itself() -> None:
 def test_every_slice_that_is_worse_is_named() -> None:
     parts = tuple(Comparison(50, 0, lost, f"kind {name}") for name, lost in (("pets", 20), ("faces", 30), ("rooms", 0)))
     said = str(SlicedComparison(Comparison(150, 0, 50), parts))
-    assert said.startswith("of 150 photos the candidate")
+    assert said.startswith("of 150 photos, only the candidate")
     assert said.endswith("; also worse: kind faces, kind pets")
 
 
