@@ -63,6 +63,7 @@ def train(config: TrainConfig) -> tuple[str, Mapping[str, Evaluation]]:
     """
     keep_freed_memory()
     devices.init_process_group()
+    _require_consistent(config)
     data = gather(config.folder, config.positive, config.extras, config.tests)
     if config.inbox:
         data = add_accepted(data, config.inbox)
@@ -245,6 +246,14 @@ def build(config: TrainConfig, seed: int) -> tuple[Classifier, list[str]]:
     """Build the classifier with its initial weights, and set all random seeds; raises SeeFoodError."""
     L.seed_everything(seed, workers=True, verbose=False)
     return build_classifier(config.weights, config.backbone)
+
+
+def _require_consistent(config: TrainConfig) -> None:
+    """Raise SeeFoodError if options can't have an effect together."""
+    if config.weights == "none" and not config.hyperparameters.epochs:
+        raise SeeFoodError(
+            "--epochs 0 fits a linear probe, which requires pretrained weights; give --weights, or more epochs."
+        )
 
 
 def _metadata(

@@ -192,6 +192,22 @@ def test_what_cannot_work_ends_before_anything_is_computed(case: str, tmp_path: 
     assert not models.is_dir() or not any(models.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (
+            ("--epochs", "0"),
+            "--epochs 0 fits a linear probe, which requires pretrained weights; give --weights, or more epochs.",
+        ),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused_before_photos_are_read(
+    options: tuple[str, ...], sentence: str, tmp_path: Path
+) -> None:
+    result = seefood(tmp_path / "models", "train", tmp_path / "nothing", "--weights", "none", *options)
+    assert (result.exit_code, result.stderr) == (2, f"seefood: {sentence}\n")
+
+
 def test_the_help_lists_the_options() -> None:
     result = subprocess.run(
         [sys.executable, "-m", "service.cli", "train", "--help"], capture_output=True, text=True, check=True
