@@ -214,7 +214,9 @@ def fit_once(config: TrainConfig, data: PreparedData, version: str, created: dat
         _log.info("Epoch %d of %d has the highest validation ROC AUC; it is kept.", epoch, hyperparameters.epochs)
     if not devices.is_main_process():
         return None
-    training, validation = (part.first(CALIBRATION_PHOTOS) for part in (data.training, data.validation))
+    training, validation = (
+        part.sample(CALIBRATION_PHOTOS, MIN_VALIDATION) for part in (data.training, data.validation)
+    )
     classifier.eval()
     logits, features = logits_and_features(classifier, validation)
     calibration = calibrate(logits, validation.targets, config.threshold_target, config.prevalence)

@@ -47,6 +47,13 @@ class Photos:
         """Return the first photos, at most `count`."""
         return self.take(range(min(len(self), count)))
 
+    def sample(self, count: int, minimum: int) -> "Photos":
+        """Return the first `count` photos and the first `minimum` photos of each class, in order."""
+        chosen = np.arange(len(self)) < count
+        for target in (0, 1):
+            chosen[np.flatnonzero(self.targets == target)[:minimum]] = True
+        return self.take(np.flatnonzero(chosen))
+
     def plus(self, other: "Photos") -> "Photos":
         """Return these photos followed by other photos of the same classes."""
         targets = np.concatenate([self.targets, other.targets])

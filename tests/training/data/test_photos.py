@@ -190,3 +190,11 @@ def test_shuffled_photos_stay_with_their_labels(folder: Path) -> None:
     assert mixed.paths != photos.paths
     assert [path.parent.name == "hotdog" for path in mixed.paths] == [target == 1 for target in mixed.targets]
     assert mixed.take(range(30)).targets.mean() == pytest.approx(0.5, abs=0.3)
+
+
+def test_a_sample_has_photos_of_a_rare_class() -> None:
+    targets = np.zeros(100, np.float32)
+    targets[[5, 70, 80, 90]] = 1
+    photos = Photos(tuple(Path(f"{number}.jpg") for number in range(100)), targets, "hotdog", "not_hotdog")
+    assert photos.sample(10, 3).paths == photos.take([*range(10), 70, 80]).paths
+    assert photos.sample(200, 3).paths == photos.paths
