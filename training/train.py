@@ -97,7 +97,7 @@ def train(config: TrainConfig) -> tuple[str, Mapping[str, Evaluation]]:
             return version, best.tests
     except (Interrupted, KeyboardInterrupt) as error:
         raise Interrupted(
-            f"{error or 'Interrupted.'} Run the same command with --resume {version} to continue."
+            f"{str(error) or 'Interrupted.'} Run the same command with --resume {version} to continue."
         ) from error
 
 

@@ -208,6 +208,17 @@ def test_options_that_contradict_each_other_are_refused_before_photos_are_read(
     assert (result.exit_code, result.stderr) == (2, f"seefood: {sentence}\n")
 
 
+def test_an_interruption_before_the_fit_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "prepare", interrupt)
+    folder = draw_folder(tmp_path / "photos", each=32)
+    result = seefood(tmp_path / "models", "train", folder, "--weights", "none", "--backbone", SMALL)
+    assert result.exit_code == 130
+    assert result.stderr.startswith("seefood: Interrupted. Run the same command with --resume ")
+
+
 def test_the_help_lists_the_options() -> None:
     result = subprocess.run(
         [sys.executable, "-m", "service.cli", "train", "--help"], capture_output=True, text=True, check=True
