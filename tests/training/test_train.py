@@ -170,12 +170,12 @@ def _no_fit(network: torch.nn.Module, *_: object, **__: object) -> int:
     return 1
 
 
-@pytest.mark.parametrize("case", ["one class", "no photos", "output", "weights", "test folder"])
+@pytest.mark.parametrize("case", ["one class", "no photos", "output", "weights", "test folder", "teacher", "freeze"])
 def test_what_cannot_work_ends_before_anything_is_computed(case: str, tmp_path: Path) -> None:
-    folder = draw_folder(tmp_path / "photos", each=32 if case in ("output", "weights", "test folder") else 0)
+    folder = draw_folder(tmp_path / "photos", each=0 if case in ("one class", "no photos") else 32)
     models = tmp_path / "models"
     weights = "none"
-    tests: list[str | Path] = []
+    more: list[str | Path] = []
     if case == "one class":
         (folder / "not_hotdog").rmdir()
     elif case == "output":
@@ -183,8 +183,12 @@ def test_what_cannot_work_ends_before_anything_is_computed(case: str, tmp_path: 
     elif case == "weights":
         weights = str(tmp_path / "nothing.pth")
     elif case == "test folder":
-        tests = ["--test", tmp_path / "photos" / "hotdog"]
-    result = seefood(models, "train", folder, "--weights", weights, *tests)
+        more = ["--test", tmp_path / "photos" / "hotdog"]
+    elif case == "teacher":
+        more = ["--teacher", folder / "hotdog" / "000.jpg"]
+    elif case == "freeze":
+        more = ["--freeze", "layer9"]
+    result = seefood(models, "train", folder, "--weights", weights, *more)
     assert result.exit_code == 2
     assert result.stdout == ""
     assert result.stderr.startswith("seefood: ")
@@ -198,6 +202,10 @@ def test_what_cannot_work_ends_before_anything_is_computed(case: str, tmp_path: 
         (
             ("--epochs", "0"),
             "--epochs 0 fits a linear probe, which requires pretrained weights; give --weights, or more epochs.",
+        ),
+        (
+            ("--drop-suspects",),
+            "--drop-suspects requires pretrained weights; give --weights, or omit --drop-suspects.",
         ),
     ],
 )
