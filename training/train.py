@@ -263,6 +263,8 @@ def _require_consistent(config: TrainConfig) -> None:
         )
     if config.weights == "none" and config.drop_label_issues:
         raise SeeFoodError("--drop-suspects requires pretrained weights; give --weights, or omit --drop-suspects.")
+    if (config.teachers or hyperparameters.freeze) and not hyperparameters.epochs:
+        raise SeeFoodError("--teacher and --freeze have no effect with --epochs 0; omit them, or give more epochs.")
 
 
 def _metadata(

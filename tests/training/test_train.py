@@ -207,6 +207,14 @@ def test_what_cannot_work_ends_before_anything_is_computed(case: str, tmp_path: 
             ("--drop-suspects",),
             "--drop-suspects requires pretrained weights; give --weights, or omit --drop-suspects.",
         ),
+        (
+            ("--epochs", "0", "--weights", "imagenet", "--freeze", "layer1"),
+            "--teacher and --freeze have no effect with --epochs 0; omit them, or give more epochs.",
+        ),
+        (
+            ("--epochs", "0", "--weights", "imagenet", "--teacher", "teacher.onnx"),
+            "--teacher and --freeze have no effect with --epochs 0; omit them, or give more epochs.",
+        ),
     ],
 )
 def test_options_that_contradict_each_other_are_refused_before_photos_are_read(
