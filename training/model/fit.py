@@ -6,6 +6,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ def fit(
     fingerprint = RunFingerprint(
         {
             "backbone": classifier.backbone,
-            "hyperparameters": str(hyperparameters),
+            **asdict(hyperparameters),
             "seed": seed,
             "photos": training.digest(),
             "targets": hashlib.sha256(targets.numpy().tobytes()).hexdigest(),
@@ -184,12 +185,11 @@ def _epochs_done(path: Path, fingerprint: RunFingerprint) -> int:
         earlier, done = checkpoint["callbacks"][fingerprint.state_key], len(checkpoint["rows"])
     except Exception as error:  # torch raises many kinds of errors for a damaged file
         raise SeeFoodError(f"The checkpoint {path} is damaged; delete its folder and start again.") from error
-    for name, value in fingerprint.values.items():
-        if earlier.get(name) != value:
-            raise SeeFoodError(
-                f"The checkpoint {path} is of another fit: its {name} is {earlier.get(name)}, not {value}; "
-                "resume with the options and photos of the first start."
-            )
+    if differing := [name for name, value in fingerprint.values.items() if earlier.get(name) != value]:
+        raise SeeFoodError(
+            f"The checkpoint {path} is of another fit (what differs: {', '.join(differing)}); resume with the options "
+            "and photos of the first start, or omit --resume."
+        )
     return done
 
 
