@@ -21,7 +21,7 @@ from training.config import Hyperparameters
 from training.data.dataset import Example, Shard, training_loader, validation_loader
 from training.data.photos import Photos
 from training.model.backbones import backbone_spec
-from training.model.classifier import Classifier
+from training.model.classifier import Classifier, weights_digest
 from training.model.devices import is_main_process, precision, rank, trainer_devices, world_size
 from training.model.lit_classifier import LitClassifier, balance_classes
 from training.registry.store import writing_to
@@ -83,9 +83,11 @@ def fit(
     fingerprint = RunFingerprint(
         {
             "backbone": classifier.backbone,
+            "initial weights": weights_digest(classifier),
             **asdict(hyperparameters),
             "seed": seed,
             "photos": training.digest(),
+            "validation photos": validation.digest(),
             "targets": hashlib.sha256(targets.numpy().tobytes()).hexdigest(),
         }
     )

@@ -90,7 +90,7 @@ def test_an_interrupted_fit_goes_on_to_the_same_result(photos: Path, whole: Path
 
     refused = _train(photos, models, "--resume", run, "--backbone", "resnet18")
     assert refused.exit_code == 2
-    assert "is of another fit (what differs: backbone); resume with" in refused.stderr.splitlines()[-1]
+    assert "is of another fit (what differs: backbone, initial weights); resume with" in refused.stderr.splitlines()[-1]
     assert "Traceback" not in refused.stderr
 
     resumed = _train(photos, models, "--resume", run)
@@ -193,6 +193,8 @@ def test_only_the_same_fit_is_resumed(photos: Path, tmp_path: Path) -> None:
     start(found, settings)
     before = (tmp_path / "last.ckpt").read_bytes()
     for differing, arguments in {
+        "validation photos": (found.take(range(8)), settings),
+        "initial weights": (found, settings, 1),
         "learning_rate, freeze": (found, replace(settings, learning_rate=0.1, freeze="conv1")),
     }.items():
         sentence = rf"last\.ckpt is of another fit \(what differs: {differing}\); resume with the options and photos "
