@@ -37,10 +37,12 @@ def predict(photos: tuple[str, ...], as_json: bool, model: str, out: Path | None
         raise SeeFoodError("--ray requires --out; add --out FILE.")
     if out is not None and as_json:
         raise SeeFoodError("--json can't be combined with --out; omit one of them.")
+    named = [address(photo) for photo in photos]
+    if out is None and any(isinstance(each, str) for each in named):
+        raise SeeFoodError("URLs require --out; add --out FILE.")
     settings = Settings.from_env()
     device = "cpu" if ray else settings.device  # the workers of a cluster run the model on CPUs
     opened = open_model(settings.models, model or settings.model, device, settings.precision)
-    named = [address(photo) for photo in photos]
     if out is None:
         _print(opened, _expand(named), as_json)
     elif not predict_into(out, opened, named, partial(_score_on(ray) if ray else score, opened)):

@@ -63,19 +63,25 @@ def train(config: TrainConfig) -> tuple[str, Mapping[str, Evaluation]]:
     """
     keep_freed_memory()
     devices.init_process_group()
+    _require_consistent(config)
     data = gather(config.folder, config.positive, config.extras, config.tests)
     if config.inbox:
         data = add_accepted(data, config.inbox)
     check_writable(config.models)
     if config.resume:
         require_unfinished(config.models, config.resume)
+    teachers = Ensemble(config.teachers) if config.teachers else None
     classifier, missing_keys = build(config, config.seed)
+    if config.hyperparameters.freeze:
+        classifier.freeze(
+            config.hyperparameters.freeze
+        )  # only to refuse a wrong name now; each fit has its own network
     version = devices.broadcast(config.resume or (new_run(config.models) if devices.is_main_process() else ""))
     created = datetime.now(UTC)
     try:
         if missing_keys and config.weights != "none":
             _log.info("%s has no weights for %s.", config.weights, ", ".join(_modules(missing_keys)))
-        prepared = prepare(config, data, classifier)
+        prepared = prepare(config, data, classifier, teachers)
         results = [fit_once(config, prepared, version, created, number) for number in range(config.fits)]
         finished = [result for result in results if result]
         if not finished:
@@ -96,11 +102,13 @@ def train(config: TrainConfig) -> tuple[str, Mapping[str, Evaluation]]:
             return version, best.tests
     except (Interrupted, KeyboardInterrupt) as error:
         raise Interrupted(
-            f"{error or 'Interrupted.'} Run the same command with --resume {version} to continue."
+            f"{str(error) or 'Interrupted.'} Run the same command with --resume {version} to continue."
         ) from error
 
 
-def prepare(config: TrainConfig, data: TrainingData, classifier: Classifier) -> PreparedData:
+def prepare(
+    config: TrainConfig, data: TrainingData, classifier: Classifier, teachers: Ensemble | None = None
+) -> PreparedData:
     """Correct labels, check and split the photos, find label issues, and compute the targets; raises SeeFoodError."""
     hyperparameters, cache = config.hyperparameters, Cache(config.models / CACHE)
     label_changes: Sequence[LabelChange] = ()
@@ -139,20 +147,17 @@ def prepare(config: TrainConfig, data: TrainingData, classifier: Classifier) -> 
         features, validation_features = np.split(all_features, [len(training)])
         action = "; they are left out" if config.drop_label_issues else ""
         _log.info("%d photos look mislabelled%s.", len(label_issues), action)
-    if config.drop_label_issues:
-        if label_issues is None or features is None:
-            raise SeeFoodError("--drop-suspects requires pretrained weights; give --weights, or omit --drop-suspects.")
-        mislabelled = {issue.path for issue in label_issues}
-        features = features[[path not in mislabelled for path in training.paths]]
-        training = leave_out(training, mislabelled)
+        if config.drop_label_issues:
+            mislabelled = {issue.path for issue in label_issues}
+            features = features[[path not in mislabelled for path in training.paths]]
+            training = leave_out(training, mislabelled)
 
     targets, crop_size = smooth_labels(training.targets, hyperparameters), None
-    if config.teachers:
-        ensemble = Ensemble(config.teachers)
-        crop_size = ensemble.crop_size
+    if teachers:
+        crop_size = teachers.crop_size
         with devices.main_process_first():
             digests = [findings.digests[path] for path in training.paths]
-            probabilities = ensemble.probabilities(training, digests, hyperparameters, cache)
+            probabilities = teachers.probabilities(training, digests, hyperparameters, cache)
         targets = mix_targets(targets, probabilities, hyperparameters)
     _log.info(
         "%d photos to fit and %d to validate, %s or %s.",
@@ -213,7 +218,9 @@ def fit_once(config: TrainConfig, data: PreparedData, version: str, created: dat
         _log.info("Epoch %d of %d has the highest validation ROC AUC; it is kept.", epoch, hyperparameters.epochs)
     if not devices.is_main_process():
         return None
-    training, validation = (part.first(CALIBRATION_PHOTOS) for part in (data.training, data.validation))
+    training, validation = (
+        part.sample(CALIBRATION_PHOTOS, MIN_VALIDATION) for part in (data.training, data.validation)
+    )
     classifier.eval()
     logits, features = logits_and_features(classifier, validation)
     calibration = calibrate(logits, validation.targets, config.threshold_target, config.prevalence)
@@ -245,6 +252,19 @@ def build(config: TrainConfig, seed: int) -> tuple[Classifier, list[str]]:
     """Build the classifier with its initial weights, and set all random seeds; raises SeeFoodError."""
     L.seed_everything(seed, workers=True, verbose=False)
     return build_classifier(config.weights, config.backbone)
+
+
+def _require_consistent(config: TrainConfig) -> None:
+    """Raise SeeFoodError if options can't have an effect together."""
+    hyperparameters = config.hyperparameters
+    if config.weights == "none" and not hyperparameters.epochs:
+        raise SeeFoodError(
+            "--epochs 0 fits a linear probe, which requires pretrained weights; give --weights, or more epochs."
+        )
+    if config.weights == "none" and config.drop_label_issues:
+        raise SeeFoodError("--drop-suspects requires pretrained weights; give --weights, or omit --drop-suspects.")
+    if (config.teachers or hyperparameters.freeze) and not hyperparameters.epochs:
+        raise SeeFoodError("--teacher and --freeze have no effect with --epochs 0; omit them, or give more epochs.")
 
 
 def _metadata(

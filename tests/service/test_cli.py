@@ -38,6 +38,11 @@ def _predict(models: Path, *arguments: str | Path) -> Result:
     return CliRunner().invoke(main, ["predict", *map(str, arguments)], env=environment, catch_exceptions=False)
 
 
+def test_a_url_requires_a_file_for_the_rows(tiny_models: Path) -> None:
+    result = _predict(tiny_models, "s3://bucket/folder")
+    assert (result.exit_code, result.stderr) == (2, "seefood: URLs require --out; add --out FILE.\n")
+
+
 def test_predict_prints_a_table(tiny_models: Path, folder: Path) -> None:
     result = _predict(tiny_models, folder)
     assert result.exit_code == 0

@@ -170,12 +170,12 @@ def _no_fit(network: torch.nn.Module, *_: object, **__: object) -> int:
     return 1
 
 
-@pytest.mark.parametrize("case", ["one class", "no photos", "output", "weights", "test folder"])
+@pytest.mark.parametrize("case", ["one class", "no photos", "output", "weights", "test folder", "teacher", "freeze"])
 def test_what_cannot_work_ends_before_anything_is_computed(case: str, tmp_path: Path) -> None:
-    folder = draw_folder(tmp_path / "photos", each=32 if case in ("output", "weights", "test folder") else 0)
+    folder = draw_folder(tmp_path / "photos", each=0 if case in ("one class", "no photos") else 32)
     models = tmp_path / "models"
     weights = "none"
-    tests: list[str | Path] = []
+    more: list[str | Path] = []
     if case == "one class":
         (folder / "not_hotdog").rmdir()
     elif case == "output":
@@ -183,13 +183,56 @@ def test_what_cannot_work_ends_before_anything_is_computed(case: str, tmp_path: 
     elif case == "weights":
         weights = str(tmp_path / "nothing.pth")
     elif case == "test folder":
-        tests = ["--test", tmp_path / "photos" / "hotdog"]
-    result = seefood(models, "train", folder, "--weights", weights, *tests)
+        more = ["--test", tmp_path / "photos" / "hotdog"]
+    elif case == "teacher":
+        more = ["--teacher", folder / "hotdog" / "000.jpg"]
+    elif case == "freeze":
+        more = ["--freeze", "layer9"]
+    result = seefood(models, "train", folder, "--weights", weights, *more)
     assert result.exit_code == 2
     assert result.stdout == ""
     assert result.stderr.startswith("seefood: ")
     assert result.stderr.count("\n") == 1
     assert not models.is_dir() or not any(models.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (
+            ("--epochs", "0"),
+            "--epochs 0 fits a linear probe, which requires pretrained weights; give --weights, or more epochs.",
+        ),
+        (
+            ("--drop-suspects",),
+            "--drop-suspects requires pretrained weights; give --weights, or omit --drop-suspects.",
+        ),
+        (
+            ("--epochs", "0", "--weights", "imagenet", "--freeze", "layer1"),
+            "--teacher and --freeze have no effect with --epochs 0; omit them, or give more epochs.",
+        ),
+        (
+            ("--epochs", "0", "--weights", "imagenet", "--teacher", "teacher.onnx"),
+            "--teacher and --freeze have no effect with --epochs 0; omit them, or give more epochs.",
+        ),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused_before_photos_are_read(
+    options: tuple[str, ...], sentence: str, tmp_path: Path
+) -> None:
+    result = seefood(tmp_path / "models", "train", tmp_path / "nothing", "--weights", "none", *options)
+    assert (result.exit_code, result.stderr) == (2, f"seefood: {sentence}\n")
+
+
+def test_an_interruption_before_the_fit_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "prepare", interrupt)
+    folder = draw_folder(tmp_path / "photos", each=32)
+    result = seefood(tmp_path / "models", "train", folder, "--weights", "none", "--backbone", SMALL)
+    assert result.exit_code == 130
+    assert result.stderr.startswith("seefood: Interrupted. Run the same command with --resume ")
 
 
 def test_the_help_lists_the_options() -> None:

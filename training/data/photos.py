@@ -47,6 +47,13 @@ class Photos:
         """Return the first photos, at most `count`."""
         return self.take(range(min(len(self), count)))
 
+    def sample(self, count: int, minimum: int) -> "Photos":
+        """Return the first `count` photos and the first `minimum` photos of each class, in order."""
+        chosen = np.arange(len(self)) < count
+        for target in (0, 1):
+            chosen[np.flatnonzero(self.targets == target)[:minimum]] = True
+        return self.take(np.flatnonzero(chosen))
+
     def plus(self, other: "Photos") -> "Photos":
         """Return these photos followed by other photos of the same classes."""
         targets = np.concatenate([self.targets, other.targets])
@@ -128,6 +135,8 @@ def gather(
     photos = find_photos_to_train(parts["train"], positive)
     for extra in extras:
         photos = photos.plus(find_labelled(extra, photos.positive, photos.negative))
+    subject = f"{parts['train']} and the extra folders have" if extras else f"{parts['train']} has"
+    _require_photos(MIN_PHOTOS_A_CLASS, photos, subject)
     validation = find_labelled(parts["val"], photos.positive, photos.negative) if "val" in parts else None
     if validation:
         _require_photos(MIN_VALIDATION, validation, f"{parts['val']} has")
@@ -152,9 +161,7 @@ def find_photos_to_train(folder: Path, positive: str | None = None) -> Photos:
         raise SeeFoodError(f"{unprintable} has characters that can't be printed in its name; rename the folder.")
     positive = _positive_class(folder, names, positive)
     negative = next(name for name in names if name != positive)
-    photos = _find_classes(folder, positive, negative)
-    _require_photos(MIN_PHOTOS_A_CLASS, photos, f"{folder} has")
-    return photos
+    return _find_classes(folder, positive, negative)
 
 
 def find_labelled(folder: Path, positive: str, negative: str) -> Photos:

@@ -84,11 +84,16 @@ def evaluate(model: Model, folder: Path) -> Evaluation:
 
 
 def evaluate_folders(model: Model, folders: Sequence[Path]) -> dict[str, Evaluation]:
-    """Evaluate test folders, by the last two parts of their names; raises SeeFoodError.
+    """Evaluate test folders, by the last parts of their names; raises SeeFoodError.
 
-    Two parts are enough to tell test/foods from test/objects, and do not show the home directory.
+    Two parts are enough to tell test/foods from test/objects, and do not show the home directory. More parts are used
+    if two folders have the same last two.
     """
-    return {utf8(Path(*folder.resolve().parts[-2:])): evaluate(model, folder) for folder in folders}
+    names = [folder.resolve().parts for folder in folders]
+    count = 2
+    while len({name[-count:] for name in names}) < len(set(names)):
+        count += 1
+    return {utf8(Path(*name[-count:])): evaluate(model, folder) for name, folder in zip(names, folders, strict=True)}
 
 
 def evaluate_photos(model: Model, photos: Photos) -> Evaluation:

@@ -63,14 +63,18 @@ def proportions(hits: Mapping[str, Array]) -> dict[str, Metric]:
 
 
 def mean_and_deviation(runs: Sequence[Mapping[str, Metric]]) -> dict[str, tuple[float, float]]:
-    """Return mean and standard deviation of each metric over several runs; nothing for a single run."""
+    """Return mean and standard deviation of each metric that all runs have; nothing for a single run."""
     if len(runs) == 1:
         return {}
     values: dict[str, list[float]] = {}
     for metrics in runs:
         for name, metric in metrics.items():
             values.setdefault(name, []).append(metric.value)
-    return {name: (statistics.mean(found), statistics.stdev(found)) for name, found in values.items()}
+    return {
+        name: (statistics.mean(found), statistics.stdev(found))
+        for name, found in values.items()
+        if len(found) == len(runs)  # precision is undefined if a run predicts no positive photo
+    }
 
 
 def _proportion(hits: Array) -> Metric:

@@ -112,7 +112,10 @@ class Network:
 
 def read_layers(path: Path) -> list[Layer]:
     """Return the layers of an ONNX file in the order of the forward pass; raises SeeFoodError."""
-    return [*read_network(path).layers.values()]
+    layers = [*read_network(path).layers.values()]
+    if not any(layer.fully_connected for layer in layers):
+        raise SeeFoodError(f"{path} has no convolution; name a model file of seefood train.")
+    return layers
 
 
 def read_network(path: Path) -> Network:

@@ -202,6 +202,10 @@ def _load_state_dict(network: nn.Module, name: str, path: Path) -> list[str]:
         raise SeeFoodError(f"The weights {path} are not a state_dict; save one with torch.save.") from error
     if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise SeeFoodError(f"The weights {path} are not a state_dict, which maps names to tensors; save one.")
+    # The last layers are replaced, so a file of another task may have others of any shape.
+    parts = (*_HEADS, *(f"{head}.{last}" for head in backbone_spec(name).auxiliary.values() for last in ("fc", "fc2")))
+    replaced = tuple(f"{part}." for part in parts)
+    weights = {key: value for key, value in weights.items() if not str(key).startswith(replaced)}
     own = network.state_dict()
     for key, value in weights.items():
         if key not in own:

@@ -132,5 +132,5 @@ def _threshold(
         chosen = reached.argmax() if reached.any() else precision.argmax()  # the first one has the highest recall
     else:
         enough = true_positives >= threshold_target.value * weights[truth].sum() - 1e-6
-        chosen = np.flatnonzero(enough)[-1] if enough.any() else 0  # recall falls as the threshold rises
+        chosen = np.flatnonzero(enough).max(initial=0)  # recall falls as the threshold rises
     return round(float(candidates[chosen]), 6)

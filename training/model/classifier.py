@@ -179,6 +179,14 @@ def untrained_parameters(classifier: Classifier, missing_keys: list[str]) -> set
     }
 
 
+def weights_digest(classifier: Classifier) -> str:
+    """Return the SHA-256 (hex) of the name and the weights of the backbone; the heads do not matter."""
+    digest = hashlib.sha256(classifier.backbone.encode())
+    for tensor in classifier.features.state_dict().values():
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
 def logits_and_features(classifier: Classifier, photos: Photos) -> tuple[Array, Array]:
     """Return the logits before calibration, float32 [N], and the pooled features, float32 [N, channels]."""
     with torch.inference_mode():
@@ -200,9 +208,6 @@ def cached_features(classifier: Classifier, photos: Photos, digests: Sequence[st
         SeeFoodError: the cache can't be used.
     """
     classifier = classifier.eval().to(memory_format=torch.channels_last)
-    weights = hashlib.sha256(classifier.backbone.encode())
-    for tensor in classifier.features.state_dict().values():
-        weights.update(tensor.numpy().tobytes())
 
     def compute(positions: list[int]) -> Array:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -215,7 +220,7 @@ def cached_features(classifier: Classifier, photos: Photos, digests: Sequence[st
         classifier.cpu()
         return torch.cat(batches).numpy()
 
-    return cache.rows(f"features {weights.hexdigest()}", digests, compute)
+    return cache.rows(f"features {weights_digest(classifier)}", digests, compute)
 
 
 def out_of_fold_probabilities(features: Array, targets: Array) -> Array:

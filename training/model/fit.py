@@ -6,6 +6,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from training.config import Hyperparameters
 from training.data.dataset import Example, Shard, training_loader, validation_loader
 from training.data.photos import Photos
 from training.model.backbones import backbone_spec
-from training.model.classifier import Classifier
+from training.model.classifier import Classifier, weights_digest
 from training.model.devices import is_main_process, precision, rank, trainer_devices, world_size
 from training.model.lit_classifier import LitClassifier, balance_classes
 from training.registry.store import writing_to
@@ -82,9 +83,11 @@ def fit(
     fingerprint = RunFingerprint(
         {
             "backbone": classifier.backbone,
-            "hyperparameters": str(hyperparameters),
+            "initial weights": weights_digest(classifier),
+            **asdict(hyperparameters),
             "seed": seed,
             "photos": training.digest(),
+            "validation photos": validation.digest(),
             "targets": hashlib.sha256(targets.numpy().tobytes()).hexdigest(),
         }
     )
@@ -184,12 +187,11 @@ def _epochs_done(path: Path, fingerprint: RunFingerprint) -> int:
         earlier, done = checkpoint["callbacks"][fingerprint.state_key], len(checkpoint["rows"])
     except Exception as error:  # torch raises many kinds of errors for a damaged file
         raise SeeFoodError(f"The checkpoint {path} is damaged; delete its folder and start again.") from error
-    for name, value in fingerprint.values.items():
-        if earlier.get(name) != value:
-            raise SeeFoodError(
-                f"The checkpoint {path} is of another fit: its {name} is {earlier.get(name)}, not {value}; "
-                "resume with the options and photos of the first start."
-            )
+    if differing := [name for name, value in fingerprint.values.items() if earlier.get(name) != value]:
+        raise SeeFoodError(
+            f"The checkpoint {path} is of another fit (what differs: {', '.join(differing)}); resume with the options "
+            "and photos of the first start, or omit --resume."
+        )
     return done
 
 

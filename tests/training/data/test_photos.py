@@ -96,6 +96,16 @@ def test_extra_photos_are_added_of_one_class_or_both(folder: Path, tmp_path: Pat
         gather(folder, extras=[tmp_path])
 
 
+def test_extra_photos_repair_a_folder_that_is_too_small(tmp_path: Path) -> None:
+    folder, few = draw_folder(tmp_path / "photos", each=20), draw_folder(tmp_path / "few", each=11, first=100)
+    with pytest.raises(SeeFoodError, match="photos has 20 photos of hotdog and 20 of not_hotdog; at least 32 of each"):
+        gather(folder)
+    with pytest.raises(SeeFoodError, match="photos and the extra folders have 31 photos of hotdog and 31 of not_hotdo"):
+        gather(folder, extras=[few])
+    enough = draw_folder(tmp_path / "enough", each=12, first=100)
+    assert gather(folder, extras=[enough]).photos.counts() == (32, 32)
+
+
 def test_the_digest_follows_content_and_label_alone(folder: Path, tmp_path: Path) -> None:
     photos = find_photos_to_train(folder)
     renamed = draw_folder(tmp_path / "again", each=33)
@@ -190,3 +200,11 @@ def test_shuffled_photos_stay_with_their_labels(folder: Path) -> None:
     assert mixed.paths != photos.paths
     assert [path.parent.name == "hotdog" for path in mixed.paths] == [target == 1 for target in mixed.targets]
     assert mixed.take(range(30)).targets.mean() == pytest.approx(0.5, abs=0.3)
+
+
+def test_a_sample_has_photos_of_a_rare_class() -> None:
+    targets = np.zeros(100, np.float32)
+    targets[[5, 70, 80, 90]] = 1
+    photos = Photos(tuple(Path(f"{number}.jpg") for number in range(100)), targets, "hotdog", "not_hotdog")
+    assert photos.sample(10, 3).paths == photos.take([*range(10), 70, 80]).paths
+    assert photos.sample(200, 3).paths == photos.paths

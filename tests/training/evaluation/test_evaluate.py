@@ -18,7 +18,7 @@ from tests.fixtures.command import seefood
 from tests.fixtures.drawing import encode
 from tests.fixtures.painting import paint
 from tests.fixtures.tiny_model import METADATA, write_old_model, write_tiny_model, write_tiny_registry
-from training.evaluation.evaluate import evaluate
+from training.evaluation.evaluate import evaluate, evaluate_folders
 
 
 @pytest.fixture
@@ -200,3 +200,13 @@ def test_a_file_that_is_no_seefood_model_is_a_sentence(folder: Path, tmp_path: P
     result = _evaluate(tmp_path / "no-registry", folder, "--model", path)
     assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1)
     assert f"{path} is not a seefood model: " in result.stderr
+
+
+def test_folders_are_named_by_as_many_parts_as_tell_them_apart(tiny_models: Path, tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("2025/foods/test", "2026/foods/test", "2026/test")]
+    for folder in folders:
+        paint(folder, {"hotdog/0.png": "red"})
+    model = open_model(tiny_models)
+    names = ["2025/foods/test", "2026/foods/test", f"{tmp_path.name}/2026/test"]
+    assert list(evaluate_folders(model, folders)) == names
+    assert list(evaluate_folders(model, folders[1:])) == ["foods/test", "2026/test"]

@@ -1,9 +1,10 @@
 """Metrics equal those computed by hand."""
 
 import numpy as np
+import pytest
 
 from tests.conftest import ROOT
-from training.evaluation.metrics import compute_metrics
+from training.evaluation.metrics import compute_metrics, mean_and_deviation
 
 
 def test_metrics_by_hand() -> None:
@@ -46,3 +47,11 @@ def test_one_class_has_no_precision_and_no_curve() -> None:
 
 def test_a_model_that_never_says_yes_has_no_precision() -> None:
     assert "precision" not in compute_metrics(np.array([0, 1]), np.array([0.1, 0.2]), 0.5)
+
+
+def test_the_mean_of_several_runs_has_the_metrics_of_all() -> None:
+    targets = np.array([0, 1])
+    runs = [compute_metrics(targets, np.array(found), 0.5) for found in ([0.1, 0.2], [0.1, 0.9], [0.1, 0.9])]
+    over_runs = mean_and_deviation(runs)
+    assert over_runs["accuracy"] == (pytest.approx(2.5 / 3), pytest.approx(0.5 / 3**0.5))
+    assert "precision" not in over_runs, "the first run has none"

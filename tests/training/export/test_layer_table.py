@@ -108,3 +108,18 @@ def test_a_file_of_something_else_is_a_sentence(tmp_path: Path) -> None:
         with pytest.raises(SeeFoodError, match=r"model\.onnx can't be read as an ONNX file"):
             read_layers(tmp_path / "model.onnx")
     assert read_layers(write_tiny_model(tmp_path / "tiny.onnx"))[0].parameters == 3
+
+
+def test_a_file_without_a_convolution_is_a_sentence(tiny_models: Path, tmp_path: Path) -> None:
+    graph = helper.make_graph(
+        [helper.make_node("Gemm", ["x", "w"], ["y"])],
+        "mlp",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 1])],
+        [numpy_helper.from_array(np.ones((4, 1), np.float32), "w")],
+    )
+    path = tmp_path / "mlp.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
+    result = seefood(tiny_models, "inspect", path)
+    sentence = f"seefood: {path} has no convolution; name a model file of seefood train.\n"
+    assert (result.exit_code, result.stderr) == (2, sentence)

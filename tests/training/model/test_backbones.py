@@ -118,6 +118,26 @@ def test_a_misshapen_tensor_is_an_error(official: dict[str, Tensor], tmp_path: P
         build_classifier(_save({**official, "conv1.weight": torch.zeros(1, 2)}, tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("name", "last"),
+    [
+        ("resnet18", "fc"),
+        ("densenet121", "classifier"),
+        ("googlenet", "aux1.fc2"),
+        ("inception_v3", "AuxLogits.fc"),
+        (LITE, "classifier"),
+    ],
+)
+def test_a_last_layer_of_other_classes_is_not_used(name: str, last: str, tmp_path: Path) -> None:
+    if name == LITE:
+        network = timm.create_model(name.removeprefix("timm/"), num_classes=2)
+    else:
+        network = torchvision.models.get_model(name, weights=None, **BACKBONES[name].options)
+        layer = network.get_submodule(last)
+        network.set_submodule(last, torch.nn.Linear(layer.in_features, 2))  # type: ignore[arg-type]
+    assert build_body(name, _save(network.state_dict(), tmp_path)).missing_keys == []
+
+
 @pytest.mark.parametrize("content", [b"", b"not weights", b"PK\x03\x04 nor a zip"])
 def test_a_file_of_something_else_is_an_error(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "weights.pth").write_bytes(content)

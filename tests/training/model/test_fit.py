@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -89,7 +90,7 @@ def test_an_interrupted_fit_goes_on_to_the_same_result(photos: Path, whole: Path
 
     refused = _train(photos, models, "--resume", run, "--backbone", "resnet18")
     assert refused.exit_code == 2
-    assert f"is of another fit: its backbone is {SMALL}, not resnet18" in refused.stderr.splitlines()[-1]
+    assert "is of another fit (what differs: backbone, initial weights); resume with" in refused.stderr.splitlines()[-1]
     assert "Traceback" not in refused.stderr
 
     resumed = _train(photos, models, "--resume", run)
@@ -176,6 +177,31 @@ def test_batch_norms_of_pretraining_keep_their_mean_and_variance(photos: Path, t
 def test_a_stage_that_is_not_there_is_a_sentence() -> None:
     with pytest.raises(SeeFoodError, match=r"resnet18 can't be frozen at 'layer9'; name one of conv1, .*layer3\.$"):
         build_classifier("none")[0].freeze("layer9")
+
+
+def test_only_the_same_fit_is_resumed(photos: Path, tmp_path: Path) -> None:
+    found = find_photos_to_train(photos).take(range(0, 80, 5))
+    targets = torch.from_numpy(found.targets)[None]
+    settings = Hyperparameters(epochs=1, batch_size=8, train_size=32, final_size=32, ema_epochs=0)
+
+    def start(validation: Photos, hyperparameters: Hyperparameters, seed: int = 0, head: float = 0.0) -> int:
+        torch.manual_seed(seed)
+        network, absent = build_classifier("none", SMALL)
+        torch.nn.init.constant_(network.head.weight, head)
+        return fit(network, absent, found, targets, validation, tmp_path, hyperparameters, 0)
+
+    start(found, settings)
+    before = (tmp_path / "last.ckpt").read_bytes()
+    for differing, arguments in {
+        "validation photos": (found.take(range(8)), settings),
+        "initial weights": (found, settings, 1),
+        "learning_rate, freeze": (found, replace(settings, learning_rate=0.1, freeze="conv1")),
+    }.items():
+        sentence = rf"last\.ckpt is of another fit \(what differs: {differing}\); resume with the options and photos "
+        with pytest.raises(SeeFoodError, match=sentence):
+            start(*arguments)
+    start(found, settings, head=1.0)
+    assert (tmp_path / "last.ckpt").read_bytes() == before, "the head, which may be a probe, does not matter"
 
 
 def test_a_damaged_checkpoint_is_a_sentence(photos: Path, tmp_path: Path) -> None:
