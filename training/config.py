@@ -6,7 +6,7 @@ from typing import Literal
 
 from service.errors import SeeFoodError
 
-Augmentation = Literal["none", "crop", "trivial"]
+Augmentation = Literal["none", "crop"]
 
 WEIGHTS = "imagenet"
 BACKBONE = "resnet18"
@@ -20,30 +20,27 @@ class Hyperparameters:
 
     Attributes:
         epochs: number of passes over the training photos; 0 trains a linear probe only.
-        linear_probe_head: whether the head starts as a linear probe of the features. If false, or if the backbone is
-            not fully pretrained, the head starts at zero.
         batch_size: photos per step, over all processes; None: 32, and fewer for small folders.
         train_size: side of the training squares in pixels; None: the default of the backbone.
-        final_size: side of the training squares in pixels for the last third of the epochs; None: as for `train_size`.
-        learning_rate: of the head and of layers without pretrained weights.
+        final_size: side of the training squares in pixels for the last third of the epochs; None: the default of
+            the backbone.
+        learning_rate: of layers without pretrained weights, and of a head that starts at zero; a head that starts as a
+            linear probe has the rate of the last stage.
         last_stage_rate, first_stage_rate: learning rate of the last and of the first pretrained stage, as a fraction of
             `learning_rate`; the stages between them are interpolated geometrically.
         weight_decay: of AdamW.
         warmup: fraction of the steps in which the learning rate rises; it then falls along a cosine.
         label_smoothing: targets are moved by half of this value towards 0.5.
         ema_epochs: time constant, in epochs, of the exponential moving average of the weights; 0: no average.
-        keep_batch_norm: whether the batch norms of a fully pretrained backbone keep their mean and variance.
         freeze: last pretrained stage that is not trained; the stages before it are not trained either. None: all
             stages are trained.
-        augmentation: augmentation of the training photos.
-        class_weights: whether both classes have the same weight in the loss, whatever their number of photos.
+        augmentation: `crop`: random crops and mirroring of the training photos.
         teacher_weight: weight of the teachers' probability in the target; the rest is the label.
         views: number of augmented crops of each photo for which the teachers' probability is computed.
         auxiliary_weight: weight of the loss of an auxiliary head, relative to the loss of the head.
     """
 
     epochs: int = 12
-    linear_probe_head: bool = True  # a random head distorts pretrained features (arXiv:2202.10054)
     batch_size: int | None = None
     train_size: int | None = None  # small squares are fast
     final_size: int | None = None  # larger squares adapt the network to the serving size (arXiv:1906.06423)
@@ -54,10 +51,8 @@ class Hyperparameters:
     warmup: float = 0.1
     label_smoothing: float = 0.1  # some labels of scraped photos are wrong (arXiv:1512.00567)
     ema_epochs: float = 1.0
-    keep_batch_norm: bool = True  # statistics of small augmented batches are worse than those of the pretraining
     freeze: str | None = None
-    augmentation: Augmentation = "crop"  # "trivial" (arXiv:2103.10158) needs longer fits
-    class_weights: bool = False
+    augmentation: Augmentation = "crop"  # TrivialAugmentWide (arXiv:2103.10158) needs longer fits
     teacher_weight: float = 0.9  # arXiv:2106.05237 uses 1; a tenth keeps corrections made by people
     views: int = 3
     auxiliary_weight: float = 0.3  # arXiv:1409.4842

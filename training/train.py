@@ -72,10 +72,8 @@ def train(config: TrainConfig) -> tuple[str, Mapping[str, Evaluation]]:
         require_unfinished(config.models, config.resume)
     teachers = Ensemble(config.teachers) if config.teachers else None
     classifier, missing_keys = build(config, config.seed)
-    if config.hyperparameters.freeze:
-        classifier.freeze(
-            config.hyperparameters.freeze
-        )  # only to refuse a wrong name now; each fit has its own network
+    if config.hyperparameters.freeze:  # to refuse a wrong name now; each fit builds its own network
+        classifier.freeze(config.hyperparameters.freeze)
     version = devices.broadcast(config.resume or (new_run(config.models) if devices.is_main_process() else ""))
     created = datetime.now(UTC)
     try:
@@ -195,8 +193,9 @@ def fit_once(config: TrainConfig, data: PreparedData, version: str, created: dat
     hyperparameters, seed = config.hyperparameters, config.seed + number
     folder = config.models / RUNS / version / f"fit-{number}"
     classifier, missing_keys = build(config, seed)
-    # Layers without pretrained weights change all features, so a probe of the old features would not fit them.
-    use_probe = hyperparameters.epochs == 0 or (hyperparameters.linear_probe_head and not missing_keys)
+    # A random head distorts pretrained features (arXiv:2202.10054), so the head starts as a probe of them. But layers
+    # without pretrained weights change all features, and a probe of the old ones would not fit.
+    use_probe = hyperparameters.epochs == 0 or not missing_keys
     probe_features = data.features if use_probe else None
     if probe_features is not None:
         classifier.set_head_to_probe(probe_features, data.training.targets)

@@ -30,8 +30,7 @@ def augmentation(kind: Augmentation, size: int) -> v2.Transform:
     """Return the transform of an image to an augmented image of [size, size] pixels."""
     if kind == "none":
         return v2.Resize((size, size))
-    steps: list[v2.Transform] = [v2.RandomResizedCrop(size, scale=(0.5, 1.0)), v2.RandomHorizontalFlip()]
-    return v2.Compose([*steps, v2.TrivialAugmentWide()] if kind == "trivial" else steps)
+    return v2.Compose([v2.RandomResizedCrop(size, scale=(0.5, 1.0)), v2.RandomHorizontalFlip()])
 
 
 def augmented_view(content: bytes, view: int, kind: Augmentation, crop_size: int, size: int) -> Tensor:

@@ -23,7 +23,7 @@ from training.data.photos import Photos
 from training.model.backbones import backbone_spec
 from training.model.classifier import Classifier, weights_digest
 from training.model.devices import is_main_process, precision, rank, trainer_devices, world_size
-from training.model.lit_classifier import LitClassifier, balance_classes
+from training.model.lit_classifier import LitClassifier
 from training.registry.store import writing_to
 
 LAST, BEST, CURVES = "last.ckpt", "best.ckpt", "metrics.csv"
@@ -96,7 +96,6 @@ def fit(
         classifier.to(memory_format=torch.channels_last),
         missing_keys,
         hyperparameters,
-        balance_classes(training, hyperparameters),
         head_is_probe=head_is_probe,
     )
     if epochs_done < hyperparameters.epochs:
@@ -144,7 +143,7 @@ def _run(
 ) -> None:
     """Run the remaining epochs, and write the checkpoints of the best and of the last one."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its info lines are not about the fit
-    hyperparameters = module.settings
+    hyperparameters = module.hyperparameters
     # The checkpoints are complete: with save_weights_only they would have the weights without the moving average.
     best = ModelCheckpoint(
         folder,

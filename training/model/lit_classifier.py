@@ -13,7 +13,6 @@ from torchmetrics.classification import BinaryAccuracy, BinaryAUROC
 from service.errors import SeeFoodError
 from training.config import Hyperparameters
 from training.data.dataset import Example
-from training.data.photos import Photos
 from training.model.classifier import Classifier, untrained_parameters
 
 _log = logging.getLogger(__name__)
@@ -26,7 +25,6 @@ class LitClassifier(L.LightningModule):
         network: the classifier to train.
         missing_keys: tensors of its backbone without pretrained weights.
         hyperparameters: of the fit.
-        class_weights: weight of a negative and of a positive photo in the loss.
         head_is_probe: whether the head is a linear probe of the features; it then learns at the rate of the last stage.
     """
 
@@ -35,7 +33,6 @@ class LitClassifier(L.LightningModule):
         network: Classifier,
         missing_keys: list[str],
         hyperparameters: Hyperparameters,
-        class_weights: tuple[float, float],
         *,
         head_is_probe: bool = False,
     ) -> None:
@@ -44,11 +41,11 @@ class LitClassifier(L.LightningModule):
         self.untrained = untrained_parameters(network, missing_keys)
         if head_is_probe:  # the rate of an untrained layer would destroy the probe
             self.untrained -= {"head.weight", "head.bias"}
-        self.settings = hyperparameters
-        self.keep_batch_norm = hyperparameters.keep_batch_norm and not missing_keys
+        self.hyperparameters = hyperparameters
+        # The statistics of small augmented batches are worse than those of the pretraining.
+        self.keep_batch_norm = not missing_keys
         if hyperparameters.freeze:
             network.freeze(hyperparameters.freeze)
-        self.negative_weight, self.positive_weight = class_weights
         self.accuracy = BinaryAccuracy()
         self.auc = BinaryAUROC()
         self.loss = MeanMetric()  # Lightning's own mean is wrong if processes have different numbers of photos
@@ -62,21 +59,17 @@ class LitClassifier(L.LightningModule):
         """Return the loss of one batch of pixels and targets."""
         pixels, targets = batch
         logits, *auxiliary_logits = self.network.logits_of_all_heads(pixels)
-        loss = self._loss(logits, targets)
+        loss = binary_cross_entropy_with_logits(logits, targets)
         for auxiliary in auxiliary_logits:
-            loss = loss + self.settings.auxiliary_weight * self._loss(auxiliary, targets)
+            loss = loss + self.hyperparameters.auxiliary_weight * binary_cross_entropy_with_logits(auxiliary, targets)
         self.log("loss", loss, prog_bar=True, on_step=False, on_epoch=True, sync_dist=True)
         return loss
-
-    def _loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        weights = targets * self.positive_weight + (1 - targets) * self.negative_weight
-        return binary_cross_entropy_with_logits(logits, targets, weights)
 
     def on_train_epoch_start(self) -> None:
         """Seed dropout by the epoch, so that a resumed fit equals an uninterrupted one; freeze stages and norms."""
         torch.manual_seed(self.current_epoch)
-        if self.settings.freeze:
-            self.network.freeze(self.settings.freeze)
+        if self.hyperparameters.freeze:
+            self.network.freeze(self.hyperparameters.freeze)
         for module in self.network.features.modules() if self.keep_batch_norm else ():
             if isinstance(module, nn.BatchNorm2d):
                 module.eval()
@@ -107,7 +100,7 @@ class LitClassifier(L.LightningModule):
             _log.info(
                 "Epoch %d of %d: loss %.3f; on the validation photos %.3f, ROC AUC %.3f.",
                 self.current_epoch + 1,
-                self.settings.epochs,
+                self.hyperparameters.epochs,
                 metrics["loss"],
                 metrics["val_loss"],
                 metrics["val_auc"],
@@ -129,21 +122,21 @@ class LitClassifier(L.LightningModule):
                 groups.setdefault(self.learning_rate(name), []).append(weight)
         optimizer = torch.optim.AdamW(
             [{"params": weights, "lr": rate} for rate, weights in groups.items()],
-            weight_decay=self.settings.weight_decay,
+            weight_decay=self.hyperparameters.weight_decay,
         )
         steps = int(self.trainer.estimated_stepping_batches)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
             max_lr=list(groups),
             total_steps=steps,
-            pct_start=max(self.settings.warmup, min(0.75, 1.5 / steps)),  # a warm-up of one step divides by zero
+            pct_start=max(self.hyperparameters.warmup, min(0.75, 1.5 / steps)),  # a warm-up of one step divides by zero
             cycle_momentum=False,
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def learning_rate(self, name: str) -> float:
         """Return the highest learning rate of a parameter; it is lower for earlier pretrained stages."""
-        settings = self.settings
+        settings = self.hyperparameters
         if name in self.untrained:
             return settings.learning_rate
         if name.startswith("head."):
@@ -152,11 +145,3 @@ class LitClassifier(L.LightningModule):
         depth = stages.index(name.split(".")[1]) / max(1, len(stages) - 1)
         fraction: float = settings.first_stage_rate ** (1 - depth) * settings.last_stage_rate**depth
         return settings.learning_rate * fraction
-
-
-def balance_classes(photos: Photos, hyperparameters: Hyperparameters) -> tuple[float, float]:
-    """Return the weights of a negative and of a positive photo in the loss; their mean over the photos is 1."""
-    if not hyperparameters.class_weights:
-        return 1.0, 1.0
-    positive = float(photos.targets.mean())
-    return 0.5 / (1 - positive), 0.5 / positive

@@ -83,11 +83,6 @@ def _fit_steps(
     settings = config.hyperparameters
     rate = settings.learning_rate
     train_size, final_size = training_sizes(settings, config.backbone)
-    augmentation = {
-        "none": "none",
-        "crop": "random crops, mirroring",
-        "trivial": "random crops, mirroring, TrivialAugmentWide",
-    }
     average = f"exponential average over {settings.ema_epochs:g} epoch of steps"
     return {
         "best epoch": f"{best_epoch} of {settings.epochs}, by ROC AUC on the validation photos",
@@ -95,18 +90,17 @@ def _fit_steps(
         if head_is_probe
         else "starts at zero",
         "batch norms": "keep the mean and variance of the pretraining"
-        if settings.keep_batch_norm and not missing_modules
+        if not missing_modules
         else "learn the mean and variance of the batches",
         **({"frozen": f"the stages up to {settings.freeze}, as pretrained"} if settings.freeze else {}),
         "loss": f"binary cross-entropy on the logit, labels smoothed by {settings.label_smoothing:g}"
-        + (", both classes with the same weight" if settings.class_weights else "")
         + _teachers(config),
         "optimiser": f"AdamW, learning rate {rate:g} for tensors without pretrained weights and from "
         f"{rate * settings.first_stage_rate:.2g} (first stage) to {rate * settings.last_stage_rate:.2g} (last) for "
         f"pretrained ones, weight decay {settings.weight_decay:g}, batches of {settings.batch(len(data.training))}",
         "schedule": f"warm-up over {settings.warmup:.0%} of the steps, then cosine",
         "weights kept": average if settings.ema_epochs else "those of the last step",
-        "augmentation": augmentation[settings.augmentation],
+        "augmentation": "random crops, mirroring" if settings.augmentation == "crop" else "none",
         "squares": f"{train_size} px, {final_size} px in the last {settings.final_epochs()} epochs, and "
         f"{backbone_spec(config.backbone).size} px to validate and to serve",
         "precision": precision() + (f", {world_size()} processes" if world_size() > 1 else ""),

@@ -44,12 +44,12 @@ def test_two_processes_see_the_batches_of_one() -> None:
 
 def test_an_augmented_photo_follows_from_its_content_and_view(photos: Path) -> None:
     found = find_photos_to_train(photos)
-    augmented = TrainingSet(found, torch.from_numpy(found.targets)[None], "trivial")
+    augmented = TrainingSet(found, torch.from_numpy(found.targets)[None], "crop")
     state = torch.get_rng_state()
     assert torch.equal(augmented[3, 7, 64][0], augmented[3, 7, 64][0])
     assert not torch.equal(augmented[3, 7, 64][0], augmented[3, 8, 64][0])
     elsewhere = found.take([5, 3])
-    moved = TrainingSet(elsewhere, torch.from_numpy(elsewhere.targets)[None], "trivial")
+    moved = TrainingSet(elsewhere, torch.from_numpy(elsewhere.targets)[None], "crop")
     assert torch.equal(augmented[3, 7, 64][0], moved[1, 7, 64][0])
     assert torch.equal(torch.get_rng_state(), state), "the global random state is unchanged"
 

@@ -1,51 +1,31 @@
-"""Learning rates, schedule and class weights of a fit."""
+"""Learning rates and schedule of a fit."""
 
-from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
-from tests.fixtures.drawing import draw_folder
 from training.config import Hyperparameters
-from training.data.photos import Photos
 from training.model.backbones import BACKBONES
 from training.model.classifier import build_classifier
-from training.model.lit_classifier import LitClassifier, balance_classes
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return draw_folder(tmp_path_factory.mktemp("fit") / "photos", each=40)
+from training.model.lit_classifier import LitClassifier
 
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_rates_are_lower_for_earlier_stages(name: str) -> None:
     network, _ = build_classifier("none", name)
-    module = LitClassifier(
-        network, [], Hyperparameters(learning_rate=1.0, last_stage_rate=0.1, first_stage_rate=0.001), (1, 1)
-    )
+    module = LitClassifier(network, [], Hyperparameters(learning_rate=1.0, last_stage_rate=0.1, first_stage_rate=0.001))
     stages = [name for name, stage in network.features.named_children() if list(stage.parameters())]
     rates = [module.learning_rate(f"features.{stage}.weight") for stage in stages]
     assert rates == sorted(rates)
     assert [rates[0], rates[-1]] == pytest.approx([0.001, 0.1])
     assert module.learning_rate("head.weight") == 1.0
-    probe = LitClassifier(
-        network, [], Hyperparameters(learning_rate=1.0, last_stage_rate=0.1), (1, 1), head_is_probe=True
-    )
+    probe = LitClassifier(network, [], Hyperparameters(learning_rate=1.0, last_stage_rate=0.1), head_is_probe=True)
     assert probe.learning_rate("head.weight") == 0.1
-
-
-def test_class_weights_balance_the_classes() -> None:
-    photos = Photos(tuple(map(Path, "abcd")), np.array([1, 0, 0, 0], np.float32), "yes", "no")
-    negative, positive = balance_classes(photos, Hyperparameters(class_weights=True))
-    assert [3 * negative, positive] == pytest.approx([2, 2])
-    assert balance_classes(photos, Hyperparameters()) == (1, 1)
 
 
 @pytest.mark.parametrize("steps", [*range(1, 30), 1000])
 def test_a_fit_of_any_length_has_a_schedule(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = LitClassifier(build_classifier("none")[0], [], Hyperparameters(), (1, 1))
+    module = LitClassifier(build_classifier("none")[0], [], Hyperparameters())
     monkeypatch.setattr(module, "_trainer", SimpleNamespace(estimated_stepping_batches=steps))
     made = module.configure_optimizers()
     optimizer, schedule = made["optimizer"], made["lr_scheduler"]["scheduler"]  # type: ignore[index]
