@@ -67,8 +67,8 @@ def accept(store: Inbox, numbers: tuple[int, ...], label: str | None) -> None:
     decisions = {}
     for number, photo in _photos(store, numbers).items():
         voted = {vote["label"] for vote in photo["votes"]}
-        if label is None and len(voted) != 1:
-            raise SeeFoodError(f"The senders of photo {number} do not agree on a label; give one with --label.")
+        if not label and len(voted) != 1:
+            raise SeeFoodError(f"Photo {number} has no label that all its senders gave; give one with --label.")
         decisions[number] = Decision(ACCEPTED, label or next(iter(voted)))
     _decide(store, decisions)
 

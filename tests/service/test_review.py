@@ -208,7 +208,8 @@ def test_the_command_says_what_is_wrong(inbox: Inbox, tmp_path: Path) -> None:
     for arguments, sentence in {
         ("--inbox", str(tmp_path / "no"), "list"): "There is no inbox",
         ("list",): "No inbox is named",
-        ("--inbox", str(inbox.folder), "accept", "2"): "The senders of photo 2 do not agree",
+        ("--inbox", str(inbox.folder), "accept", "2"): "Photo 2 has no label that all its senders gave",
+        ("--inbox", str(inbox.folder), "accept", "2", "--label", ""): "Photo 2 has no label that all its senders gave",
         ("--inbox", str(inbox.folder), "drop", "99"): "The inbox has no photo 99",
         ("--inbox", str(inbox.folder), "purge", "--older-than", "30"): "The age '30' is not valid",
     }.items():
