@@ -231,3 +231,9 @@ def test_photos_of_an_earlier_version_are_imported(tmp_path: Path) -> None:
         assert "broken.jpg: The bytes are not a photo" in done.stderr
     votes = [photo["votes"][0]["label"] for photo in review.photos(make_inbox(folder), review.Filter(), "waiting", 9)]
     assert sorted(votes) == ["hotdog", "hotdog", "not_hotdog"]
+
+
+@pytest.mark.parametrize("command", ["list", "accept", "drop", "export", "purge", "log", "import"])
+def test_help_needs_no_inbox(tmp_path: Path, command: str) -> None:
+    done = seefood(tmp_path, "inbox", command, "--help")
+    assert (done.exit_code, done.stderr) == (0, "")
