@@ -113,6 +113,8 @@ def log(open_inbox: _Open) -> None:
 @click.pass_obj
 def import_photos(open_inbox: _Open, folder: Path) -> None:
     """Add the photos of an image FOLDER, with one subfolder for each label, as corrections that wait for a decision."""
+    if not folder.is_dir():
+        raise SeeFoodError(f"There is no folder {folder}; name a folder with one subfolder for each label.")
     store, stored, known = open_inbox(is_new=True), 0, 0
     with closing(Decoders(1)) as decoders:
         for path in find_photos(folder):

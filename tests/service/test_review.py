@@ -237,3 +237,10 @@ def test_photos_of_an_earlier_version_are_imported(tmp_path: Path) -> None:
 def test_help_needs_no_inbox(tmp_path: Path, command: str) -> None:
     done = seefood(tmp_path, "inbox", command, "--help")
     assert (done.exit_code, done.stderr) == (0, "")
+
+
+def test_a_missing_folder_is_not_imported(tmp_path: Path) -> None:
+    done = seefood(tmp_path, "inbox", "--inbox", tmp_path / "inbox", "import", tmp_path / "photos")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"seefood: There is no folder {tmp_path / 'photos'}; name a folder")
+    assert list(tmp_path.iterdir()) == [], "no inbox is made"
