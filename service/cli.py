@@ -79,7 +79,7 @@ def serve(**given: str | int | None) -> None:
     # The model is opened here too, so that an error is one sentence and not a log of gunicorn.
     model = open_model(settings.models, settings.model, settings.device, settings.precision)
     os.environ["SEEFOOD_DEVICE"] = model.device  # the service uses the same device
-    os.environ[STARTUP_VERSION] = "" if settings.model.endswith(".onnx") else model.metadata.version
+    os.environ[STARTUP_VERSION] = "" if settings.model.endswith(".onnx") else model.path.parent.name
     _allow_open_files()
     _make_paths_absolute(settings)
     config = Path(__file__).parent / "gunicorn.conf.py"
