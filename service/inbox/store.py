@@ -155,11 +155,14 @@ class Inbox:
 
     def _write(self, name: str, data: bytes) -> None:
         part = self.path(f".{name}.part")
-        with part.open("wb") as file:  # one that a killed process has left is overwritten
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(self.path(name))
+        try:
+            with part.open("wb") as file:  # one that a killed process has left is overwritten
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(self.path(name))
+        finally:
+            part.unlink(missing_ok=True)
         fsync_folder(part.parent)
 
 
