@@ -13,7 +13,7 @@ import click
 
 from service.decoders import Decoders
 from service.errors import SeeFoodError
-from service.inbox import review
+from service.inbox import records, review
 from service.inbox.export import export, purge
 from service.inbox.records import ACCEPTED, DROPPED, IMPORTED, STATES, WAITING, Decision, Limits, NewPhoto, Sender
 from service.inbox.review import Filter
@@ -38,7 +38,7 @@ def inbox(context: click.Context, folder: Path | None) -> None:
 
 @inbox.command("list")
 @click.option("--state", type=click.Choice(STATES), default=WAITING, show_default=True, help="State to list.")
-@click.option("--reason", help="Only photos stored for this reason, as correction or uncertain.")
+@click.option("--reason", type=click.Choice(records.REASONS), help="Only photos stored for this reason.")
 @click.option("--sender", help="Only photos that this sender sent or votes for, as 'key 0123456789ab'.")
 @click.option("--conflict", is_flag=True, help="Only photos whose senders disagree.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on each line.")

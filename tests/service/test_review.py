@@ -97,7 +97,7 @@ def test_photos_are_listed_with_votes_and_counts(reviewer: FlaskClient, inbox: I
 
 
 @pytest.mark.parametrize(
-    "query", ["state=x", "conflict=1", "after=1", "after=x,y", "after=1,2,3", "after=", "after=nan,1"]
+    "query", ["state=x", "reason=typo", "conflict=1", "after=1", "after=x,y", "after=1,2,3", "after=", "after=nan,1"]
 )
 def test_a_bad_parameter_is_named(reviewer: FlaskClient, query: str) -> None:
     _problem(reviewer.get(f"/review/photos?{query}", headers=HEADERS), 400, "bad-parameter")
@@ -217,6 +217,12 @@ def test_the_command_says_what_is_wrong(inbox: Inbox, tmp_path: Path) -> None:
         assert done.exit_code == 2
         assert sentence in done.stderr
         assert done.stderr.count("\n") == 1
+
+
+def test_a_misspelt_reason_is_refused(inbox: Inbox, tmp_path: Path) -> None:
+    done = seefood(tmp_path, "inbox", "--inbox", inbox.folder, "list", "--reason", "typo")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "'typo' is not one of 'correction', 'uncertain'" in done.stderr
 
 
 def test_photos_of_an_earlier_version_are_imported(tmp_path: Path) -> None:
