@@ -174,7 +174,7 @@ def test_a_photo_that_cannot_be_written_leaves_no_file(inbox: Inbox) -> None:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, before[1]))
     try:
-        with pytest.raises(InboxFull, match="File too large"):
+        with pytest.raises(InboxFull, match=r"inbox can't be used: File too large; allow larger files\.$"):
             inbox.add(NewPhoto(bytes(300_000), ".jpg", None), A, CORRECTION)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -205,7 +205,9 @@ def test_the_command_does_the_same(inbox: Inbox, tmp_path: Path) -> None:
 
 def test_the_command_says_what_is_wrong(inbox: Inbox, tmp_path: Path) -> None:
     inbox.add(new_photo(1), sender(2), CORRECTION, verdict(0.9), "hotdog")
+    (tmp_path / "file").touch()
     for arguments, sentence in {
+        ("--inbox", str(tmp_path / "file"), "import", str(tmp_path)): f"seefood: {tmp_path / 'file'} can't be used: ",
         ("--inbox", str(tmp_path / "no"), "list"): "There is no inbox",
         ("list",): "No inbox is named",
         ("--inbox", str(inbox.folder), "accept", "2"): "Photo 2 has no label that all its senders gave",
