@@ -79,13 +79,11 @@ def serve(**given: str | int | None) -> None:
     # The model is opened here too, so that an error is one sentence and not a log of gunicorn.
     model = open_model(settings.models, settings.model, settings.device, settings.precision)
     os.environ["SEEFOOD_DEVICE"] = model.device  # the service uses the same device
-    os.environ[STARTUP_VERSION] = "" if settings.model.endswith(".onnx") else model.metadata.version
+    os.environ[STARTUP_VERSION] = "" if settings.model.endswith(".onnx") else model.path.parent.name
     _allow_open_files()
     _make_paths_absolute(settings)
     config = Path(__file__).parent / "gunicorn.conf.py"
-    click.echo(
-        f"seefood: serving on http://{settings.host}:{settings.port} with the {model.device} (Ctrl-C stops)", err=True
-    )
+    click.echo(f"seefood: serving on http://{settings.address} on the device {model.device} (Ctrl-C stops)", err=True)
     # glibc creates a memory arena for nearly every thread, and each arena keeps the memory of its largest photo.
     os.environ.setdefault("MALLOC_ARENA_MAX", "2")
     os.chdir(config.parents[1])  # gunicorn imports from the current folder, which may have another `service`
@@ -115,9 +113,9 @@ def _check_address(settings: Settings) -> None:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
         socket.create_server((settings.host, settings.port), family=family).close()
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, TypeError) as error:  # TypeError: a name that IDNA can't encode
         raise SeeFoodError(
-            f"The address {settings.host}:{settings.port} can't be used ({error}); "
+            f"The address {settings.address} can't be used ({error}); "
             "choose another with SEEFOOD_HOST and SEEFOOD_PORT."
         ) from error
 

@@ -75,16 +75,12 @@ class _Decoder:
         self._start()
 
     def run(self, deadline: float, function: Function[T], *arguments: object) -> tuple[T, float]:
-        if (left := deadline - time.monotonic()) <= 0:
-            raise DeadlineExceeded
         try:
-            self.started.result(left)  # the start of the process does not count as decoding time
-            future = self._executor.submit(decoder.run, function, *arguments)
-        except TimeoutError as error:
-            raise DeadlineExceeded from error
+            future = self._submit(deadline, function, *arguments)
         except BrokenProcessPool:  # the process was killed while it was idle
             self._start()
-            future = self._executor.submit(decoder.run, function, *arguments)
+            future = self._submit(deadline, function, *arguments)
+        left = deadline - time.monotonic()
         try:
             result: tuple[T, float] = future.result(min(left, self._seconds))
         except TimeoutError as error:
@@ -98,6 +94,16 @@ class _Decoder:
             self._start()
             raise
         return result
+
+    def _submit(self, deadline: float, function: Function[T], *arguments: object) -> Future[tuple[T, float]]:
+        if (left := deadline - time.monotonic()) <= 0:
+            raise DeadlineExceeded
+        try:
+            self.started.result(left)  # the start of the process does not count as decoding time
+        except TimeoutError as error:
+            raise DeadlineExceeded from error
+        future: Future[tuple[T, float]] = self._executor.submit(decoder.run, function, *arguments)
+        return future
 
     def kill(self) -> None:
         self._executor.shutdown(kill_workers=True)

@@ -10,7 +10,7 @@ _settings = Settings.from_env()
 _open_files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 wsgi_app = "service.app:serve()"
-bind = f"[{_settings.host}]:{_settings.port}" if ":" in _settings.host else f"{_settings.host}:{_settings.port}"
+bind = _settings.address
 worker_class = "gthread"
 workers = 1  # photos are decoded in processes of their own, and one worker holds the model in memory once
 threads = _settings.threads

@@ -8,8 +8,11 @@ from typing import Any
 
 SCHEMA_VERSION = "1"
 HISTOGRAM_BINS = 20  # of equal width, from 0 to 1
-# Names of the other fields in a response, which no label can have.
-RESERVED_LABELS = ("label", "probability", "uncertain", "unfamiliar", "filename")
+# Names of the other fields of a prediction: in a response, on the page and in the output of `seefood predict`.
+RESERVED_LABELS = (
+    *("label", "probability", "uncertain", "unfamiliar", "filename", "file"),
+    *("heatmap", "heatmap_png", "version", "milliseconds"),
+)
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,11 @@ class ServedModel:
     inference: Inference
     live: Live
 
+    @property
+    def folder(self) -> str:
+        """The name of the version in the registry; the metadata of a renamed folder still have the old one."""
+        return self.model.path.parent.name
+
     @classmethod
     def prepare(cls, model: Model) -> "ServedModel":
         """Warm up a model and check its self-test; raises SeeFoodError."""
@@ -88,7 +93,7 @@ class ModelManager:
     def refresh(self) -> None:
         """Serve the version that the pointer names, if it is another one, can be served and passes its trial."""
         self._judge()
-        before, version = self.current.model.metadata.version, ""
+        before, version = self.current.folder, ""
         try:
             version = version_of(self._settings.models, self._pointer)
             if version == self._rejected:
@@ -125,12 +130,12 @@ class ModelManager:
         mix = served.live.mix()
         if trial.probation.fails(mix):
             self._trial, self.current = None, trial.before
-            self._rejected = served.model.metadata.version
+            self._rejected = served.folder
             metrics.set_model(trial.before.model)
             metrics.rollbacks.inc()
             _log.error(
                 "serving %s again: %s gave the label %s to %s, but %s had been expected; the registry still names %s",
-                trial.before.model.metadata.version,
+                trial.before.folder,
                 self._rejected,
                 served.model.metadata.positive_label,
                 mix,

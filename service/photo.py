@@ -146,7 +146,7 @@ def _open(data: bytes) -> Image.Image:
         return Image.open(io.BytesIO(data), formats=FORMATS)
     except Exception as error:  # as in `decode`
         # Pillow decodes WebP when it opens the file, so a complete file fails here for lack of memory or damage.
-        if data[:4] == b"RIFF" and int.from_bytes(data[4:8], "little") + 8 == len(data):
+        if data[:4] + data[8:12] == b"RIFFWEBP" and int.from_bytes(data[4:8], "little") + 8 == len(data):
             raise PhotoTooCostly("The WebP photo takes too much memory to decode, or is damaged.") from error
         kind = filetype.guess_mime(data)
         if kind is None or kind.replace("image/", ".") in SUFFIXES:  # a MIME subtype is one of the format's suffixes

@@ -48,6 +48,9 @@ def version_of(models: Path, name: str) -> str:
     if name not in _HINTS:
         return name
     try:
-        return (models / name).read_text(encoding="utf-8").strip()
+        version = (models / name).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise SeeFoodError(f"{models} names no {name} model; {_HINTS[name]}.") from error
+    if not version or version in _HINTS or Path(version).name != version:
+        raise SeeFoodError(f"{models / name} does not contain the name of a version; {_HINTS[name]}.")
+    return version

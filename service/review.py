@@ -10,7 +10,7 @@ from flask import Blueprint, Response, current_app, request
 from service.access import bearer_token, matching_key
 from service.decoders import Decoders
 from service.inbox import review as inbox_review
-from service.inbox.records import ACCEPTED, STATES, WAITING, Decision
+from service.inbox.records import ACCEPTED, REASONS, STATES, WAITING, Decision
 from service.inbox.review import Filter
 from service.inbox.store import Inbox
 from service.inbox.votes import key_id
@@ -40,7 +40,7 @@ def photos() -> dict[str, Any]:
     """Return photos, those that are most worth a look first, and the number of photos in each state."""
     _reviewer()
     chosen = Filter(
-        reason=request.args.get("reason"),
+        reason=query_parameter("reason", REASONS),
         label=request.args.get("label"),
         sender=request.args.get("sender"),
         conflict=query_parameter("conflict", ("true", "false")) == "true",

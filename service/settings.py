@@ -102,6 +102,11 @@ class Settings:
             )
         return settings
 
+    @property
+    def address(self) -> str:
+        """The host and the port, as in a URL."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
     def keys(self) -> list[bytes]:
         """Return the API keys; without any, no request needs one. Raises SeeFoodError for a setting without a key."""
         keys = [os.fsencode(key) for key in _split(self.api_keys)]

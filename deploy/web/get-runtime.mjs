@@ -19,8 +19,10 @@ try {
   const [{ filename }] = JSON.parse(execFileSync("npm", ["pack", "--json", PACKAGE], { cwd: scratch, encoding: "utf8" }));
   const found = createHash("sha512").update(readFileSync(join(scratch, filename))).digest("base64");
   if (found !== SHA512) {
-    console.error(`${PACKAGE} has the SHA-512 ${found}, not ${SHA512}; nothing was written.`);
-    process.exit(1);
+    throw new Error(
+      `${PACKAGE} has the SHA-512 ${found}, not ${SHA512}; nothing was written. ` +
+        "Check the npm registry in use, or set the new hash in deploy/web/get-runtime.mjs.",
+    );
   }
   execFileSync("tar", ["-xzf", filename, ...FILES.map((name) => `package/dist/${name}`)], { cwd: scratch });
   mkdirSync(TARGET, { recursive: true });
@@ -36,6 +38,10 @@ try {
     writeFileSync(join(TARGET, `${name}.br`), brotliCompressSync(bytes, { params }));
     console.log(`${join(TARGET, name)}: ${bytes.length.toLocaleString("en")} bytes`);
   }
+} catch (error) {
+  const isAbsent = error.code === "ENOENT" && error.path === "npm";
+  console.error(isAbsent ? `npm can't be run (${error.message}); install Node with npm.` : error.message);
+  process.exitCode = 1;
 } finally {
   rmSync(scratch, { recursive: true, force: true });
 }

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from service.errors import DISK_FULL, SeeFoodError
+from service.errors import DISK_FULL, SeeFoodError, describe_os_error
 
 _SCHEMA_VERSION = 1
 _BUSY_SECONDS = 10  # to wait for another writer; a transaction takes milliseconds
@@ -95,7 +95,7 @@ class Index:
         except OSError as error:
             reason = error.strerror or str(error)
             kind = InboxFull if error.errno in DISK_FULL else InboxError
-            raise kind(f"The inbox {self.path.parent} can't be used: {reason}.", reason) from error
+            raise kind(describe_os_error(error, str(self.path.parent)), reason) from error
 
 
 def secret(db: sqlite3.Connection) -> bytes:

@@ -11,6 +11,7 @@ STATES = (WAITING, ACCEPTED, DROPPED)
 CORRECTION, UNCERTAIN, UNFAMILIAR, SAMPLE = "correction", "uncertain", "unfamiliar", "sample"
 SHADOW = "shadow"  # the served model and the candidate disagree
 IMPORTED, RECOVERED = "imported", "recovered"
+REASONS = (CORRECTION, UNCERTAIN, UNFAMILIAR, SAMPLE, SHADOW, IMPORTED, RECOVERED)
 
 
 @dataclass(frozen=True)

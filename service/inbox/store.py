@@ -40,7 +40,7 @@ class Inbox:
             (folder / PHOTOS).mkdir(mode=0o700, exist_ok=True)
             tempfile.TemporaryFile(dir=folder / PHOTOS).close()
         except OSError as error:
-            raise SeeFoodError(f"SEEFOOD_FEEDBACK_DIR: {describe_os_error(error, str(folder))}") from error
+            raise SeeFoodError(describe_os_error(error, str(folder))) from error
 
     def open(self) -> None:
         """Create the index if there is none, and delete what a killed process has left; raises InboxError."""
@@ -155,11 +155,14 @@ class Inbox:
 
     def _write(self, name: str, data: bytes) -> None:
         part = self.path(f".{name}.part")
-        with part.open("wb") as file:  # one that a killed process has left is overwritten
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(self.path(name))
+        try:
+            with part.open("wb") as file:  # one that a killed process has left is overwritten
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(self.path(name))
+        finally:
+            part.unlink(missing_ok=True)
         fsync_folder(part.parent)
 
 
@@ -171,4 +174,7 @@ def create_inbox(settings: Settings) -> Inbox | None:
                 raise SeeFoodError(f"SEEFOOD_{name.upper()} needs an inbox; name its folder with SEEFOOD_FEEDBACK_DIR.")
         return None
     limits = Limits(settings.feedback_max_bytes, settings.feedback_per_key, settings.feedback_per_address)
-    return Inbox(Path(settings.feedback_dir), limits)
+    try:
+        return Inbox(Path(settings.feedback_dir), limits)
+    except SeeFoodError as error:
+        raise SeeFoodError(f"SEEFOOD_FEEDBACK_DIR: {error}") from error

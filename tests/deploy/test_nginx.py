@@ -328,7 +328,8 @@ def test_tls_with_a_mounted_certificate(service: Server, tmp_path: Path) -> None
     ("settings", "sentence"),
     [
         ({"SEEFOOD_MAX_BYTES": "20 MB"}, "SEEFOOD_MAX_BYTES is '20 MB'; it must be a whole number, at least 1."),
-        ({"SEEFOOD_QUEUE": "0"}, "SEEFOOD_FRONT_POSTS is '0'; it must be a whole number, at least 1."),
+        ({"SEEFOOD_QUEUE": "0"}, "SEEFOOD_QUEUE is '0'; it must be a whole number, at least 1."),
+        ({"SEEFOOD_FRONT_POSTS": "0"}, "SEEFOOD_FRONT_POSTS is '0'; it must be a whole number, at least 1."),
         ({"SEEFOOD_TLS_KEY": str(ROOT / "README.md")}, "TLS needs both "),
     ],
 )

@@ -188,6 +188,8 @@ def test_an_address_in_use_is_one_sentence(tiny_models: Path) -> None:
             {"SEEFOOD_PORT": "70000"},
             "SEEFOOD_PORT is '70000'; it must be a whole number from 1 to 65535.",
         ),
+        ({"SEEFOOD_HOST": "ü..b"}, "The address ü..b:"),
+        ({"SEEFOOD_HOST": "2001:db8::1"}, "The address [2001:db8::1]:"),
         ({"SEEFOOD_SHADOW_SHARE": "10%"}, "SEEFOOD_SHADOW_SHARE is '10%'; it must be a number from 0 to 1, as 0.5."),
         ({"SEEFOOD_MODELS": "/nowhere"}, "/nowhere names no current model"),
         ({"SEEFOOD_MODEL": "v0"}, "There is no model file"),

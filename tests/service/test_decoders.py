@@ -20,6 +20,7 @@ import pytest
 from PIL import Image
 
 from service import decoder
+from service.decoder_pool import DecoderPool
 from service.decoders import SMALL_MEMORY, Decoders
 from service.errors import DeadlineExceeded
 from service.photo import PhotoTooCostly, PhotoTooLarge, Pixels, UndecodablePhoto, UnsupportedPhoto, read_photo
@@ -202,6 +203,17 @@ def test_a_killed_decoder_loses_no_photo(pids: Callable[[], set[int]], how: sign
         _end_busy(pids, how)
         assert slow.result().std() > 10
         assert _is_red(red.result())
+
+
+def test_the_start_of_another_process_is_not_decoding_time(
+    pids: Callable[[], set[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoder, "apply_limits", time.sleep)  # for two seconds, at the start of each process
+    with closing(DecoderPool(1, memory=2, seconds=1)) as pool:
+        until(pids)
+        for pid in pids():
+            os.kill(pid, signal.SIGKILL)
+        assert _is_red(pool.run(time.monotonic() + 60, read_photo, RED, SIZE)[0])
 
 
 def test_a_photo_whose_decoders_are_always_killed_is_refused(pids: Callable[[], set[int]]) -> None:

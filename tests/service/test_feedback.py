@@ -244,7 +244,7 @@ def _start(folder: Path) -> str:
 
 def test_an_unusable_folder_is_a_startup_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    assert _start(tmp_path / "file").startswith(f"SEEFOOD_FEEDBACK_DIR: {tmp_path / 'file'}")
+    assert _start(tmp_path / "file").startswith(f"{tmp_path / 'file'} can't be used: ")
     (tmp_path / PHOTOS).touch()
     assert "name a folder that can be written to" in _start(tmp_path)
 

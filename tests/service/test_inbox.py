@@ -1,6 +1,7 @@
 """The inbox: votes, quotas, near duplicates, its limit in bytes, decisions and exports."""
 
 import io
+import resource
 import sqlite3
 import time
 from pathlib import Path
@@ -167,6 +168,17 @@ def test_a_photo_that_never_fits_makes_no_room(tmp_path: Path) -> None:
     with pytest.raises(InboxFull):
         inbox.add(NewPhoto(bytes(30_000), ".jpg", None), A, CORRECTION)
     assert waiting(inbox) == [1]
+
+
+def test_a_photo_that_cannot_be_written_leaves_no_file(inbox: Inbox) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, before[1]))
+    try:
+        with pytest.raises(InboxFull, match=r"inbox can't be used: File too large; allow larger files\.$"):
+            inbox.add(NewPhoto(bytes(300_000), ".jpg", None), A, CORRECTION)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert files(inbox) == set()
 
 
 def test_a_receipt_of_another_sender_withdraws_only_that_vote(inbox: Inbox) -> None:

@@ -63,6 +63,35 @@ def test_a_promoted_version_is_served(models: Path, pointer: str) -> None:
     assert _version(manager) == "tiny"
 
 
+def test_a_renamed_folder_is_opened_once(models: Path) -> None:
+    (models / "new").rename(models / "best")
+    manager = ModelManager(Settings(models=models))
+    _point(models, "best")
+    manager.refresh()
+    assert _version(manager) == "new"
+    for each in (manager, ModelManager(Settings(models=models))):
+        before = each.current
+        each.refresh()
+        assert each.current is before
+
+
+@pytest.mark.parametrize("text", ["", "phone", "current", "shadow", "tiny/../new", "/tiny", "."])
+def test_a_pointer_must_contain_the_name_of_a_version(
+    models: Path, caplog: pytest.LogCaptureFixture, text: str
+) -> None:
+    manager = ModelManager(Settings(models=models))
+    _point(models, "new", "phone")
+    _point(models, text)
+    for _ in range(2):
+        manager.refresh()
+    assert _version(manager) == "tiny"
+    (line,) = caplog.messages
+    sentence = f"{models / 'current'} does not contain the name of a version; make one with seefood train"
+    assert line.startswith(f"still serving tiny: {sentence}")
+    with pytest.raises(SeeFoodError, match="does not contain the name of a version"):
+        ModelManager(Settings(models=models))
+
+
 @pytest.mark.parametrize("wrong", ["corrupt", "absent", "no pointer", "no text"])
 def test_an_unusable_version_is_rejected_and_logged_once(
     models: Path, caplog: pytest.LogCaptureFixture, wrong: str

@@ -176,6 +176,25 @@ def test_the_static_pages_replace_only_their_own_folder(tmp_path: Path) -> None:
     assert (tmp_path / "mine" / "letter.txt").read_text() == "kept"
 
 
+def test_an_error_keeps_the_old_static_pages(tmp_path: Path) -> None:
+    old = tmp_path / "dist" / "web" / "model.json"
+    old.parent.mkdir(parents=True)
+    old.touch()
+    command = [sys.executable, "deploy/web/pages.py", str(tmp_path / "dist")]
+    limited = ["sh", "-c", 'ulimit -f 1000; exec "$@"', "sh", *command]
+    ran = subprocess.run(limited, cwd=ROOT, check=False, capture_output=True, text=True)
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("pages: ")
+    assert "File too large" in ran.stderr
+    assert ran.stderr.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == [tmp_path / "dist", old.parent, old]
+
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    found = {path.name for path in old.parent.iterdir()}
+    assert "app.js" in found
+    assert not found & {"review", "inside", "docs.html", "openapi.json"}, "no page of the service"
+
+
 def test_a_heatmap_of_the_device_is_drawn(browser: Browser, tiny_models: Path, tmp_path: Path) -> None:
     with serving(tiny_models) as server, open_page(browser, server.port, before=_use_the_model) as page:
         picture = Image.new("RGB", (400, 300), (200, 20, 20))

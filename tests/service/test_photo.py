@@ -13,6 +13,7 @@ from service.photo import (
     SUFFIXES,
     EmptyPhoto,
     PhotoError,
+    PhotoTooCostly,
     PhotoTooLarge,
     UndecodablePhoto,
     UnsupportedPhoto,
@@ -208,6 +209,9 @@ def _tiff() -> bytes:
         (lambda: b"%PDF-1.7\n" + b"\0" * 100, UnsupportedPhoto),
         (lambda: b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 100, UndecodablePhoto),
         (lambda: b"PK\x03\x04" + b"\0" * 100, UnsupportedPhoto),
+        (lambda: b"RIFF\x64\0\0\0WAVEfmt " + b"\0" * 92, UnsupportedPhoto),
+        (lambda: b"RIFF\x64\0\0\0AVI LIST" + b"\0" * 92, UnsupportedPhoto),
+        (lambda: b"RIFF\x64\0\0\0WEBPVP8 " + b"\0" * 92, PhotoTooCostly),
     ],
 )
 def test_other_files_give_a_typed_error(data: Callable[[], bytes], error: type[PhotoError]) -> None:

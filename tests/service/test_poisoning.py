@@ -53,7 +53,7 @@ def test_wrong_labels_of_one_key_are_kept_out_of_the_export(make_client: MakeCli
     conflicts = review.photos(inbox, Filter(conflict=True), "waiting", 999)
     assert len(conflicts) == HONEST_PHOTOS, "contradicted photos are shown as conflicts"
     refused = seefood(tmp_path, "inbox", "--inbox", folder, "accept", conflicts[0]["id"])
-    assert "do not agree on a label" in refused.stderr, "no label is accepted by a careless command"
+    assert "no label that all its senders gave" in refused.stderr, "no label is accepted by a careless command"
 
     # The reviewer decides conflicts by looking, and drops the rest of the attacker at once, as the page does.
     decisions = {photo["id"]: Decision("accepted", "hotdog") for photo in conflicts}

@@ -97,7 +97,7 @@ def test_photos_are_listed_with_votes_and_counts(reviewer: FlaskClient, inbox: I
 
 
 @pytest.mark.parametrize(
-    "query", ["state=x", "conflict=1", "after=1", "after=x,y", "after=1,2,3", "after=", "after=nan,1"]
+    "query", ["state=x", "reason=typo", "conflict=1", "after=1", "after=x,y", "after=1,2,3", "after=", "after=nan,1"]
 )
 def test_a_bad_parameter_is_named(reviewer: FlaskClient, query: str) -> None:
     _problem(reviewer.get(f"/review/photos?{query}", headers=HEADERS), 400, "bad-parameter")
@@ -205,10 +205,13 @@ def test_the_command_does_the_same(inbox: Inbox, tmp_path: Path) -> None:
 
 def test_the_command_says_what_is_wrong(inbox: Inbox, tmp_path: Path) -> None:
     inbox.add(new_photo(1), sender(2), CORRECTION, verdict(0.9), "hotdog")
+    (tmp_path / "file").touch()
     for arguments, sentence in {
+        ("--inbox", str(tmp_path / "file"), "import", str(tmp_path)): f"seefood: {tmp_path / 'file'} can't be used: ",
         ("--inbox", str(tmp_path / "no"), "list"): "There is no inbox",
         ("list",): "No inbox is named",
-        ("--inbox", str(inbox.folder), "accept", "2"): "The senders of photo 2 do not agree",
+        ("--inbox", str(inbox.folder), "accept", "2"): "Photo 2 has no label that all its senders gave",
+        ("--inbox", str(inbox.folder), "accept", "2", "--label", ""): "Photo 2 has no label that all its senders gave",
         ("--inbox", str(inbox.folder), "drop", "99"): "The inbox has no photo 99",
         ("--inbox", str(inbox.folder), "purge", "--older-than", "30"): "The age '30' is not valid",
     }.items():
@@ -216,6 +219,12 @@ def test_the_command_says_what_is_wrong(inbox: Inbox, tmp_path: Path) -> None:
         assert done.exit_code == 2
         assert sentence in done.stderr
         assert done.stderr.count("\n") == 1
+
+
+def test_a_misspelt_reason_is_refused(inbox: Inbox, tmp_path: Path) -> None:
+    done = seefood(tmp_path, "inbox", "--inbox", inbox.folder, "list", "--reason", "typo")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "'typo' is not one of 'correction', 'uncertain'" in done.stderr
 
 
 def test_photos_of_an_earlier_version_are_imported(tmp_path: Path) -> None:
@@ -230,3 +239,16 @@ def test_photos_of_an_earlier_version_are_imported(tmp_path: Path) -> None:
         assert "broken.jpg: The bytes are not a photo" in done.stderr
     votes = [photo["votes"][0]["label"] for photo in review.photos(make_inbox(folder), review.Filter(), "waiting", 9)]
     assert sorted(votes) == ["hotdog", "hotdog", "not_hotdog"]
+
+
+@pytest.mark.parametrize("command", ["list", "accept", "drop", "export", "purge", "log", "import"])
+def test_help_needs_no_inbox(tmp_path: Path, command: str) -> None:
+    done = seefood(tmp_path, "inbox", command, "--help")
+    assert (done.exit_code, done.stderr) == (0, "")
+
+
+def test_a_missing_folder_is_not_imported(tmp_path: Path) -> None:
+    done = seefood(tmp_path, "inbox", "--inbox", tmp_path / "inbox", "import", tmp_path / "photos")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"seefood: There is no folder {tmp_path / 'photos'}; name a folder")
+    assert list(tmp_path.iterdir()) == [], "no inbox is made"

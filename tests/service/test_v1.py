@@ -17,6 +17,7 @@ from werkzeug.test import TestResponse
 
 from service.errors import DeadlineExceeded
 from service.inference import Inference
+from service.metadata import RESERVED_LABELS
 from service.model import Model
 from service.settings import Settings
 from tests.conftest import MakeApp
@@ -55,6 +56,12 @@ def test_a_form_with_one_photo(client: FlaskClient) -> None:
     assert body["model"] == {"name": "hotdog", "version": "tiny"}
     assert set(body["timing_ms"]) == {"decode", "queue", "inference"}
     assert body["request_id"] == answer.headers["X-Request-ID"]
+
+
+@pytest.mark.parametrize("heatmap", ["true", "png"])
+def test_no_label_can_have_the_name_of_another_field(client: FlaskClient, heatmap: str) -> None:
+    answer = client.post(f"/v1/predict?heatmap={heatmap}", data=RED, content_type="image/png")
+    assert answer.get_json()["predictions"][0].keys() - {"hotdog"} <= set(RESERVED_LABELS)
 
 
 def test_a_form_with_several_photos_is_answered_in_order(client: FlaskClient) -> None:
