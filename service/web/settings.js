@@ -32,9 +32,11 @@ export function showSettings() {
 
 /** Return what is true of the current choice. */
 function privacy() {
-  const key = state.where === "automatic" && place() === "phone" ? "automatic" : place();
-  if (state.described?.collects && key !== "phone") return text(`privacy.${key}.collect`);
-  return text(state.described?.feedback ? `privacy.${key}.feedback` : `privacy.${key}`);
+  const { described } = state;
+  const key = state.where === "automatic" && state.service && place() === "phone" ? "automatic" : place();
+  if (key === "phone") return text(described?.feedback ? "privacy.phone.feedback" : "privacy.phone");
+  const stored = !described ? "unknown" : described.collects ? "collect" : described.feedback ? "feedback" : "none";
+  return `${text(`privacy.${key}`)} ${text(`privacy.stored.${stored}`)}`;
 }
 
 function phoneNote() {

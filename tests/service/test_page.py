@@ -249,6 +249,7 @@ def test_a_key_is_asked_for_and_kept_for_the_session(browser: Browser, tiny_serv
 
     with open_page(browser, tiny_server.port, before=lock) as page:
         expect(page.locator("#key")).to_be_hidden()
+        expect(page.locator("#privacy")).to_contain_text("does not know yet whether it stores them")
         page.set_input_files("#photo", photo("red", tmp_path))
         expect(page.locator("#verdict")).to_have_text("A key is needed")
         expect(page.locator("#key")).to_be_focused()
