@@ -19,13 +19,14 @@ export function showSettings() {
     radio.disabled = !isPossible[radio.value] && !radio.checked;
   }
   write("privacy", privacy());
-  write("where-note", phoneNote());
-  const version = (place() === "phone" ? state.model : state.described)?.version;
+  const { phone, model } = state;
+  write("where-note", text(`phone.${phone}`, { size: model && megabytes(model.bytes + model.wasm.bytes) }));
+  const version = (place() === "phone" ? model : state.described)?.version;
   write("model", version ? text("model", { version }) : "");
-  byId("notice").hidden = state.phone !== "inexact";
-  write("notice", state.phone === "inexact" ? text("inexact") : "");
+  byId("notice").hidden = phone !== "inexact";
+  write("notice", phone === "inexact" ? text("phone.inexact") : "");
   byId("inside").hidden = !state.service; // static pages don't have that page
-  byId("loading").hidden = state.phone !== "loading";
+  byId("loading").hidden = phone !== "loading";
   byId("progress").value = state.total ? state.loaded / state.total : 0;
   write("loaded", text("loading", { loaded: megabytes(state.loaded), total: megabytes(state.total) }));
 }
@@ -37,11 +38,4 @@ function privacy() {
   if (key === "phone") return text(described?.feedback ? "privacy.phone.feedback" : "privacy.phone");
   const stored = !described ? "unknown" : described.collects ? "collect" : described.feedback ? "feedback" : "none";
   return `${text(`privacy.${key}`)} ${text(`privacy.stored.${stored}`)}`;
-}
-
-function phoneNote() {
-  if (state.phone === "ready" || state.phone === "loading" || state.phone === "inexact") return text(`phone.${state.phone}`);
-  if (state.phone === "none") return text("phone.none");
-  if (state.phone === "failed") return text("phone.failed");
-  return text("phone.waiting", { size: megabytes(state.model.bytes + state.model.wasm.bytes) });
 }
