@@ -43,7 +43,10 @@ function showResult(result) {
   opened = result;
   const { verdict, prediction, source } = result;
   showAnswer(verdict, prediction ? sourceText(source, prediction.milliseconds) : "", prediction?.heatmap ?? null);
-  if (result.failure?.kind === "key") askForKey();
+  if (result.failure?.kind === "key") {
+    byId("key-form").hidden = false;
+    byId("key").focus();
+  }
   showTools();
 }
 
@@ -109,11 +112,6 @@ function showCount() {
 
 function speak({ verdict, prediction }) {
   if (prediction) signal(verdict.kind);
-}
-
-function askForKey() {
-  byId("key-form").hidden = false;
-  byId("key").focus();
 }
 
 async function openCamera() {

@@ -13,13 +13,13 @@ export function startSettings() {
 
 /** Show the state of the classifier. */
 export function showSettings() {
-  const isPossible = { automatic: true, phone: !["none", "inexact"].includes(state.phone), service: state.service };
+  const { phone, model } = state;
+  const isPossible = { automatic: true, phone: !["none", "inexact"].includes(phone), service: state.service };
   for (const radio of document.querySelectorAll("[name=where]")) {
     radio.checked = radio.value === state.where;
     radio.disabled = !isPossible[radio.value] && !radio.checked;
   }
   write("privacy", privacy());
-  const { phone, model } = state;
   write("where-note", text(`phone.${phone}`, { size: model && megabytes(model.bytes + model.wasm.bytes) }));
   const version = (place() === "phone" ? model : state.described)?.version;
   write("model", version ? text("model", { version }) : "");
