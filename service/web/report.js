@@ -62,6 +62,7 @@ function showSent(result) {
       showReceipt(null);
     } catch (failure) {
       fail(failure);
+      if (failure.kind === "gone") showReceipt((result.receipt = null));
     } finally {
       setBusy(false);
     }

@@ -4,7 +4,12 @@ import { Failure } from "./failure.js";
 
 const KEY = "seefood-key";
 const SECONDS = 30;
+// By the end of a problem's type, else by the status.
 const FAILURES = {
+  "feedback-quota": "quota",
+  "feedback-off": "feedback-off",
+  "unknown-label": "changed",
+  "unknown-receipt": "gone",
   400: "no-photo",
   401: "key",
   404: "absent",
@@ -55,5 +60,7 @@ async function send(path, options = {}) {
   if (response.status === 204) return null;
   const isJson = response.headers.get("Content-Type")?.includes("json");
   if (response.ok && isJson) return response.json();
-  throw new Failure(response.ok ? "absent" : FAILURES[response.status] ?? "failed");
+  if (response.ok) throw new Failure("absent");
+  const problem = await response.json().catch(() => null);
+  throw new Failure(FAILURES[String(problem?.type).split(":").at(-1)] ?? FAILURES[response.status] ?? "failed");
 }

@@ -285,6 +285,29 @@ def test_a_wrong_answer_is_reported_and_undone(page: Page, tmp_path: Path, store
     assert not list(stored.glob("photos/*"))
 
 
+def test_a_refused_report_is_said_in_words(page: Page, tmp_path: Path, tiny_server: Server) -> None:
+    page.set_input_files("#photo", photo("blue", tmp_path))
+    page.get_by_role("button", name="Wrong?").click()
+    send = page.get_by_role("button", name="Send as “Hotdog”")
+    for status, slug, title in (
+        (429, "feedback-quota", "Too many reports."),
+        (404, "feedback-off", "Reports are off."),
+        (400, "unknown-label", "The labels have changed."),
+        (429, "too-many-requests", "The service is busy."),
+    ):
+        answer_problem(page, "**/v1/feedback*", status, slug)
+        send.click()
+        expect(page.locator("#feedback-text")).to_contain_text(title)
+    page.unroute_all()
+    send.click()
+    expect(page.locator("#receipt code")).not_to_be_empty()
+    receipt = page.locator("#receipt code").text_content()
+    assert tiny_server.request("DELETE", f"/v1/feedback/{receipt}").status == 204
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator("#feedback-text")).to_contain_text("The photo is not stored any more.")
+    expect(page.locator("#undo")).to_be_hidden()
+
+
 def test_either_label_may_be_right_where_the_model_cant_tell(page: Page, tmp_path: Path) -> None:
     page.set_input_files("#photo", photo("grey", tmp_path))
     page.get_by_role("button", name="Wrong?").click()
