@@ -2,8 +2,9 @@
 
 import { byId, write } from "../dom.js";
 import { drawHeatmap } from "../heatmap.js";
-import { labelText, number, percent, text } from "../languages.js";
+import { labelText, percent, text } from "../languages.js";
 import * as draw from "./draw.js";
+import { number } from "./trial.js";
 
 const KEPT = 4; // maps in the picture of dropout
 const count = (value) => new Intl.NumberFormat(document.documentElement.lang).format(value);
