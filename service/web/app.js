@@ -193,7 +193,8 @@ function wireButtons() {
   byId("inside").addEventListener("click", (event) => {
     if (!opened || !("caches" in window)) return;
     event.preventDefault();
-    openWith(opened.photo, byId("inside").href);
+    const { href } = byId("inside");
+    openWith(opened.photo, href).catch(() => location.assign(href));
   });
   byId("back").addEventListener("click", () => {
     showView("grid");

@@ -1,8 +1,8 @@
 // The HTTP API of the service. Every function throws a Failure.
 
 import { Failure } from "./failure.js";
+import { recall, remember } from "./memory.js";
 
-const KEY = "seefood-key";
 const SECONDS = 30;
 // By the end of a problem's type, else by the status.
 const FAILURES = {
@@ -23,9 +23,7 @@ const FAILURES = {
 };
 
 /** Remember the API key until the tab is closed. */
-export function setKey(key) {
-  sessionStorage.setItem(KEY, key);
-}
+export const setKey = (key) => remember("key", key, "sessionStorage");
 
 /** Return what GET /v1/model says of the model. */
 export const describe = () => send("v1/model");
@@ -49,7 +47,7 @@ function post(photo) {
 }
 
 async function send(path, options = {}) {
-  const key = sessionStorage.getItem(KEY);
+  const key = recall("key", "sessionStorage");
   const headers = { ...options.headers, ...(key ? { Authorization: `Bearer ${key}` } : {}) };
   let response;
   try {

@@ -183,6 +183,19 @@ def test_a_wrong_key_is_asked_again_and_a_key_is_for_the_tab_only(
     assert inbox
 
 
+def test_the_review_works_where_storage_is_blocked(browser: Browser, running: Server, inbox: Inbox) -> None:
+    page = browser.new_page()
+    page.add_init_script(
+        "Object.defineProperty(window, 'sessionStorage', { get() { throw new DOMException('', 'SecurityError'); } });"
+    )
+    page.goto(f"http://127.0.0.1:{running.port}/review")
+    page.fill("#key", KEY)
+    page.click("text=Open")
+    expect(page.locator("#photo")).to_be_visible()
+    page.close()
+    assert inbox
+
+
 def test_a_decision_that_can_not_be_recorded_comes_back(browser: Browser, running: Server, inbox: Inbox) -> None:
     with open_review(browser, running) as page:
         problem = {"status": 503, "json": {"detail": "Nothing is stored."}}
