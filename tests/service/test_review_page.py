@@ -82,6 +82,20 @@ def test_the_keyboard_decides_skips_and_undoes(browser: Browser, running: Server
         expect(page.locator("#queue li")).to_have_count(8)
 
 
+def test_an_undone_decision_appears_only_where_the_filters_show_it(
+    browser: Browser, running: Server, inbox: Inbox
+) -> None:
+    with open_review(browser, running) as page:
+        page.keyboard.press("h")
+        expect(page.locator("#progress-text")).to_have_text("1 of 8 reviewed")
+        page.get_by_label("State").select_option("accepted")
+        expect(page.locator("#queue li")).to_have_count(1)
+        page.get_by_role("button", name="Undo").click()
+        expect(page.locator("#progress-text")).to_have_text("0 of 8 reviewed")
+        expect(page.locator("#queue li")).to_have_count(0)
+    assert _states(inbox)["waiting"] == 8
+
+
 def test_keys_that_are_pressed_fast_decide_about_one_photo_each(
     browser: Browser, running: Server, inbox: Inbox
 ) -> None:
