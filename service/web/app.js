@@ -16,11 +16,10 @@ import { failureOf, verdictOf } from "./verdict.js";
 
 const camera = new Camera(byId("video"));
 let newest = 0; // an earlier answer must not overwrite a later one
+let wanted = 0; // the last one of them that waits for the camera
 let results = []; // of the grid, or the one photo
 let opened = null; // the result on the stage
 let isContinuous = false;
-
-const wait = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 /** Return {photo, prediction, source, verdict} of a photo, or {photo, failure, verdict}. */
 async function answer(photo, isSmall) {
@@ -115,14 +114,19 @@ function speak({ verdict, prediction }) {
 }
 
 async function openCamera() {
-  newest++;
-  results = [];
+  const mine = (wanted = ++newest);
   try {
     await camera.start();
   } catch {
-    showAnswer(failureOf(new Failure("camera")));
+    camera.stop();
+    if (mine === newest) showAnswer(failureOf(new Failure("camera")));
     return false;
   }
+  if (mine !== newest) {
+    if (mine === wanted) camera.stop(); // a photo came meanwhile
+    return false;
+  }
+  results = [];
   opened = null;
   showView("video");
   showAnswer(null);
@@ -150,7 +154,7 @@ async function startContinuous() {
     if (result.verdict.kind !== said) speak(result);
     said = result.verdict.kind;
     if (result.failure) return stopContinuous();
-    await wait(100);
+    await new Promise((resolve) => setTimeout(resolve, 100));
   }
 }
 
