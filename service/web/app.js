@@ -16,11 +16,10 @@ import { failureOf, verdictOf } from "./verdict.js";
 
 const camera = new Camera(byId("video"));
 let newest = 0; // an earlier answer must not overwrite a later one
+let wanted = 0; // the last one of them that waits for the camera
 let results = []; // of the grid, or the one photo
 let opened = null; // the result on the stage
 let isContinuous = false;
-
-const wait = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 /** Return {photo, prediction, source, verdict} of a photo, or {photo, failure, verdict}. */
 async function answer(photo, isSmall) {
@@ -43,7 +42,10 @@ function showResult(result) {
   opened = result;
   const { verdict, prediction, source } = result;
   showAnswer(verdict, prediction ? sourceText(source, prediction.milliseconds) : "", prediction?.heatmap ?? null);
-  if (result.failure?.kind === "key") askForKey();
+  if (result.failure?.kind === "key") {
+    byId("key-form").hidden = false;
+    byId("key").focus();
+  }
   showTools();
 }
 
@@ -111,20 +113,20 @@ function speak({ verdict, prediction }) {
   if (prediction) signal(verdict.kind);
 }
 
-function askForKey() {
-  byId("key-form").hidden = false;
-  byId("key").focus();
-}
-
 async function openCamera() {
-  newest++;
-  results = [];
+  const mine = (wanted = ++newest);
   try {
     await camera.start();
   } catch {
-    showAnswer(failureOf(new Failure("camera")));
+    camera.stop();
+    if (mine === newest) showAnswer(failureOf(new Failure("camera")));
     return false;
   }
+  if (mine !== newest) {
+    if (mine === wanted) camera.stop(); // a photo came meanwhile
+    return false;
+  }
+  results = [];
   opened = null;
   showView("video");
   showAnswer(null);
@@ -152,7 +154,7 @@ async function startContinuous() {
     if (result.verdict.kind !== said) speak(result);
     said = result.verdict.kind;
     if (result.failure) return stopContinuous();
-    await wait(100);
+    await new Promise((resolve) => setTimeout(resolve, 100));
   }
 }
 
@@ -195,7 +197,8 @@ function wireButtons() {
   byId("inside").addEventListener("click", (event) => {
     if (!opened || !("caches" in window)) return;
     event.preventDefault();
-    openWith(opened.photo, byId("inside").href);
+    const { href } = byId("inside");
+    openWith(opened.photo, href).catch(() => location.assign(href));
   });
   byId("back").addEventListener("click", () => {
     showView("grid");

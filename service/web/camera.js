@@ -6,7 +6,6 @@ export class Camera {
   /** @param video the element that shows the live picture */
   constructor(video) {
     this.video = video;
-    this.stream = null;
   }
 
   /** Whether this browser gives the page a camera; it does so on HTTPS and on localhost only. */
@@ -15,23 +14,27 @@ export class Camera {
   }
 
   get isOn() {
-    return this.stream !== null;
+    return this.video.srcObject !== null;
   }
 
   /** Start the rear camera; rejects where the person refuses it or there is none. */
-  async start() {
+  start() {
+    this.starting ??= this.open().finally(() => (this.starting = null));
+    return this.starting;
+  }
+
+  async open() {
     if (this.isOn) return;
-    this.stream = await navigator.mediaDevices.getUserMedia({
+    this.video.srcObject = await navigator.mediaDevices.getUserMedia({
       video: { facingMode: { ideal: "environment" }, width: { ideal: 1280 }, height: { ideal: 1280 } },
       audio: false,
     });
-    this.video.srcObject = this.stream;
     await this.video.play();
   }
 
   stop() {
-    for (const track of this.stream?.getTracks() ?? []) track.stop();
-    this.stream = this.video.srcObject = null;
+    for (const track of this.video.srcObject?.getTracks() ?? []) track.stop();
+    this.video.srcObject = null;
   }
 
   /** Return the current picture as a JPEG blob. */

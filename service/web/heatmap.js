@@ -31,11 +31,6 @@ function bilinear(heatmap, x, y) {
   return mix(heatmap[top]) * (1 - down) + mix(heatmap[bottom]) * down;
 }
 
-/** Return the value of the cell that a place of the photo is in; x and y are in [0, 1). */
-export function nearest(heatmap, x, y) {
-  return heatmap[Math.floor(y * heatmap.length)][Math.floor(x * heatmap[0].length)];
-}
-
 function neighbours(place, count) {
   const centre = Math.min(count - 1, Math.max(0, place * count - 0.5));
   const first = Math.floor(centre);

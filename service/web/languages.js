@@ -36,7 +36,6 @@ export function labelText(label) {
 
 const format = (value, options) => new Intl.NumberFormat(language, options).format(value);
 export const percent = (share) => format(share, { style: "percent" });
-export const number = (value) => format(value, { maximumSignificantDigits: 3 });
 export const megabytes = (bytes) => format(bytes / 1e6, { maximumFractionDigits: 1 });
 export const kilobytes = (bytes) => format(bytes / 1e3, { maximumFractionDigits: 0 });
 

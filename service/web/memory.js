@@ -1,20 +1,20 @@
-// Choices that this browser remembers. Where storage is blocked, they last until the page is closed.
+// What this browser remembers of a person. Where storage is blocked or full, it lasts until the page is closed.
 
 const PREFIX = "seefood-";
-const unsaved = {};
+const kept = {};
 
-export function recall(name) {
+/** @param storage sessionStorage for what lasts until the tab is closed */
+export function recall(name, storage = "localStorage") {
   try {
-    return localStorage.getItem(PREFIX + name);
+    return kept[name] ?? window[storage].getItem(PREFIX + name);
   } catch {
-    return unsaved[name] ?? null;
+    return null;
   }
 }
 
-export function remember(name, value) {
+export function remember(name, value, storage = "localStorage") {
+  kept[name] = value;
   try {
-    localStorage.setItem(PREFIX + name, value);
-  } catch {
-    unsaved[name] = value;
-  }
+    window[storage].setItem(PREFIX + name, value);
+  } catch {} // the value is kept
 }

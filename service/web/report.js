@@ -7,11 +7,14 @@ import * as service from "./service.js";
 import { shrink } from "./shrink.js";
 import { failureOf } from "./verdict.js";
 
+let newest = 0; // what an earlier dialog waits for must not show in a later one
+
 /**
  * Open the dialog for a result. After a photo is sent, the result keeps its receipt, so that it can be undone later.
  * @param labels the labels that can be right
  */
 export async function openReport(result, labels) {
+  const mine = ++newest;
   byId("feedback").showModal();
   if (result.receipt) return showSent(result);
   byId("feedback-buttons").replaceChildren();
@@ -22,29 +25,23 @@ export async function openReport(result, labels) {
   try {
     small = await shrink(result.photo);
   } catch {
-    return fail(new Failure("no-photo"));
+    if (mine === newest) fail(new Failure("no-photo"));
   }
+  if (!small || mine !== newest) return;
   showPhoto(small.blob);
   byId("feedback-text").textContent = text("wrong.text", { width: small.width, height: small.height, size: kilobytes(small.blob.size) });
-  return byId("feedback-buttons").replaceChildren(...labels.map((label) => sendButton(result, small.blob, label)));
+  byId("feedback-buttons").replaceChildren(...labels.map((label) => sendButton(result, small.blob, label)));
 }
 
 function sendButton(result, photo, label) {
   const button = document.createElement("button");
   button.className = "button";
   button.textContent = text("wrong.send", { label: labelText(label) });
-  button.addEventListener("click", async () => {
-    setBusy(true);
-    try {
-      const { receipt } = await service.store(photo, label);
-      Object.assign(result, { receipt, sent: { photo, label } });
-      showSent(result);
-    } catch (failure) {
-      fail(failure);
-    } finally {
-      setBusy(false);
-    }
-  });
+  button.addEventListener("click", () => attempt(async () => {
+    const { receipt } = await service.store(photo, label);
+    Object.assign(result, { receipt, sent: { photo, label } });
+    return () => showSent(result);
+  }));
   return button;
 }
 
@@ -53,19 +50,23 @@ function showSent(result) {
   showPhoto(result.sent.photo);
   byId("feedback-text").textContent = text(result.receipt ? "wrong.sent" : "wrong.known", { label: labelText(result.sent.label) });
   showReceipt(result.receipt);
-  byId("undo").onclick = async () => {
-    setBusy(true);
-    try {
-      await service.unstore(result.receipt);
-      result.receipt = null;
+  byId("undo").onclick = () => attempt(async () => {
+    await service.unstore(result.receipt);
+    result.receipt = null;
+    return () => {
       byId("feedback-text").textContent = text("wrong.undone");
       showReceipt(null);
-    } catch (failure) {
-      fail(failure);
-    } finally {
-      setBusy(false);
-    }
-  };
+    };
+  });
+}
+
+/** Send a request, then show what it returns or why it failed. */
+async function attempt(request) {
+  const mine = newest;
+  setBusy(true);
+  const show = await request().catch((failure) => () => fail(failure));
+  setBusy(false);
+  if (mine === newest) show();
 }
 
 function showReceipt(receipt) {

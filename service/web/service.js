@@ -1,10 +1,15 @@
 // The HTTP API of the service. Every function throws a Failure.
 
 import { Failure } from "./failure.js";
+import { recall, remember } from "./memory.js";
 
-const KEY = "seefood-key";
 const SECONDS = 30;
+// By the end of a problem's type, else by the status.
 const FAILURES = {
+  "feedback-quota": "quota",
+  "feedback-off": "feedback-off",
+  "unknown-label": "changed",
+  "unknown-receipt": "gone",
   400: "no-photo",
   401: "key",
   404: "absent",
@@ -18,9 +23,7 @@ const FAILURES = {
 };
 
 /** Remember the API key until the tab is closed. */
-export function setKey(key) {
-  sessionStorage.setItem(KEY, key);
-}
+export const setKey = (key) => remember("key", key, "sessionStorage");
 
 /** Return what GET /v1/model says of the model. */
 export const describe = () => send("v1/model");
@@ -44,7 +47,7 @@ function post(photo) {
 }
 
 async function send(path, options = {}) {
-  const key = sessionStorage.getItem(KEY);
+  const key = recall("key", "sessionStorage");
   const headers = { ...options.headers, ...(key ? { Authorization: `Bearer ${key}` } : {}) };
   let response;
   try {
@@ -55,5 +58,7 @@ async function send(path, options = {}) {
   if (response.status === 204) return null;
   const isJson = response.headers.get("Content-Type")?.includes("json");
   if (response.ok && isJson) return response.json();
-  throw new Failure(response.ok ? "absent" : FAILURES[response.status] ?? "failed");
+  if (response.ok) throw new Failure("absent");
+  const problem = await response.json().catch(() => null);
+  throw new Failure(FAILURES[String(problem?.type).split(":").at(-1)] ?? FAILURES[response.status] ?? "failed");
 }

@@ -13,33 +13,29 @@ export function startSettings() {
 
 /** Show the state of the classifier. */
 export function showSettings() {
-  const isPossible = { automatic: true, phone: !["none", "inexact"].includes(state.phone), service: state.service };
+  const { phone, model } = state;
+  const isPossible = { automatic: true, phone: !["none", "inexact"].includes(phone), service: state.service };
   for (const radio of document.querySelectorAll("[name=where]")) {
     radio.checked = radio.value === state.where;
     radio.disabled = !isPossible[radio.value] && !radio.checked;
   }
   write("privacy", privacy());
-  write("where-note", phoneNote());
-  const version = (place() === "phone" ? state.model : state.described)?.version;
+  write("where-note", text(`phone.${phone}`, { size: model && megabytes(model.bytes + model.wasm.bytes) }));
+  const version = (place() === "phone" ? model : state.described)?.version;
   write("model", version ? text("model", { version }) : "");
-  byId("notice").hidden = state.phone !== "inexact";
-  write("notice", state.phone === "inexact" ? text("inexact") : "");
+  byId("notice").hidden = phone !== "inexact";
+  write("notice", phone === "inexact" ? text("phone.inexact") : "");
   byId("inside").hidden = !state.service; // static pages don't have that page
-  byId("loading").hidden = state.phone !== "loading";
+  byId("loading").hidden = phone !== "loading";
   byId("progress").value = state.total ? state.loaded / state.total : 0;
   write("loaded", text("loading", { loaded: megabytes(state.loaded), total: megabytes(state.total) }));
 }
 
 /** Return what is true of the current choice. */
 function privacy() {
-  const key = state.where === "automatic" && place() === "phone" ? "automatic" : place();
-  if (state.described?.collects && key !== "phone") return text(`privacy.${key}.collect`);
-  return text(state.described?.feedback ? `privacy.${key}.feedback` : `privacy.${key}`);
-}
-
-function phoneNote() {
-  if (state.phone === "ready" || state.phone === "loading" || state.phone === "inexact") return text(`phone.${state.phone}`);
-  if (state.phone === "none") return text("phone.none");
-  if (state.phone === "failed") return text("phone.failed");
-  return text("phone.waiting", { size: megabytes(state.model.bytes + state.model.wasm.bytes) });
+  const { described } = state;
+  const key = state.where === "automatic" && state.service && place() === "phone" ? "automatic" : place();
+  if (key === "phone") return text(described?.feedback ? "privacy.phone.feedback" : "privacy.phone");
+  const stored = !described ? "unknown" : described.collects ? "collect" : described.feedback ? "feedback" : "none";
+  return `${text(`privacy.${key}`)} ${text(`privacy.stored.${stored}`)}`;
 }

@@ -1,7 +1,7 @@
 // The same square of pixels as service/photo.py makes: reduce by whole factors, then Pillow's BILINEAR (a triangle filter).
 // tests/browser compares both on real photos.
 
-const SPARE = 2; // as _SPARE in service/photo.py
+const REDUCING_GAP = 2; // as _REDUCING_GAP in service/photo.py
 const ONE = 2 ** 22; // Pillow's weights are fixed-point numbers with 22 bits
 
 /**
@@ -12,9 +12,9 @@ const ONE = 2 ** 22; // Pillow's weights are fixed-point numbers with 22 bits
 export function square(image, size, isJpeg) {
   const shortest = Math.min(image.width, image.height);
   const scale = isJpeg ? [8, 4, 2].find((each) => each * size <= shortest) ?? 1 : 1;
-  const factor = Math.max(1, Math.floor(Math.ceil(shortest / scale) / (size * SPARE)));
+  const factor = Math.max(1, Math.floor(Math.ceil(shortest / scale) / (size * REDUCING_GAP)));
   let pixels = reduce(image, scale * factor, scale * factor);
-  const spare = [pixels.width, pixels.height].map((side) => Math.max(1, Math.floor(side / size / SPARE)));
+  const spare = [pixels.width, pixels.height].map((side) => Math.max(1, Math.floor(side / size / REDUCING_GAP)));
   const box = [pixels.width / spare[0], pixels.height / spare[1]];
   if (Math.max(...spare) > 1) pixels = reduce(rows(pixels), ...spare);
   // Pillow 13 resizes a tall image from top to bottom first; values are rounded in between.

@@ -38,7 +38,6 @@ export function showPhoto(photo) {
 export function showAnswer(verdict, source = "", heatmap = null) {
   const answer = byId("answer");
   answer.hidden = verdict === null;
-  byId("stage").dataset.kind = verdict?.kind ?? "";
   if (verdict) {
     answer.className = verdict.kind;
     write("verdict", verdict.title);

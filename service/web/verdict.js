@@ -30,7 +30,7 @@ export function failureOf(failure, name) {
   return {
     kind: "error",
     title: text(`error.${failure.kind}`),
-    detail: text(`error.${failure.kind}.detail`, { name: name || text("photo") }),
+    detail: text(`error.${failure.kind}.detail`, { name: name || text("preview") }),
     unfamiliar: false,
   };
 }

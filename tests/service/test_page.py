@@ -237,18 +237,22 @@ def test_the_page_says_that_it_is_busy(page: Page, tmp_path: Path) -> None:
     expect(page.locator("#verdict")).to_have_text("Hotdog")
 
 
+def _lock(page: Page) -> None:
+    """Refuse requests without a key, as a service with API keys does."""
+
+    def check(route: Route) -> None:
+        if route.request.headers.get("authorization") == "Bearer correct-horse":
+            route.continue_()
+        else:
+            route.fulfill(status=401, json={"detail": "."}, content_type="application/problem+json")
+
+    page.route("**/v1/**", check)
+
+
 def test_a_key_is_asked_for_and_kept_for_the_session(browser: Browser, tiny_server: Server, tmp_path: Path) -> None:
-    def lock(page: Page) -> None:
-        def check(route: Route) -> None:
-            if route.request.headers.get("authorization") == "Bearer correct-horse":
-                route.continue_()
-            else:
-                route.fulfill(status=401, json={"detail": "."}, content_type="application/problem+json")
-
-        page.route("**/v1/**", check)
-
-    with open_page(browser, tiny_server.port, before=lock) as page:
+    with open_page(browser, tiny_server.port, before=_lock) as page:
         expect(page.locator("#key")).to_be_hidden()
+        expect(page.locator("#privacy")).to_contain_text("does not know yet whether it stores them")
         page.set_input_files("#photo", photo("red", tmp_path))
         expect(page.locator("#verdict")).to_have_text("A key is needed")
         expect(page.locator("#key")).to_be_focused()
@@ -260,6 +264,29 @@ def test_a_key_is_asked_for_and_kept_for_the_session(browser: Browser, tiny_serv
         reload(page)
         page.set_input_files("#photo", photo("blue", tmp_path))
         expect(page.locator("#verdict")).to_have_text("Not hotdog")
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        """for (const name of ["localStorage", "sessionStorage"])
+            Object.defineProperty(window, name, { get() { throw new DOMException("", "SecurityError"); } });""",
+        """Storage.prototype.setItem = () => { throw new DOMException("", "QuotaExceededError"); };""",
+    ],
+    ids=["blocked", "full"],
+)
+def test_the_page_works_where_storage_is(browser: Browser, tiny_server: Server, tmp_path: Path, script: str) -> None:
+    def without_storage(page: Page) -> None:
+        _lock(page)
+        page.add_init_script(f"{script} caches.open = () => Promise.reject(new DOMException('', 'SecurityError'));")
+
+    with open_page(browser, tiny_server.port, before=without_storage) as page:
+        page.set_input_files("#photo", photo("red", tmp_path))
+        page.get_by_label("API key").fill("correct-horse")
+        page.keyboard.press("Enter")
+        expect(page.locator("#verdict")).to_have_text("Hotdog")
+        page.get_by_role("link", name="Look inside").click()
+        page.wait_for_url("**/inside")
 
 
 def test_a_wrong_answer_is_reported_and_undone(page: Page, tmp_path: Path, stored: Path) -> None:
@@ -282,6 +309,29 @@ def test_a_wrong_answer_is_reported_and_undone(page: Page, tmp_path: Path, store
     page.get_by_role("button", name="Undo").click()
     expect(page.locator("#feedback-text")).to_have_text("The photo is deleted.")
     assert not list(stored.glob("photos/*"))
+
+
+def test_a_refused_report_is_said_in_words(page: Page, tmp_path: Path, tiny_server: Server) -> None:
+    page.set_input_files("#photo", photo("blue", tmp_path))
+    page.get_by_role("button", name="Wrong?").click()
+    send = page.get_by_role("button", name="Send as “Hotdog”")
+    for status, slug, title in (
+        (429, "feedback-quota", "Too many reports."),
+        (404, "feedback-off", "Reports are off."),
+        (400, "unknown-label", "The labels have changed."),
+        (429, "too-many-requests", "The service is busy."),
+    ):
+        answer_problem(page, "**/v1/feedback*", status, slug)
+        send.click()
+        expect(page.locator("#feedback-text")).to_contain_text(title)
+    page.unroute_all()
+    send.click()
+    expect(page.locator("#receipt code")).not_to_be_empty()
+    receipt = page.locator("#receipt code").text_content()
+    assert tiny_server.request("DELETE", f"/v1/feedback/{receipt}").status == 204
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator("#feedback-text")).to_contain_text("The photo is not stored any more.")
+    expect(page.locator("#undo")).to_be_hidden()
 
 
 def test_either_label_may_be_right_where_the_model_cant_tell(page: Page, tmp_path: Path) -> None:

@@ -113,6 +113,45 @@ def test_a_refused_camera_is_said_in_words(page: Page) -> None:
     expect(page.get_by_role("button", name="Live")).to_have_attribute("aria-pressed", "false")
 
 
+def test_a_photo_that_comes_while_the_browser_asks_for_the_camera_stays(page: Page, tmp_path: Path) -> None:
+    page.evaluate("""() => {
+        const devices = navigator.mediaDevices;
+        const open = devices.getUserMedia.bind(devices);
+        window.streams = [];
+        devices.getUserMedia = async (wanted) => {
+            await new Promise((resolve) => (window.allow = resolve));
+            streams.push(await open(wanted));
+            return streams.at(-1);
+        };
+    }""")
+    shutter = page.get_by_role("button", name="Open the camera")
+    shutter.click()
+    shutter.click()
+    page.set_input_files("#photo", photo("blue", tmp_path))
+    expect(page.locator("#verdict")).to_have_text("Not hotdog")
+    page.evaluate("allow()")
+    while not page.evaluate("streams.length && streams.every((each) => each.getTracks()[0].readyState === 'ended')"):
+        page.wait_for_timeout(50)
+    expect(page.locator("#preview")).to_be_visible()
+    shutter.click()
+    shutter.click()
+    page.evaluate("allow()")
+    expect(page.locator("#video")).to_be_visible()
+    assert page.evaluate("streams.length") == 2
+
+
+def test_a_refused_camera_leaves_the_grid(page: Page, tmp_path: Path) -> None:
+    page.set_input_files("#photo", [photo("red", tmp_path), photo("blue", tmp_path)])
+    expect(page.locator("#verdict")).to_have_text("Hotdog: 1 of 2")
+    page.evaluate(
+        "() => { navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('', 'NotAllowedError')); }"
+    )
+    page.get_by_role("button", name="Open the camera").click()
+    expect(page.locator("#verdict")).to_have_text("No camera")
+    page.locator("#grid button").nth(1).click()
+    expect(page.locator("#verdict")).to_have_text("Not hotdog")
+
+
 def test_without_a_live_camera_the_shutter_opens_that_of_the_system(
     browser: Browser, tiny_server: Server, tmp_path: Path
 ) -> None:

@@ -116,6 +116,7 @@ def test_a_page_without_a_service_is_answered_by_the_device(
     with open_page(browser, tiny_server.port, before=alone) as page:
         page.set_input_files("#photo", photo("blue", tmp_path))
         expect(page.locator("#source")).to_have_text("on this device, 1000 ms")
+        expect(page.locator("#privacy")).to_have_text("Photos stay on this device.")
         assert page.get_by_label("By the service", exact=True).is_disabled()
         expect(page.locator("#wrong")).to_be_hidden()
 

@@ -82,6 +82,20 @@ def test_the_keyboard_decides_skips_and_undoes(browser: Browser, running: Server
         expect(page.locator("#queue li")).to_have_count(8)
 
 
+def test_an_undone_decision_appears_only_where_the_filters_show_it(
+    browser: Browser, running: Server, inbox: Inbox
+) -> None:
+    with open_review(browser, running) as page:
+        page.keyboard.press("h")
+        expect(page.locator("#progress-text")).to_have_text("1 of 8 reviewed")
+        page.get_by_label("State").select_option("accepted")
+        expect(page.locator("#queue li")).to_have_count(1)
+        page.get_by_role("button", name="Undo").click()
+        expect(page.locator("#progress-text")).to_have_text("0 of 8 reviewed")
+        expect(page.locator("#queue li")).to_have_count(0)
+    assert _states(inbox)["waiting"] == 8
+
+
 def test_keys_that_are_pressed_fast_decide_about_one_photo_each(
     browser: Browser, running: Server, inbox: Inbox
 ) -> None:
@@ -180,6 +194,19 @@ def test_a_wrong_key_is_asked_again_and_a_key_is_for_the_tab_only(
         expect(other.locator("#message")).to_contain_text("The review needs its own key")
         expect(other.locator("#main")).to_be_hidden()
         assert page.context.cookies() == []
+    assert inbox
+
+
+def test_the_review_works_where_storage_is_blocked(browser: Browser, running: Server, inbox: Inbox) -> None:
+    page = browser.new_page()
+    page.add_init_script(
+        "Object.defineProperty(window, 'sessionStorage', { get() { throw new DOMException('', 'SecurityError'); } });"
+    )
+    page.goto(f"http://127.0.0.1:{running.port}/review")
+    page.fill("#key", KEY)
+    page.click("text=Open")
+    expect(page.locator("#photo")).to_be_visible()
+    page.close()
     assert inbox
 
 

@@ -1,9 +1,10 @@
 // Fills the sections of the page with what worker.js found.
 
 import { byId, write } from "../dom.js";
-import { drawHeatmap, nearest } from "../heatmap.js";
-import { labelText, number, percent, text } from "../languages.js";
+import { drawHeatmap } from "../heatmap.js";
+import { labelText, percent, text } from "../languages.js";
 import * as draw from "./draw.js";
+import { number } from "./trial.js";
 
 const KEPT = 4; // maps in the picture of dropout
 const count = (value) => new Intl.NumberFormat(document.documentElement.lang).format(value);
@@ -139,6 +140,11 @@ function showHeatmap({ heatmap, square, size, positive_label }) {
 
 function grid(heatmap) {
   return draw.map({ values: heatmap.flat(), width: heatmap[0].length, height: heatmap.length }, true);
+}
+
+/** Return the value of the cell that a place of the photo is in; x and y are in [0, 1). */
+function nearest(heatmap, x, y) {
+  return heatmap[Math.floor(y * heatmap.length)][Math.floor(x * heatmap[0].length)];
 }
 
 function overlay(square, size, heatmap, valueAt) {

@@ -1,11 +1,12 @@
 // The convolution to try out: a kernel, and sliders for stride, padding and dilation.
 
 import { byId, write } from "../dom.js";
-import { number, text } from "../languages.js";
+import { text } from "../languages.js";
 import { convolve, greyscale, KERNELS, outputSide } from "./convolution.js";
 import * as draw from "./draw.js";
 
 export const SIDE = 224; // pixels of the picture
+export const number = (value) => new Intl.NumberFormat(document.documentElement.lang, { maximumSignificantDigits: 3 }).format(value);
 const SLIDERS = ["stride", "padding", "dilation"];
 let picture = null; // greyscale
 

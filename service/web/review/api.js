@@ -1,6 +1,7 @@
 // The requests of the review page. The key is in a header and in the storage of this tab, never in a cookie.
 
-const KEY = "seefood-review-key";
+import { recall, remember } from "../memory.js";
+
 const SECONDS = 30;
 const PHOTOS = 80; // photos kept in memory
 
@@ -11,12 +12,13 @@ export class Refused extends Error {
   }
 }
 
-export const hasKey = () => Boolean(sessionStorage.getItem(KEY));
-export const setKey = (key) => sessionStorage.setItem(KEY, key);
-export const forgetKey = () => sessionStorage.removeItem(KEY);
+const key = () => recall("review-key", "sessionStorage");
+export const hasKey = () => Boolean(key());
+export const setKey = (value) => remember("review-key", value, "sessionStorage");
+export const forgetKey = () => setKey("");
 
 async function send(path, options = {}) {
-  const headers = { ...options.headers, Authorization: `Bearer ${sessionStorage.getItem(KEY) ?? ""}` };
+  const headers = { ...options.headers, Authorization: `Bearer ${key() ?? ""}` };
   let response;
   try {
     response = await fetch(`review/${path}`, { ...options, headers, cache: "no-store", signal: AbortSignal.timeout(SECONDS * 1000) });

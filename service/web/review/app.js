@@ -17,7 +17,7 @@ let isHeatmapOn = false;
 let generation = 0; // an answer to earlier filters must not fill the queue
 let loading = null;
 let working = Promise.resolve(); // the last request that counts photos or changes one
-const history = []; // of decisions, for undo: {photos, before}
+const history = []; // of decisions, for undo: {photos, before, mine}
 const actions = {}; // by key: what a button does
 
 const filters = () => Object.fromEntries(new FormData(byId("filters")));
@@ -136,19 +136,20 @@ const chosen = () => (queue.selected.size ? queue.photos.filter(({ id }) => queu
 /** Decide about photos, at once on the page and then on the service, one request after the other. */
 function decide(state, label, photos = chosen()) {
   if (!photos.length) return;
+  const mine = generation;
   leave(photos);
   inTurn(async () => {
     write("message", "");
     const before = await attempt(() => api.decide(photos.map(({ id }) => ({ id, state, label }))));
-    if (!before) return putBack(photos);
-    history.push({ photos, before });
+    if (!before) return mine === generation ? putBack(photos) : undefined;
+    history.push({ photos, before, mine });
     return count(before, () => state);
   });
 }
 
 /** Run one request after the other, so that the counts of a list and a decision made meanwhile don't mix. */
 function inTurn(work) {
-  working = working.then(work);
+  working = working.then(work, work); // a failed one does not stop those after it
   return working;
 }
 
@@ -177,7 +178,8 @@ function undo() {
     }
     const states = new Map(last.before.map(({ id, state }) => [id, state]));
     count(before, (id) => states.get(id));
-    putBack(last.photos.filter(({ id }) => states.has(id)));
+    if (last.mine === generation) putBack(last.photos.filter(({ id }) => states.has(id)));
+    else restart(); // the filters may be others
   });
 }
 

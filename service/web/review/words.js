@@ -38,6 +38,5 @@ export function facts(photo, positive) {
 }
 
 function who(sender, photo) {
-  if (sender.startsWith("model ")) return `Other ${sender}`;
   return sender === photo.sender ? `Sender (${sender})` : `Another sender (${sender})`;
 }
