@@ -83,7 +83,7 @@ def test_scaling_by_photos_in_flight_is_valid_when_uncommented() -> None:
     scaler = _uncommented(FOLDER / "horizontal-pod-autoscaler.yaml")
     _validate(scaler, VERSIONS[-1])
     (more,) = scaler["spec"]["metrics"][1:]
-    assert more["pods"]["metric"]["name"] == "seefood_photos_under_way"
+    assert more["pods"]["metric"]["name"] == "seefood_photos_in_flight"
     assert int(more["pods"]["target"]["averageValue"]) == Settings().queue / 4
 
 

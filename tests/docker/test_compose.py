@@ -97,7 +97,7 @@ def _up(image: str, front_image: str, registry: Path, **more: str) -> Iterator[U
 
 def test_it_answers_and_is_hardened(up: Up, photos_to_send: list[bytes]) -> None:
     assert {up.post(photo) for photo in photos_to_send} == {200}
-    assert "seefood_photos_under_way 0.0" in up.metrics()
+    assert "seefood_photos_in_flight 0.0" in up.metrics()
     assert "urn:problem-type:seefood:not-found" in up.get("/metrics")
     _check_hardened(up.container(), ("/", "/opt/seefood", "/models", "/etc"), 2_000_000_000, 2**30)
     _check_hardened(up.container("nginx"), ("/", "/opt/front", "/etc"), 1_000_000_000, 2**29)

@@ -13,7 +13,7 @@ from tests.conftest import MakeApp
 
 
 def _under_way() -> float:
-    return registry.get_sample_value("seefood_photos_under_way") or 0
+    return registry.get_sample_value("seefood_photos_in_flight") or 0
 
 
 def test_a_photo_is_counted_until_its_request_ends() -> None:

@@ -236,7 +236,7 @@ def test_bodies_in_memory_are_limited(models: Path) -> None:
             unfinished = [stack.enter_context(_connect(server)) for _ in range(6)]
             for one in unfinished:
                 one.sendall(large + b"\0" * 14_999_999)
-            until(lambda: b"seefood_photos_under_way 6.0" in server.request("GET", "/metrics").body)
+            until(lambda: b"seefood_photos_in_flight 6.0" in server.request("GET", "/metrics").body)
             assert server.request("POST", "/v1/predict", b"\0" * 15_000_000, "image/jpeg").status == 429
             chunks = (b"\0" * 1_000_000 for _ in range(15))
             assert server.request("POST", "/v1/predict", chunks, "image/jpeg").status == 429
@@ -244,7 +244,7 @@ def test_bodies_in_memory_are_limited(models: Path) -> None:
             unfinished[0].sendall(b"\0")
             assert unfinished[0].recv(12) == b"HTTP/1.1 400"
             assert server.request("POST", "/v1/predict", b"\0" * 15_000_000, "image/jpeg").status == 400
-        until(lambda: b"seefood_photos_under_way 0.0" in server.request("GET", "/metrics").body)
+        until(lambda: b"seefood_photos_in_flight 0.0" in server.request("GET", "/metrics").body)
 
 
 def _ask(client: HTTPConnection, path: str, photo: bytes) -> int:

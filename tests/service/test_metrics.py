@@ -80,7 +80,7 @@ def test_model_and_version_are_exported_before_the_first_request(tiny_models: Pa
     assert samples[f"seefood_model_info{{{about}}}"] == 1
     assert samples[f"seefood_build_info{{version={version('seefood')}}}"] == 1
     assert "seefood_predictions_total{label=not_hotdog}" in samples
-    assert samples["seefood_photos_under_way{}"] == 0
+    assert samples["seefood_photos_in_flight{}"] == 0
 
 
 def test_unknown_routes_and_methods_add_no_series(client: FlaskClient) -> None:
@@ -104,7 +104,7 @@ def test_a_refused_request_is_counted(client: FlaskClient) -> None:
     admission = client.application.extensions["admission"]
     with admission.reserved(admission.max_in_flight):
         assert _post(client, RED) == 429
-        assert _scrape(client)["seefood_photos_under_way{}"] == admission.max_in_flight
+        assert _scrape(client)["seefood_photos_in_flight{}"] == admission.max_in_flight
     assert (_scrape(client) - before)["seefood_refused_requests_total{}"] == 1
 
 
@@ -117,8 +117,8 @@ def test_a_server_counts_all_clients_and_restarts_from_zero(tiny_models: Path) -
         ours = "seefood_requests_total{method=POST,route=/v1/predict,status=200}"
         seen = _read(server)
         assert (seen[ours], seen["seefood_predictions_total{label=hotdog}"]) == (40, 40)
-        assert (seen["seefood_decode_seconds_count{}"], seen["seefood_photos_under_way{}"]) == (40, 0)
-        assert (seen["seefood_photo_places{}"], seen["seefood_model_refused_total{}"]) == (16, 0)
+        assert (seen["seefood_decode_seconds_count{}"], seen["seefood_photos_in_flight{}"]) == (40, 0)
+        assert (seen["seefood_max_photos_in_flight{}"], seen["seefood_model_refused_total{}"]) == (16, 0)
         before = server.workers()
         server.process.send_signal(signal.SIGHUP)
         until(lambda: len(server.workers()) == 1 and server.workers() != before)
