@@ -96,7 +96,7 @@ def _check_values(running: Prometheus) -> None:
     assert shares == pytest.approx({"hotdog": 0.5, "not_hotdog": 0.5})
     assert answers["Mean probability of the positive label: now"][0][1] == pytest.approx(0.5, abs=0.01)
     assert {labels["status"] for labels, _ in answers["Requests by status: {{status}}"]} == {"200", "400"}
-    assert [value for _, value in answers["Photos in flight: places of all"]] == [16]
+    assert [value for _, value in answers["Photos in flight: limit of all instances"]] == [16]
     assert [value for _, value in answers["Instances that answer: "]] == [1]
     assert [value for _, value in answers["Failed requests: "]] == [0]
     ((model, one),) = answers["Model in service: "]

@@ -32,7 +32,7 @@ def test_further_photos_are_reserved_together_or_not_at_all() -> None:
     admission = Admission(4, 100)
     with admission.reserved(1):
         with pytest.raises(Overloaded), admission.reserved(4):
-            pytest.fail("there are three places")
+            pytest.fail("three photos are in flight at most")
         with admission.reserved(3):
             with pytest.raises(Overloaded), admission.reserved(1):
                 pytest.fail("there is no fifth place")

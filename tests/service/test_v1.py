@@ -192,21 +192,21 @@ def test_the_heatmap_is_returned_on_request(client: FlaskClient) -> None:
 
 
 def test_an_overloaded_service_refuses_before_the_body_is_read(client: FlaskClient) -> None:
-    with _places_left(client, 0):
+    with _room_for(client, 0):
         answer = client.post("/v1/predict", data=b"not even a photo", content_type="image/png")
     _check_problem(answer, 429, "too-many-requests")
     assert answer.headers["Retry-After"] == "1"
 
 
 def test_several_photos_are_admitted_together_or_not_at_all(client: FlaskClient) -> None:
-    with _places_left(client, 1):
+    with _room_for(client, 1):
         _check_problem(_post(client, (RED, "1.png"), (RED, "2.png")), 429, "too-many-requests")
         assert _post(client, (RED, "1.png")).status_code == 200
     assert _post(client, (RED, "1.png"), (RED, "2.png")).status_code == 200
 
 
 @contextmanager
-def _places_left(client: FlaskClient, count: int) -> Iterator[None]:
+def _room_for(client: FlaskClient, count: int) -> Iterator[None]:
     """Reserve all photos in flight except `count`."""
     admission = client.application.extensions["admission"]
     with admission.reserved(admission.max_in_flight - count):
