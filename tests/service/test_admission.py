@@ -32,10 +32,10 @@ def test_further_photos_are_reserved_together_or_not_at_all() -> None:
     admission = Admission(4, 100)
     with admission.reserved(1):
         with pytest.raises(Overloaded), admission.reserved(4):
-            pytest.fail("three photos are in flight at most")
+            pytest.fail("only three more are allowed")
         with admission.reserved(3):
             with pytest.raises(Overloaded), admission.reserved(1):
-                pytest.fail("there is no fifth place")
+                pytest.fail("a fifth photo is not allowed")
             with admission.reserved(0):
                 pass
     with admission.reserved(4):
