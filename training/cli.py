@@ -155,16 +155,17 @@ def retrain(when: str, hard_negatives: tuple[Path, ...], **options: Any) -> None
     """
     config = _train_config(options)
     _require_training()
-    from training.retrain import Condition, retrain
+    from training.report.comparison_report import PAGE
+    from training.retrain import parse_condition, retrain
 
-    condition = Condition.parse(when)
+    needed = parse_condition(when)
     with _log_to_stderr(logging.INFO):
-        done = retrain(config, condition, hard_negatives)
+        done = retrain(config, needed, hard_negatives)
     if not done.version:
-        click.echo(f"{done.new} accepted photos are new, and {condition.accepted} are needed; nothing was trained.")
+        click.echo(f"{done.new} accepted photos are new, and {needed} are needed; nothing was trained.")
         return
     click.echo(f"{done.version} is not worse: {done.comparison}.")
-    click.echo(f"{config.models / done.version / 'report'}/retraining.html shows the photos that change.")
+    click.echo(f"{config.models / done.version / PAGE} shows the photos that change.")
     click.echo(f"Serve it: seefood models promote {done.version} --test FOLDER")
 
 

@@ -32,19 +32,12 @@ class Refused(SeeFoodError):
     status = 3
 
 
-@dataclass(frozen=True)
-class Condition:
-    """The condition of a retraining: a number of new accepted photos."""
-
-    accepted: int
-
-    @classmethod
-    def parse(cls, text: str) -> "Condition":
-        """Parse `accepted=200`; raises SeeFoodError."""
-        name, _, number = text.partition("=")
-        if name != "accepted" or not (number.isascii() and number.isdigit() and int(number) > 0):
-            raise SeeFoodError(f"--when '{text}' is not valid; use accepted=NUMBER with a number above 0.")
-        return cls(int(number))
+def parse_condition(text: str) -> int:
+    """Return the number of `accepted=200`; raises SeeFoodError."""
+    name, _, number = text.partition("=")
+    if name != "accepted" or not (number.isascii() and number.isdigit() and int(number) > 0):
+        raise SeeFoodError(f"--when '{text}' is not valid; use accepted=NUMBER with a number above 0.")
+    return int(number)
 
 
 @dataclass(frozen=True)
@@ -62,12 +55,13 @@ class Retraining:
     comparison: SlicedComparison | None = None
 
 
-def retrain(config: TrainConfig, when: Condition, hard_negatives: tuple[Path, ...]) -> Retraining:
+def retrain(config: TrainConfig, needed: int, hard_negatives: tuple[Path, ...]) -> Retraining:
     """Train a candidate with the accepted photos and compare it, if there are enough new ones; it is not promoted.
 
     Args:
         config: as for `train`, with an inbox; its test folders, or FOLDER/test, are the fixed test.
-        when: how many of them must be new: neither known to the current version nor used by an earlier retraining.
+        needed: how many accepted photos must be new: neither known to the current version nor used by an earlier
+            retraining.
         hard_negatives: folders of photos that resemble the positive class, for the comparison only.
 
     Raises:
@@ -97,7 +91,7 @@ def retrain(config: TrainConfig, when: Condition, hard_negatives: tuple[Path, ..
     with _locked(config.models):
         accepted = {path.stem for path in data.accepted.plus(data.corrections).paths}  # each name is a SHA-256
         new = len(accepted - _used(config.models))
-        if new < when.accepted:
+        if new < needed:
             return Retraining(new)
         try:
             version, _ = train(replace(config, tests=(*config.tests, *hard_negatives)))

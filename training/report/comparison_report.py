@@ -4,12 +4,11 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from service.model import Model
 from service.photo import utf8
 from training.evaluation.comparison import SlicedComparison
 from training.report import thumbnails
+from training.report.rendering import render
 
 RETRAINING = "retraining.json"
 PAGE = Path("report", "retraining.html")
@@ -41,9 +40,8 @@ def write_comparison(
                 found.sort(key=lambda each: -abs(each.after - each.before))
                 shown = thumbnails.of_changes(found[:CHANGES])
                 groups.append((f"{direction}{f': {group}' if group else ''}", len(found), shown))
-    loader = PackageLoader("training.report", "templates")
-    templates = Environment(loader=loader, undefined=StrictUndefined, autoescape=True)
-    page = templates.get_template("comparison.html.jinja").render(
+    page = render(
+        "comparison.html.jinja",
         in_use=names[0],
         candidate=names[1],
         positive=candidate.metadata.positive_label,

@@ -4,7 +4,6 @@ import base64
 import io
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from service.model import Model
@@ -14,6 +13,7 @@ from training.evaluation.tables import comparison_table, positive_tables, slice_
 from training.export.layer_table import HEADING, read_layers
 from training.records import RunResult
 from training.report import plots, thumbnails
+from training.report.rendering import render
 
 MISTAKES = 12  # shown for each test folder
 LABEL_ISSUES = 24  # shown
@@ -38,9 +38,8 @@ def write_report(folder: Path, model: Model, result: RunResult) -> None:
             (folder / f"{part}-{name}.png".replace("/", "-").replace(" ", "-")).write_bytes(png)
     layers = read_layers(model.path)
     issues = result.data.label_issues or ()
-    loader = PackageLoader("training.report", "templates")
-    templates = Environment(loader=loader, undefined=StrictUndefined, autoescape=True)
-    page = templates.get_template("report.html.jinja").render(
+    page = render(
+        "report.html.jinja",
         result=result,
         metadata=model.metadata,
         findings=result.data.findings,

@@ -5,8 +5,6 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from service.model import Model
 from service.photo import printable
 from service.registry import FILES
@@ -17,6 +15,7 @@ from training.export.onnx_export import write_metadata
 from training.records import PreparedData, RunResult
 from training.registry.store import METRICS
 from training.report.html_report import write_report
+from training.report.rendering import render
 
 PHOTOS = "photos.csv"
 FINDINGS = "findings.json"
@@ -49,10 +48,8 @@ def write_version(folder: Path, result: RunResult) -> None:
 
 def render_card(result: RunResult) -> str:
     """Return the model card in Markdown with front matter."""
-    templates = Environment(  # noqa: S701 - Markdown needs no HTML escapes
-        loader=PackageLoader("training.report", "templates"), undefined=StrictUndefined, keep_trailing_newline=True
-    )
-    return templates.get_template("card.md.jinja").render(
+    return render(
+        "card.md.jinja",
         result=result,
         metadata=result.metadata,
         comparison_table=comparison_table,
