@@ -53,5 +53,5 @@ def test_the_mean_of_several_runs_has_the_metrics_of_all() -> None:
     targets = np.array([0, 1])
     runs = [compute_metrics(targets, np.array(found), 0.5) for found in ([0.1, 0.2], [0.1, 0.9], [0.1, 0.9])]
     over_runs = mean_and_deviation(runs)
-    assert over_runs["accuracy"] == (pytest.approx(2.5 / 3), pytest.approx(0.5 / 3**0.5))
+    assert over_runs["accuracy"] == pytest.approx((2.5 / 3, 0.5 / 3**0.5))
     assert "precision" not in over_runs, "the first run has none"

@@ -134,7 +134,7 @@ def test_a_last_layer_of_other_classes_is_not_used(name: str, last: str, tmp_pat
     else:
         network = torchvision.models.get_model(name, weights=None, **BACKBONES[name].options)
         layer = network.get_submodule(last)
-        network.set_submodule(last, torch.nn.Linear(layer.in_features, 2))  # type: ignore[arg-type]
+        network.set_submodule(last, torch.nn.Linear(layer.in_features, 2))
     assert build_body(name, _save(network.state_dict(), tmp_path)).missing_keys == []
 
 

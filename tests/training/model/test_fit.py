@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -192,14 +193,15 @@ def test_only_the_same_fit_is_resumed(photos: Path, tmp_path: Path) -> None:
 
     start(found, settings)
     before = (tmp_path / "last.ckpt").read_bytes()
-    for differing, arguments in {
-        "validation photos": (found.take(range(8)), settings),
-        "initial weights": (found, settings, 1),
-        "learning_rate, freeze": (found, replace(settings, learning_rate=0.1, freeze="conv1")),
+    other = replace(settings, learning_rate=0.1, freeze="conv1")
+    for differing, again in {
+        "validation photos": partial(start, found.take(range(8)), settings),
+        "initial weights": partial(start, found, settings, seed=1),
+        "learning_rate, freeze": partial(start, found, other),
     }.items():
         sentence = rf"last\.ckpt is of another fit \(what differs: {differing}\); resume with the options and photos "
         with pytest.raises(SeeFoodError, match=sentence):
-            start(*arguments)
+            again()
     start(found, settings, head=1.0)
     assert (tmp_path / "last.ckpt").read_bytes() == before, "the head, which may be a probe, does not matter"
 
