@@ -143,7 +143,7 @@ def prepare(
             raise SeeFoodError(f"The weights {config.weights} make features that are not numbers; use other weights.")
         label_issues = find_label_issues(both, out_of_fold_probabilities(all_features, both.targets))
         features, validation_features = np.split(all_features, [len(training)])
-        action = "; they are left out" if config.drop_label_issues else ""
+        action = "; those of the training photos are left out" if config.drop_label_issues else ""
         _log.info("%d photos look mislabelled%s.", len(label_issues), action)
         if config.drop_label_issues:
             mislabelled = {issue.path for issue in label_issues}

@@ -125,6 +125,8 @@ def test_a_failed_gate_writes_no_version(gate: str, tmp_path: Path, monkeypatch:
     result = seefood(tmp_path / "models", "train", folder, "--weights", "none", "--backbone", SMALL)
     assert result.exit_code == 2
     assert result.stderr.splitlines()[-1].endswith("so no version was written.")
+    shares = len(onnx_export.FLOAT32_SHARES) if gate == "_ROUNDING" else 1
+    assert result.stderr.count("More layers stay in float32.") == shares - 1
     assert not list((tmp_path / "models").glob("[!.]*"))
 
 

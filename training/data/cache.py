@@ -13,7 +13,11 @@ from service.errors import SeeFoodError
 
 CACHE = ".cache.sqlite"  # in the registry folder
 _TIMEOUT = 60  # seconds to wait for another process that writes
-_FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE)
+_REMEDIES = {
+    sqlite3.SQLITE_FULL: "make room on its disk",
+    sqlite3.SQLITE_IOERR_WRITE: "make room on its disk",
+    sqlite3.SQLITE_BUSY: "try again when the other command has ended",
+}
 
 
 class Cache:
@@ -91,5 +95,5 @@ class Cache:
         return connection
 
     def _describe(self, error: sqlite3.Error) -> SeeFoodError:
-        remedy = "make room on its disk" if error.sqlite_errorcode in _FULL else "delete it"
+        remedy = _REMEDIES.get(error.sqlite_errorcode, "delete it")
         return SeeFoodError(f"The cache {self._path} can't be used ({error}); {remedy}.")

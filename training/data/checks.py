@@ -181,7 +181,7 @@ def find_label_issues(photos: Photos, probabilities: npt.NDArray[np.float32]) ->
 
 def issues_as_json(issues: Sequence[LabelIssue]) -> list[Mapping[str, object]]:
     """Return the label issues in the format of findings.json."""
-    return [{"photo": str(each.path), "label": each.label, "quality": each.quality} for each in issues]
+    return [{"photo": utf8(each.path), "label": each.label, "quality": each.quality} for each in issues]
 
 
 def read_photo_info(paths: Sequence[Path], cache: Cache) -> Iterator[PhotoInfo]:

@@ -60,7 +60,7 @@ def correct_labels(data: TrainingData, path: Path) -> tuple[TrainingData, list[L
     if validation:
         validation, more = apply_label_list(validation, corrections)
         changes += more
-    _log.info("%s changes labels: %s.", path, summarize(changes))
+    _log.info("Changes by the label list %s: %s.", path, summarize(changes))
     return replace(data, photos=photos, validation=validation), changes
 
 
@@ -117,7 +117,7 @@ def apply_label_list(photos: Photos, corrections: Mapping[str, Correction]) -> t
 def summarize(changes: Sequence[LabelChange]) -> str:
     """Return the number of photos of each change, in words."""
     counts = Counter(each.change for each in changes)
-    return ", ".join(f"{count} {change}" for change, count in sorted(counts.items())) or "no photo is in the list"
+    return ", ".join(f"{count} {change}" for change, count in sorted(counts.items())) or "no label changes"
 
 
 def changes_as_json(changes: Sequence[LabelChange]) -> list[dict[str, str]]:

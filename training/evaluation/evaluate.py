@@ -101,7 +101,10 @@ def evaluate_photos(model: Model, photos: Photos) -> Evaluation:
     results = [result for _, result in score(model, photos.paths)]
     verdicts = {i: result for i, result in enumerate(results) if not isinstance(result, str)}
     if not verdicts:
-        raise SeeFoodError(f"None of {len(photos)} photos can be read; {photos.paths[0]}: {results[0]}")
+        reason = str(results[0]).removesuffix(".")
+        raise SeeFoodError(
+            f"None of {len(photos)} photos can be read, for example {photos.paths[0]} ({reason}); name another folder."
+        )
     scored = photos.take(verdicts)
     targets, threshold = scored.targets, model.metadata.threshold
     probabilities = np.array([verdict.probability for verdict in verdicts.values()], np.float32)

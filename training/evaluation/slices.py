@@ -40,7 +40,7 @@ def find_slices(photos: Photos) -> dict[str, dict[str, Indices]]:
         source = sources.get((resolved / folder.name / relative).as_posix())
         for by, name in (("source", source), ("kind", _kind(relative))):
             if name:
-                found[by].setdefault(printable(Path(name)), []).append(number)
+                found[by].setdefault(printable(name), []).append(number)
     return {by: kept for by, parts in found.items() if (kept := _large_enough(parts, len(photos)))}
 
 

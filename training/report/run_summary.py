@@ -69,7 +69,8 @@ def _from_inbox(data: PreparedData) -> str:
 def _label_issues(config: TrainConfig, data: PreparedData) -> str:
     if data.label_issues is None:
         return "unknown: the network had no pretrained weights"
-    return f"{len(data.label_issues)} photos, {'left out of the fit' if config.drop_label_issues else 'still fitted'}"
+    dropped = "; those of the training photos are left out of the fit"
+    return f"{len(data.label_issues)} photos{dropped if config.drop_label_issues else ', none of which is left out'}"
 
 
 def _weights(config: TrainConfig, missing_modules: list[str]) -> str:
@@ -94,7 +95,7 @@ def _fit_steps(
         else "learn the mean and variance of the batches",
         **({"frozen": f"the stages up to {settings.freeze}, as pretrained"} if settings.freeze else {}),
         "loss": f"binary cross-entropy on the logit, labels smoothed by {settings.label_smoothing:g}"
-        + _teachers(config),
+        + _teachers(config, data),
         "optimiser": f"AdamW, learning rate {rate:g} for tensors without pretrained weights and from "
         f"{rate * settings.first_stage_rate:.2g} (first stage) to {rate * settings.last_stage_rate:.2g} (last) for "
         f"pretrained ones, weight decay {settings.weight_decay:g}, batches of {settings.batch(len(data.training))}",
@@ -107,12 +108,12 @@ def _fit_steps(
     }
 
 
-def _teachers(config: TrainConfig) -> str:
+def _teachers(config: TrainConfig, data: PreparedData) -> str:
     if not config.teachers:
         return ""
     names = ", ".join(path.name for path in config.teachers)
     settings = config.hyperparameters
     return (
         f"; {settings.teacher_weight:.0%} of each target is the mean probability of the teachers {names} for the same "
-        f"crop, of {settings.views} views of each photo"
+        f"crop, of {len(data.targets)} views of each photo"
     )

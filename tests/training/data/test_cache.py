@@ -1,12 +1,15 @@
 """The cache computes only what it does not have."""
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from service.errors import SeeFoodError
+from training.data import cache
 from training.data.cache import Cache
 from training.model.classifier import Array
 
@@ -41,3 +44,16 @@ def test_a_damaged_cache_is_a_sentence(use: Callable[[Cache], object], tmp_path:
     path.write_bytes(b"this is not a database" * 50)
     with pytest.raises(SeeFoodError, match=r"cache\.sqlite can't be used .*; delete it\.$"):
         use(Cache(path))
+
+
+def test_a_cache_that_another_command_writes_is_not_to_be_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "cache.sqlite"
+    monkeypatch.setattr(cache, "_TIMEOUT", 0)
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(
+            SeeFoodError, match=r"\(database is locked\); try again when the other command has ended\.$"
+        ):
+            Cache(path).put("one", {"a": b"value"})

@@ -16,7 +16,15 @@ from tests.fixtures.command import seefood
 from tests.fixtures.drawing import draw, draw_folder, encode
 from training.data import checks
 from training.data.cache import Cache
-from training.data.checks import Findings, check_photos, find_label_issues, group_near, read_photo_info
+from training.data.checks import (
+    Findings,
+    LabelIssue,
+    check_photos,
+    find_label_issues,
+    group_near,
+    issues_as_json,
+    read_photo_info,
+)
 from training.data.photos import Photos, find_photos_to_train
 from training.model.classifier import out_of_fold_probabilities
 
@@ -199,3 +207,8 @@ def test_swapped_labels_are_found_first() -> None:
     assert [issue.quality for issue in issues] == sorted(issue.quality for issue in issues)
     worst = issues[0]
     assert worst.label == ("yes" if wrong[int(str(worst.path))] else "no")
+
+
+def test_a_name_that_is_not_utf8_is_escaped_in_json() -> None:
+    (issue,) = issues_as_json([LabelIssue(Path("\udcff.jpg"), "hotdog", 0.1)])
+    assert issue["photo"] == "\\xff.jpg"

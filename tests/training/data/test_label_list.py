@@ -50,6 +50,7 @@ def test_photos_are_corrected_by_their_content(photos: Photos, tmp_path: Path) -
         (gone, "hotdog", ""),
     }
     assert summarize(changed) == "1 hotdog left out, 1 hotdog to not_hotdog"
+    assert summarize([]) == "no label changes"
 
 
 @pytest.mark.parametrize(

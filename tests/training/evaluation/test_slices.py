@@ -111,3 +111,9 @@ def test_a_folder_in_place_of_the_manifest_is_a_sentence(tmp_path: Path, caplog:
 
 def test_no_photos_have_no_slices() -> None:
     assert find_slices(Photos((), np.zeros(0, np.float32), "cat", "dog")) == {}
+
+
+def test_a_source_may_be_a_url(tmp_path: Path) -> None:
+    photos = _photos(tmp_path, {"cat": [f"{i}.jpg" for i in range(25)]})
+    _manifest(tmp_path, photos, dict.fromkeys(range(12), "https://example.org/photos/"))
+    assert _counts(photos) == {"source": {"https://example.org/photos/": 12, "web": 13}}

@@ -8,8 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -193,12 +193,12 @@ def test_only_the_same_fit_is_resumed(photos: Path, tmp_path: Path) -> None:
 
     start(found, settings)
     before = (tmp_path / "last.ckpt").read_bytes()
-    cases: dict[str, Callable[[], object]] = {
-        "validation photos": lambda: start(found.take(range(8)), settings),
-        "initial weights": lambda: start(found, settings, 1),
-        "learning_rate, freeze": lambda: start(found, replace(settings, learning_rate=0.1, freeze="conv1")),
-    }
-    for differing, again in cases.items():
+    other = replace(settings, learning_rate=0.1, freeze="conv1")
+    for differing, again in {
+        "validation photos": partial(start, found.take(range(8)), settings),
+        "initial weights": partial(start, found, settings, seed=1),
+        "learning_rate, freeze": partial(start, found, other),
+    }.items():
         sentence = rf"last\.ckpt is of another fit \(what differs: {differing}\); resume with the options and photos "
         with pytest.raises(SeeFoodError, match=sentence):
             again()
