@@ -1,4 +1,4 @@
-"""Offers models to browsers: the page's model at an address with its hash, that of /inside, and ONNX Runtime."""
+"""Routes for browsers: the page's model, the model of /inside, and ONNX Runtime."""
 
 import gzip
 import hashlib

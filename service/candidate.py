@@ -1,4 +1,4 @@
-"""A candidate model in a process of its own: it can't delay the service by the interpreter's lock, nor by a crash."""
+"""A candidate model in its own process, so that its interpreter lock and its crashes do not affect the service."""
 
 import contextlib
 import math

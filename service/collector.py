@@ -60,7 +60,7 @@ class Collector:
     """One thread that stores photos; where it can't keep up, photos are left out, and no answer waits for it."""
 
     def __init__(self, inbox: Inbox, decoders: Decoders, settings: Settings, choice: Choice) -> None:
-        """Start the thread with the first photo."""
+        """Keep the parts; the thread starts with the first photo."""
         self._choice = choice
         self._inbox, self._decoders, self._settings = inbox, decoders, settings
         self._lock, self._bytes = threading.Lock(), 0
@@ -81,7 +81,7 @@ class Collector:
         self._thread.submit(self._store, photo, model, verdict, sender, reason)
 
     def close(self) -> None:
-        """Store what still waits, then end the thread."""
+        """Store what still waits, then end the thread; only tests call this: the service ends with its process."""
         self._thread.shutdown()
 
     def _store(self, photo: bytes, model: Model, verdict: Verdict, sender: Sender, reason: str) -> None:

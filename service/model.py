@@ -85,6 +85,10 @@ class Model:
     def __init__(self, path: Path, device: str = "cpu") -> None:
         """Open a file.
 
+        Args:
+            path: the ONNX file.
+            device: `cpu` or `cuda`.
+
         Raises:
             SeeFoodError: the file is missing or not a seefood model, or the device can't be used.
         """
@@ -93,7 +97,10 @@ class Model:
         self.provider: str = self._session.get_providers()[0]
         self.device = "cuda" if self.provider == CUDA else "cpu"
         if self.device != device:
-            raise SeeFoodError(f"The device {device} can't be used: ONNX Runtime fell back to {self.device}.")
+            raise SeeFoodError(
+                f"The device {device} can't be used: ONNX Runtime fell back to {self.device}; install a newer driver, "
+                "or set SEEFOOD_DEVICE=cpu."
+            )
         try:
             self.metadata = Metadata.from_properties(self._session.get_modelmeta().custom_metadata_map)
         except ValueError as error:

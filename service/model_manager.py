@@ -46,7 +46,7 @@ class ServedModel:
 
 @dataclass(frozen=True)
 class _Trial:
-    """A promoted model is judged until `end`, a time of `time.monotonic`, and else `before` is served again."""
+    """A promoted model, judged until `end`, a time of `time.monotonic`; if it fails, `before` is served again."""
 
     before: ServedModel
     probation: Probation

@@ -72,12 +72,13 @@ def decode(data: bytes, *, at_least: int, max_pixels: int = MAX_PIXELS) -> Image
     image = _open(data)
     width, height = image.size
     if not width * height:
-        raise UndecodablePhoto("The photo has no pixels.")
+        raise UndecodablePhoto("The photo has no pixels; send another one.")
     if max(width, height) > MAX_SIDE:
-        raise PhotoTooLarge(f"The photo has {width} x {height} pixels; at most {MAX_SIDE:,} on a side are accepted.")
+        most_on_a_side = f"at most {MAX_SIDE:,} on a side are accepted; send a smaller one."
+        raise PhotoTooLarge(f"The photo has {width} x {height} pixels; {most_on_a_side}")
     if width * height > (most := max_pixels if image.format in _CAMERA_FORMATS else max_pixels // 2):
-        kind = "" if most == max_pixels else f" of a {image.format} photo"
-        raise PhotoTooLarge(f"The photo has {width} x {height} pixels; at most {most:,}{kind} are accepted.")
+        accepted = f"at most {most:,} are accepted in this format, so send a smaller one."
+        raise PhotoTooLarge(f"The {image.format} photo has {width} x {height} pixels; {accepted}")
     try:
         image.draft("RGB", (at_least, at_least))
         image.load()
@@ -87,7 +88,8 @@ def decode(data: bytes, *, at_least: int, max_pixels: int = MAX_PIXELS) -> Image
         if isinstance(error, MemoryError) or "memory" in str(error).lower():
             refusal = f"The {image.format} photo takes too much memory to decode; send a smaller one."
             raise PhotoTooCostly(refusal) from error
-        raise UndecodablePhoto(f"The {image.format} photo is damaged or truncated and can't be decoded.") from error
+        refusal = f"The {image.format} photo is damaged or truncated and can't be decoded; send another copy."
+        raise UndecodablePhoto(refusal) from error
 
 
 def square(image: Image.Image, size: int) -> Pixels:
@@ -136,12 +138,12 @@ def printable(path: Path | str) -> str:
 def check_bytes(size: int, max_bytes: int) -> None:
     """Raise PhotoTooLarge if a photo has more than `max_bytes` bytes."""
     if size > max_bytes:
-        raise PhotoTooLarge(f"The photo has {size:,} bytes; at most {max_bytes:,} are accepted.")
+        raise PhotoTooLarge(f"The photo has {size:,} bytes; at most {max_bytes:,} are accepted; send a smaller one.")
 
 
 def _open(data: bytes) -> Image.Image:
     if not data:
-        raise EmptyPhoto("The photo is empty (0 bytes).")
+        raise EmptyPhoto("The photo is empty (0 bytes); send a file with content.")
     try:
         return Image.open(io.BytesIO(data), formats=FORMATS)
     except Exception as error:  # as in `decode`
@@ -150,7 +152,7 @@ def _open(data: bytes) -> Image.Image:
             raise PhotoTooCostly("The WebP photo takes too much memory to decode, or is damaged.") from error
         kind = filetype.guess_mime(data)
         if kind is None or kind.replace("image/", ".") in SUFFIXES:  # a MIME subtype is one of the format's suffixes
-            raise UndecodablePhoto("The bytes are not a photo, or the photo's header is damaged.") from error
+            raise UndecodablePhoto(f"The bytes are not a photo, or its header is damaged; send {NAMES}.") from error
         raise UnsupportedPhoto(f"Files of type {kind} are not supported; send {NAMES}.") from error
 
 

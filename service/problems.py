@@ -93,7 +93,10 @@ def _over_quota(error: OverQuota) -> Response:
 
 def _inbox_error(error: InboxError) -> Response:
     _log.warning("the inbox failed: %s", error)
-    detail = f"Nothing is stored, changed or deleted, because of the inbox of photos: {error.reason}."
+    detail = (
+        f"The inbox of photos can't be used: {error.reason}; nothing was stored, changed or deleted, so send the "
+        "request again later."
+    )
     if isinstance(error, InboxFull):
         return problem_response(Problem(507, "feedback-full", "No room for feedback", detail))
     return problem_response(Problem(503, "feedback-unavailable", "The inbox can't be used", detail))

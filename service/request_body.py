@@ -1,4 +1,4 @@
-"""Reads request bodies safely: with limits on size, time and JSON values, and to the end even after an error."""
+"""Reads request bodies with limits on size, pauses and JSON values, and receives the rest of a body after an error."""
 
 import json
 import socket
@@ -102,10 +102,10 @@ def _incomplete() -> Problem:
 
 
 def _discard_body(response: Response) -> Response:
-    """Receive the unread rest of the body for a limited time.
+    """Receive the unread rest of the body; stop after BODY_TIMEOUT seconds, which are checked every 64 KB.
 
     Many clients read the response only after they have sent everything, and gunicorn closes a connection that has much
-    unread data.
+    unread data. A reverse proxy must bound slow clients.
     """
     end = time.monotonic() + BODY_TIMEOUT
     if "body_ended" not in g:

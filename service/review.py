@@ -100,8 +100,8 @@ def decide() -> dict[str, Any]:
         raise bad_json(detail) from error
     for decision in decisions.values():
         if decision.state not in STATES or decision.label not in (labels if decision.state == ACCEPTED else (None,)):
-            detail = f"A decision is accepted with the label {' or '.join(labels)}, or dropped or waiting without one."
-            raise Problem(400, "unknown-label", "Unknown decision", detail)
+            allowed = f"accepted with the label {' or '.join(labels)}, or dropped or waiting without a label"
+            raise Problem(400, "unknown-label", "Unknown decision", f"The state must be {allowed}.")
     before = inbox_review.decide(_inbox(), decisions, reviewer)
     return {"before": [{"id": number, "state": was.state, "label": was.label} for number, was in before.items()]}
 
@@ -160,7 +160,7 @@ def _after() -> tuple[float, int] | None:
     if text is None:
         return None
     if not _AFTER.fullmatch(text):
-        raise bad_parameter("The parameter after must be that of the page before.")
+        raise bad_parameter(f"The parameter after is {text[:40]!r}; send the member 'after' of the previous response.")
     rank, number = text.split(",")
     return float(rank), int(number)
 

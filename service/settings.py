@@ -54,10 +54,14 @@ class Settings:
     max_images: int = _setting(16, "maximum number of photos in one request", largest=1000)
     feedback_dir: str = _setting("", "folder of the inbox, for the photos of POST /v1/feedback; empty: off")
     feedback_max_bytes: int = _setting(
-        1_000_000_000, "maximum size of the photos in it, in bytes; then the oldest ones that nobody has accepted go"
+        1_000_000_000,
+        "maximum size of the photos in the inbox, in bytes; above it, dropped ones and then the oldest waiting ones "
+        "are deleted",
     )
     feedback_per_key: int = _setting(200, "photos that one API key may add to the inbox in 24 hours; then 429")
-    feedback_per_address: int = _setting(100, "the same for an address, of requests without an API key")
+    feedback_per_address: int = _setting(
+        100, "photos that one address may add to the inbox in 24 hours without an API key; then 429"
+    )
     feedback_exif: str = _setting(
         "drop",
         "drop: a new JPEG without metadata, at most 1,024 px long, is stored; keep: the photo as it was sent",
@@ -72,7 +76,8 @@ class Settings:
     )
     rollback_minutes: int = _setting(
         0,
-        "minutes after a promotion in which another mix of labels brings the previous version back; 0: off",
+        "minutes after a promotion; if the mix of labels changes in this time, the service serves the previous version "
+        "again; 0: off",
         smallest=0,
         largest=100_000,
     )

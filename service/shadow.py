@@ -1,4 +1,4 @@
-"""The shadow: a candidate also answers a share of the live photos, after their answers, and only its record is used."""
+"""Shadow deployment: a candidate also classifies a share of the live photos; its verdicts are counted, never sent."""
 
 import contextlib
 import logging
@@ -150,7 +150,8 @@ class Shadow:
             if not self._record_failed:
                 self._record_failed = True
                 path = self._settings.models / shadow_record.FILE
-                _log.warning("the shadow is only in the metrics, because %s can't be written to: %s", path, error)
+                reason = "the comparisons are counted only in the metrics: %s can't be written to: %s; make it writable"
+                _log.warning(reason, path, error)
             return
         self._counts, self._record_failed = {}, False
 

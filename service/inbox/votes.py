@@ -83,7 +83,7 @@ def rank(verdict: tuple[float, str] | None, unfamiliar: bool, labels: list[str])
     """Return how much a look at a photo is worth: doubt x novelty x votes.
 
     Doubt, in [0, 1], is the larger one of how unsure the model is and how far its probability is from a vote.
-    Novelty is 2 for a photo unlike those of training, else 1. Votes is 1 and the number of votes.
+    Novelty is 2 for a photo unlike those of training, else 1. The factor for votes is 1 plus their number.
 
     Args:
         verdict: the probability of the positive label, and that label; None: there is no model's verdict.

@@ -7,6 +7,7 @@ from PIL import Image
 
 from scoring.score import BATCH_SIZE, score
 from service.model import Verdict, open_model
+from service.photo import NAMES
 from tests.fixtures.drawing import encode
 
 
@@ -20,7 +21,7 @@ def test_order_is_kept_across_batches_and_bad_files(tiny_models: Path, tmp_path:
     paths[9].unlink()
     outcomes = dict(score(open_model(tiny_models), paths))
     assert list(outcomes) == paths
-    assert outcomes.pop(paths[3]) == "The bytes are not a photo, or the photo's header is damaged."
+    assert outcomes.pop(paths[3]) == f"The bytes are not a photo, or its header is damaged; send {NAMES}."
     assert outcomes.pop(paths[9]) == "The file can't be read: No such file or directory."
     probabilities = [outcome.probability for outcome in outcomes.values() if isinstance(outcome, Verdict)]
     assert len(probabilities) == len(outcomes)

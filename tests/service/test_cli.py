@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from service.cli import main
+from service.photo import NAMES
 from tests.fixtures.drawing import encode
 from tests.fixtures.server import free_port
 
@@ -71,7 +72,7 @@ def test_missing_and_damaged_files_are_reported_and_others_classified(tiny_model
     assert result.stdout.splitlines()[1:] == [f"hotdog                                100.0%  {folder}/red.png"]
     assert result.stderr.splitlines() == [
         f"seefood: {folder}/missing.jpg: The file can't be read: No such file or directory.",
-        f"seefood: {folder}/broken.jpg: The bytes are not a photo, or the photo's header is damaged.",
+        f"seefood: {folder}/broken.jpg: The bytes are not a photo, or its header is damaged; send {NAMES}.",
     ]
 
 

@@ -16,6 +16,7 @@ import torch
 import torchvision
 
 from service.model import open_model
+from service.photo import NAMES
 from service.registry import current_version
 from tests.conftest import ROOT
 from tests.fixtures.command import seefood
@@ -31,6 +32,9 @@ __all__ = ["disk", "read_only"]
 
 NEW_LINE, NO_UTF8 = b"new\nline.jpg", b"no \xff\xfe utf-8.jpg"
 HUGE = 30_000
+TOO_LARGE = (
+    "The PNG photo has 30000 x 30000 pixels; at most 50,000,000 are accepted in this format, so send a smaller one."
+)
 
 
 def _arguments(folder: Path, models: Path, *more: str | Path) -> list[str]:
@@ -100,11 +104,11 @@ def _reasons(folder: Path) -> dict[str, str]:
     hotdogs = folder / "hotdog"
     same = f"It shows the same picture as {hotdogs}/"
     return {
-        f"{hotdogs}/empty.jpg": "The photo is empty (0 bytes).",
-        f"{hotdogs}/heavy.jpg": "The photo has 20,000,001 bytes; at most 20,000,000 are accepted.",
-        f"{hotdogs}/huge.png": "The photo has 30000 x 30000 pixels; at most 50,000,000 are accepted.",
-        f"{hotdogs}/text.jpg": "The bytes are not a photo, or the photo's header is damaged.",
-        f"{hotdogs}/truncated.jpg": "The JPEG photo is damaged or truncated and can't be decoded.",
+        f"{hotdogs}/empty.jpg": "The photo is empty (0 bytes); send a file with content.",
+        f"{hotdogs}/heavy.jpg": "The photo has 20,000,001 bytes; at most 20,000,000 are accepted; send a smaller one.",
+        f"{hotdogs}/huge.png": TOO_LARGE,
+        f"{hotdogs}/text.jpg": f"The bytes are not a photo, or its header is damaged; send {NAMES}.",
+        f"{hotdogs}/truncated.jpg": "The JPEG photo is damaged or truncated and can't be decoded; send another copy.",
         f"{hotdogs}/z copy of new\nline.jpg": f"{same}new\\nline.jpg.",
         f"{hotdogs}/z copy of no \\xff\\xfe utf-8.jpg": f"{same}no \\xff\\xfe utf-8.jpg.",
     }
@@ -129,7 +133,7 @@ def test_a_huge_picture_is_not_decoded(tmp_path: Path) -> None:
     (tmp_path / "huge.png").write_bytes(_huge_png())
     assert (tmp_path / "huge.png").stat().st_size < 200_000
     (info,) = read_photo_info([tmp_path / "huge.png"], Cache(None))
-    assert info.error == "The photo has 30000 x 30000 pixels; at most 50,000,000 are accepted."
+    assert info.error == TOO_LARGE
 
 
 @pytest.mark.slow
