@@ -21,13 +21,9 @@ export async function openReport(result, labels) {
   showReceipt(null);
   byId("feedback-photo").hidden = true;
   byId("feedback-text").textContent = "";
-  let small;
-  try {
-    small = await shrink(result.photo);
-  } catch {
-    if (mine === newest) fail(new Failure("no-photo"));
-  }
-  if (!small || mine !== newest) return;
+  const small = await shrink(result.photo).catch(() => null);
+  if (mine !== newest) return;
+  if (!small) return fail(new Failure("no-photo"));
   showPhoto(small.blob);
   byId("feedback-text").textContent = text("wrong.text", { width: small.width, height: small.height, size: kilobytes(small.blob.size) });
   byId("feedback-buttons").replaceChildren(...labels.map((label) => sendButton(result, small.blob, label)));
@@ -51,7 +47,9 @@ function showSent(result) {
   byId("feedback-text").textContent = text(result.receipt ? "wrong.sent" : "wrong.known", { label: labelText(result.sent.label) });
   showReceipt(result.receipt);
   byId("undo").onclick = () => attempt(async () => {
-    await service.unstore(result.receipt);
+    await service.unstore(result.receipt).catch((failure) => {
+      if (failure.kind !== "gone") throw failure;
+    });
     result.receipt = null;
     return () => {
       byId("feedback-text").textContent = text("wrong.undone");

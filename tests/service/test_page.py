@@ -330,8 +330,31 @@ def test_a_refused_report_is_said_in_words(page: Page, tmp_path: Path, tiny_serv
     receipt = page.locator("#receipt code").text_content()
     assert tiny_server.request("DELETE", f"/v1/feedback/{receipt}").status == 204
     page.get_by_role("button", name="Undo").click()
-    expect(page.locator("#feedback-text")).to_contain_text("The photo is not stored any more.")
+    expect(page.locator("#feedback-text")).to_have_text("The photo is deleted.")
     expect(page.locator("#undo")).to_be_hidden()
+
+
+def test_a_photo_that_is_read_late_does_not_replace_that_of_a_later_report(page: Page, tmp_path: Path) -> None:
+    page.set_input_files("#photo", photo("red", tmp_path))
+    expect(page.locator("#verdict")).to_have_text("Hotdog")
+    page.evaluate("""() => {
+        const decode = window.createImageBitmap;
+        window.createImageBitmap = async (...all) => {
+            window.createImageBitmap = decode;
+            await new Promise((resolve) => (window.read = resolve));
+            return decode(...all);
+        };
+    }""")
+    page.get_by_role("button", name="Wrong?").click()
+    page.keyboard.press("Escape")
+    page.set_input_files("#photo", photo("blue", tmp_path))
+    expect(page.locator("#verdict")).to_have_text("Not hotdog")
+    page.get_by_role("button", name="Wrong?").click()
+    send = page.locator("#feedback-buttons button")
+    expect(send).to_have_text("Send as “Hotdog”")
+    page.evaluate("read()")
+    page.wait_for_timeout(500)
+    expect(send).to_have_text("Send as “Hotdog”")
 
 
 def test_either_label_may_be_right_where_the_model_cant_tell(page: Page, tmp_path: Path) -> None:
