@@ -140,12 +140,12 @@ def test_only_a_small_upright_photo_without_exif_data_is_sent(page: Page, tmp_pa
 
 def test_an_uncertain_photo_gets_no_verdict(page: Page, tmp_path: Path) -> None:
     page.set_input_files("#photo", photo("grey", tmp_path))
-    expect(page.locator("#verdict")).to_have_text("I can't tell")
+    expect(page.locator("#verdict")).to_have_text("Not clear")
     expect(page.locator("#sure")).to_have_text("Hotdog? Only 50% sure.")
 
 
 def test_an_unfamiliar_photo_gets_no_probability(page: Page, tmp_path: Path) -> None:
-    said = page.get_by_text("I have never seen such a thing.", exact=True)
+    said = page.get_by_text("This photo is unlike the training photos.", exact=True)
     for colour, unseen in (("yellow", True), ("red", False), ("yellow", True)):
         page.set_input_files("#photo", photo(colour, tmp_path))
         expect(page.locator("#verdict")).to_have_text("Hotdog")
@@ -159,7 +159,7 @@ def test_an_unfamiliar_photo_gets_no_probability(page: Page, tmp_path: Path) -> 
 
 def test_the_heatmap_has_the_numbers_of_the_answer(page: Page, tmp_path: Path) -> None:
     page.set_input_files("#photo", halves(tmp_path))
-    expect(page.locator("#verdict")).to_have_text("I can't tell")
+    expect(page.locator("#verdict")).to_have_text("Not clear")
     button = page.get_by_role("button", name="Why?")
     expect(page.locator("#heatmap")).to_be_hidden()
     button.click()
@@ -189,7 +189,7 @@ def test_several_photos_are_a_grid_of_verdicts(page: Page, tmp_path: Path) -> No
     photos = [photo(colour, tmp_path) for colour in ("red", "blue", "grey")] + [tmp_path / "text.jpg"]
     page.set_input_files("#photo", photos)
     expect(page.locator("#verdict")).to_have_text("Hotdog: 1 of 4")
-    words = ["Hotdog", "Not hotdog", "I can't tell", "This is not a photo"]
+    words = ["Hotdog", "Not hotdog", "Not clear", "This is not a photo"]
     expect(page.locator("#grid button span")).to_have_text(words)
     page.locator("#grid button").nth(1).click()
     expect(page.locator("#preview")).to_be_visible()
