@@ -77,7 +77,7 @@ async function ask(photos, isSmall = false) {
   if (mine !== newest) return undefined;
   results = [result];
   showResult(result);
-  return speak(result);
+  return result.prediction && signal(result.verdict.kind);
 }
 
 async function askMany(mine) {
@@ -107,10 +107,6 @@ function showCount() {
   const label = labelText((state.described ?? state.model).positive_label);
   showAnswer({ kind: "count", title: text("grid.count", { label, yes, all: results.length }), detail: "" });
   showTools();
-}
-
-function speak({ verdict, prediction }) {
-  if (prediction) signal(verdict.kind);
 }
 
 async function openCamera() {
@@ -151,9 +147,9 @@ async function startContinuous() {
     const result = await answer(await camera.picture(), true);
     if (!isContinuous || mine !== newest) return;
     showResult(result);
-    if (result.verdict.kind !== said) speak(result);
-    said = result.verdict.kind;
     if (result.failure) return stopContinuous();
+    if (result.verdict.kind !== said) signal(result.verdict.kind);
+    said = result.verdict.kind;
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
 }

@@ -20,17 +20,17 @@ export async function openReport(result, labels) {
   byId("feedback-buttons").replaceChildren();
   showReceipt(null);
   byId("feedback-photo").hidden = true;
-  byId("feedback-text").textContent = "";
-  let small;
-  try {
-    small = await shrink(result.photo);
-  } catch {
-    if (mine === newest) fail(new Failure("no-photo"));
-  }
-  if (!small || mine !== newest) return;
+  say("");
+  const small = await shrink(result.photo).catch(() => null);
+  if (mine !== newest) return;
+  if (!small) return fail(new Failure("no-photo"));
   showPhoto(small.blob);
-  byId("feedback-text").textContent = text("wrong.text", { width: small.width, height: small.height, size: kilobytes(small.blob.size) });
+  say(text("wrong.text", { width: small.width, height: small.height, size: kilobytes(small.blob.size) }));
   byId("feedback-buttons").replaceChildren(...labels.map((label) => sendButton(result, small.blob, label)));
+}
+
+function say(words) {
+  byId("feedback-text").textContent = words;
 }
 
 function sendButton(result, photo, label) {
@@ -48,13 +48,15 @@ function sendButton(result, photo, label) {
 function showSent(result) {
   byId("feedback-buttons").replaceChildren();
   showPhoto(result.sent.photo);
-  byId("feedback-text").textContent = text(result.receipt ? "wrong.sent" : "wrong.known", { label: labelText(result.sent.label) });
+  say(text(result.receipt ? "wrong.sent" : "wrong.known", { label: labelText(result.sent.label) }));
   showReceipt(result.receipt);
   byId("undo").onclick = () => attempt(async () => {
-    await service.unstore(result.receipt);
+    await service.unstore(result.receipt).catch((failure) => {
+      if (failure.kind !== "gone") throw failure;
+    });
     result.receipt = null;
     return () => {
-      byId("feedback-text").textContent = text("wrong.undone");
+      say(text("wrong.undone"));
       showReceipt(null);
     };
   });
@@ -83,7 +85,7 @@ function showPhoto(blob) {
 
 function fail(failure) {
   const { title, detail } = failureOf(failure);
-  byId("feedback-text").textContent = `${title}. ${detail}`;
+  say(`${title}. ${detail}`);
 }
 
 function setBusy(isBusy) {

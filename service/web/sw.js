@@ -55,17 +55,18 @@ async function shellFile(request, url) {
   }
 }
 
-/** Answer web/model.json. Files that it does not name any more are deleted. */
+/** Answer web/model.json as shellFile answers a file. Files that it does not name any more are deleted. */
 async function describe(request) {
   const cache = await caches.open(MODEL);
-  const response = await fetch(request).catch(() => undefined);
-  if (!response) return (await cache.match(request)) ?? Response.error();
-  if (response.ok) {
-    const { url, wasm } = await response.clone().json();
-    const named = [MODEL_JSON, ...[url, wasm.url].map((each) => new URL(each, MODEL_JSON).href)];
-    await cache.put(request, response.clone());
-    for (const key of await cache.keys()) if (!named.includes(key.url)) await cache.delete(key);
-  }
+  const kept = await cache.match(request);
+  const response = await fetch(request, kept ? { signal: AbortSignal.timeout(SECONDS * 1000) } : {}).catch(() => null);
+  if (!response) return kept ?? Response.error();
+  if (!response.ok) return response;
+  const described = await response.clone().json().catch(() => null);
+  if (!described) return kept ?? response;
+  const named = [MODEL_JSON, ...[described.url, described.wasm.url].map((each) => new URL(each, MODEL_JSON).href)];
+  await cache.put(request, response.clone());
+  for (const key of await cache.keys()) if (!named.includes(key.url)) await cache.delete(key);
   return response;
 }
 

@@ -140,12 +140,12 @@ def test_only_a_small_upright_photo_without_exif_data_is_sent(page: Page, tmp_pa
 
 def test_an_uncertain_photo_gets_no_verdict(page: Page, tmp_path: Path) -> None:
     page.set_input_files("#photo", photo("grey", tmp_path))
-    expect(page.locator("#verdict")).to_have_text("I can't tell")
+    expect(page.locator("#verdict")).to_have_text("Not clear")
     expect(page.locator("#sure")).to_have_text("Hotdog? Only 50% sure.")
 
 
 def test_an_unfamiliar_photo_gets_no_probability(page: Page, tmp_path: Path) -> None:
-    said = page.get_by_text("I have never seen such a thing.", exact=True)
+    said = page.get_by_text("This photo is unlike the training photos.", exact=True)
     for colour, unseen in (("yellow", True), ("red", False), ("yellow", True)):
         page.set_input_files("#photo", photo(colour, tmp_path))
         expect(page.locator("#verdict")).to_have_text("Hotdog")
@@ -159,7 +159,7 @@ def test_an_unfamiliar_photo_gets_no_probability(page: Page, tmp_path: Path) -> 
 
 def test_the_heatmap_has_the_numbers_of_the_answer(page: Page, tmp_path: Path) -> None:
     page.set_input_files("#photo", halves(tmp_path))
-    expect(page.locator("#verdict")).to_have_text("I can't tell")
+    expect(page.locator("#verdict")).to_have_text("Not clear")
     button = page.get_by_role("button", name="Why?")
     expect(page.locator("#heatmap")).to_be_hidden()
     button.click()
@@ -189,7 +189,7 @@ def test_several_photos_are_a_grid_of_verdicts(page: Page, tmp_path: Path) -> No
     photos = [photo(colour, tmp_path) for colour in ("red", "blue", "grey")] + [tmp_path / "text.jpg"]
     page.set_input_files("#photo", photos)
     expect(page.locator("#verdict")).to_have_text("Hotdog: 1 of 4")
-    words = ["Hotdog", "Not hotdog", "I can't tell", "This is not a photo"]
+    words = ["Hotdog", "Not hotdog", "Not clear", "This is not a photo"]
     expect(page.locator("#grid button span")).to_have_text(words)
     page.locator("#grid button").nth(1).click()
     expect(page.locator("#preview")).to_be_visible()
@@ -330,8 +330,31 @@ def test_a_refused_report_is_said_in_words(page: Page, tmp_path: Path, tiny_serv
     receipt = page.locator("#receipt code").text_content()
     assert tiny_server.request("DELETE", f"/v1/feedback/{receipt}").status == 204
     page.get_by_role("button", name="Undo").click()
-    expect(page.locator("#feedback-text")).to_contain_text("The photo is not stored any more.")
+    expect(page.locator("#feedback-text")).to_have_text("The photo is deleted.")
     expect(page.locator("#undo")).to_be_hidden()
+
+
+def test_a_photo_that_is_read_late_does_not_replace_that_of_a_later_report(page: Page, tmp_path: Path) -> None:
+    page.set_input_files("#photo", photo("red", tmp_path))
+    expect(page.locator("#verdict")).to_have_text("Hotdog")
+    page.evaluate("""() => {
+        const decode = window.createImageBitmap;
+        window.createImageBitmap = async (...all) => {
+            window.createImageBitmap = decode;
+            await new Promise((resolve) => (window.read = resolve));
+            return decode(...all);
+        };
+    }""")
+    page.get_by_role("button", name="Wrong?").click()
+    page.keyboard.press("Escape")
+    page.set_input_files("#photo", photo("blue", tmp_path))
+    expect(page.locator("#verdict")).to_have_text("Not hotdog")
+    page.get_by_role("button", name="Wrong?").click()
+    send = page.locator("#feedback-buttons button")
+    expect(send).to_have_text("Send as “Hotdog”")
+    page.evaluate("read()")
+    page.wait_for_timeout(500)
+    expect(send).to_have_text("Send as “Hotdog”")
 
 
 def test_either_label_may_be_right_where_the_model_cant_tell(page: Page, tmp_path: Path) -> None:

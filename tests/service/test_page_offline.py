@@ -104,6 +104,14 @@ def _static_site(folder: Path) -> Iterator[int]:
 
 
 class _QuietHandler(SimpleHTTPRequestHandler):
+    hangs = False
+
+    def do_GET(self) -> None:
+        if self.hangs and self.path.endswith("model.json"):
+            threading.Event().wait(60)
+        else:
+            super().do_GET()
+
     def log_message(self, *_: object) -> None:
         pass
 
@@ -146,3 +154,14 @@ def test_another_version_of_the_model_replaces_the_kept_one(browser: Browser, tm
         page.reload()
         expect(page.locator("#where-note")).to_have_text("The model is on this device.")
         assert _kept(page) == ["model.json", "models/second.onnx", "ort/ort.wasm?v=1"]
+
+
+@pytest.mark.slow
+def test_a_network_that_hangs_counts_as_none(browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with _static_site(tmp_path) as port, open_page(browser, port, "/site/", service_workers="allow") as page:
+        _ready(page)
+        reload(page)
+        expect(page.locator("#where-note")).to_have_text("The model is on this device.")
+        monkeypatch.setattr(_QuietHandler, "hangs", True)
+        reload(page)
+        expect(page.locator("#where-note")).to_have_text("The model is on this device.")

@@ -1,6 +1,6 @@
 // One convolution over a greyscale picture, to try out.
 
-/** Each kernel is square; signed ones answer positive and negative edges. */
+/** Each kernel is square; signed ones respond to positive and negative edges. */
 export const KERNELS = {
   edges: { isSigned: true, rows: [[-1, -1, -1], [-1, 8, -1], [-1, -1, -1]] },
   vertical: { isSigned: true, rows: [[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]] },
