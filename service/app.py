@@ -13,7 +13,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from service import access, browser_model, feedback, logs, metrics, ops, problems, request_body, review, v1, v2
 from service.admission import MAX_BODY_BYTES, Admission
-from service.collector import Choice, Collector
+from service.collector import Collector, CollectRules
 from service.decoders import Decoders
 from service.errors import SeeFoodError
 from service.inbox.index import InboxError
@@ -42,7 +42,7 @@ def create_app(settings: Settings | None = None, model: Model | None = None) -> 
     max_body = app.config["MAX_CONTENT_LENGTH"] = settings.max_bytes * 4 // 3 + 65536
     app.json.sort_keys = False  # type: ignore[attr-defined]
     settings.review_keys()
-    choice = Choice.parse(settings.collect)
+    choice = CollectRules.parse(settings.collect)
     inbox = _open_inbox(settings)
     decoders = Decoders(
         loky.cpu_count(), settings.decode_memory, settings.decode_seconds, settings.max_bytes, settings.max_pixels

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import click
 
 from service import __version__
-from service.collector import Choice
+from service.collector import CollectRules
 from service.errors import SeeFoodError, describe_os_error
 from service.inbox.cli import inbox
 from service.inbox.store import create_inbox
@@ -75,7 +75,7 @@ def serve(**given: str | int | None) -> None:
     _check_address(settings)
     _check_temporary_folder()
     settings.keys(), settings.origins()
-    Choice.parse(settings.collect), settings.review_keys(), create_inbox(settings)
+    CollectRules.parse(settings.collect), settings.review_keys(), create_inbox(settings)
     # The model is opened here too, so that an error is one sentence and not a log of gunicorn.
     model = open_model(settings.models, settings.model, settings.device, settings.precision)
     os.environ["SEEFOOD_DEVICE"] = model.device  # the service uses the same device

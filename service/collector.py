@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Choice:
+class CollectRules:
     """Which photos are collected: those with an uncertain or unfamiliar verdict, and a share of all, in [0, 1]."""
 
     uncertain: bool = False
@@ -31,7 +31,7 @@ class Choice:
     share: float = 0.0
 
     @classmethod
-    def parse(cls, text: str) -> "Choice":
+    def parse(cls, text: str) -> "CollectRules":
         """Parse SEEFOOD_COLLECT, as `uncertain,unfamiliar,sample:0.01`; raises SeeFoodError."""
         values: dict[str, float | bool] = {}
         for part in filter(None, map(str.strip, text.split(","))):
@@ -59,7 +59,7 @@ class Choice:
 class Collector:
     """One thread that stores photos; where it can't keep up, photos are left out, and no answer waits for it."""
 
-    def __init__(self, inbox: Inbox, decoders: Decoders, settings: Settings, choice: Choice) -> None:
+    def __init__(self, inbox: Inbox, decoders: Decoders, settings: Settings, choice: CollectRules) -> None:
         """Keep the parts; the thread starts with the first photo."""
         self._choice = choice
         self._inbox, self._decoders, self._settings = inbox, decoders, settings

@@ -64,13 +64,13 @@ class Drift:
 
 
 @dataclass(frozen=True)
-class Mix:
+class LabelCounts:
     """How many photos got the positive label."""
 
     photos: int
     positive: int
 
-    def differs_from(self, other: "Mix") -> bool:
+    def differs_from(self, other: "LabelCounts") -> bool:
         """Return whether the 99.9% interval of the difference between both shares excludes 0.
 
         The interval is method 10 of Newcombe (1998), Statistics in Medicine 17:873. It takes Wilson's interval of each
@@ -93,7 +93,7 @@ class Mix:
         return f"{self.positive / self.photos:.1%} of {self.photos:,} photos"
 
 
-class Live:
+class LiveVerdicts:
     """What one model has answered. Its methods are thread-safe."""
 
     def __init__(self, metadata: Metadata) -> None:
@@ -115,15 +115,15 @@ class Live:
             self._photos += 1
             self._positive += verdict.positive
 
-    def mix(self) -> Mix:
+    def mix(self) -> LabelCounts:
         """Return the mix of labels of all photos."""
         with self._lock:
-            return Mix(self._photos, self._positive)
+            return LabelCounts(self._photos, self._positive)
 
-    def last_mix(self) -> Mix:
+    def last_mix(self) -> LabelCounts:
         """Return the mix of labels of the last photos, at most WINDOW."""
         with self._lock:
-            return Mix(len(self._window), sum(verdict.positive for _, verdict in self._window))
+            return LabelCounts(len(self._window), sum(verdict.positive for _, verdict in self._window))
 
     def drift(self) -> Drift | None:
         """Compare the last photos with the reference; None while there are too few."""
@@ -146,11 +146,11 @@ class Probation:
     chance would leave the interval sooner or later.
     """
 
-    def __init__(self, expected: Mix) -> None:
+    def __init__(self, expected: LabelCounts) -> None:
         self.expected = expected
         self._next = MIN_PHOTOS
 
-    def fails(self, mix: Mix) -> bool:
+    def fails(self, mix: LabelCounts) -> bool:
         """Return whether the mix of labels of the new model is another one."""
         if mix.photos < self._next:
             return False

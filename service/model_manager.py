@@ -12,7 +12,7 @@ from typing import Any
 from flask import current_app
 
 from service import metrics
-from service.drift import MIN_PHOTOS, Live, Probation
+from service.drift import MIN_PHOTOS, LiveVerdicts, Probation
 from service.errors import SeeFoodError
 from service.inference import MAX_BATCH_SIZE, Inference
 from service.model import Model, open_model
@@ -30,7 +30,7 @@ class ServedModel:
 
     model: Model
     inference: Inference
-    live: Live
+    live: LiveVerdicts
 
     @property
     def folder(self) -> str:
@@ -41,7 +41,7 @@ class ServedModel:
     def prepare(cls, model: Model) -> "ServedModel":
         """Warm up a model and check its self-test; raises SeeFoodError."""
         model.warm_up(MAX_BATCH_SIZE if model.device == "cuda" else 1)
-        return cls(model, Inference(model), Live(model.metadata))
+        return cls(model, Inference(model), LiveVerdicts(model.metadata))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 from PIL import Image
 
 from service import collector as module
-from service.collector import Choice, Collector
+from service.collector import Collector, CollectRules
 from service.errors import SeeFoodError
 from service.inbox import review
 from service.inbox.review import Filter
@@ -130,10 +130,10 @@ def test_photos_are_left_out_where_the_thread_can_not_keep_up(
 )
 def test_a_wrong_choice_is_one_sentence(text: str) -> None:
     with pytest.raises(SeeFoodError, match="SEEFOOD_COLLECT has '"):
-        Choice.parse(text)
+        CollectRules.parse(text)
 
 
 def test_the_reason_is_the_strongest() -> None:
     both = Verdict("hotdog", positive=True, probability=0.5, uncertain=True, unfamiliar=True)
-    assert Choice(uncertain=True, unfamiliar=True, share=1).reason(both) == "unfamiliar"
-    assert Choice(share=0).reason(both) is None
+    assert CollectRules(uncertain=True, unfamiliar=True, share=1).reason(both) == "unfamiliar"
+    assert CollectRules(share=0).reason(both) is None

@@ -12,7 +12,7 @@ from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 from scipy.stats import binomtest, ks_2samp
 
-from service.drift import FIRST, MIN_PHOTOS, VALIDATION, WINDOW, Live, Mix, Probation
+from service.drift import FIRST, MIN_PHOTOS, VALIDATION, WINDOW, LabelCounts, LiveVerdicts, Probation
 from service.metadata import HISTOGRAM_BINS, Metadata
 from service.metrics import registry
 from service.model import Verdict
@@ -39,7 +39,7 @@ def _with_histogram(probabilities: "np.typing.NDArray[np.float64]") -> Metadata:
     )
 
 
-def _answer(live: Live, probabilities: "np.typing.NDArray[np.float64]", unfamiliar: bool | None = None) -> None:
+def _answer(live: LiveVerdicts, probabilities: "np.typing.NDArray[np.float64]", unfamiliar: bool | None = None) -> None:
     for probability in probabilities.tolist():
         label = "hotdog" if probability >= 0.5 else "not_hotdog"
         live.add(Verdict(label, probability >= 0.5, probability, 0.25 < probability < 0.75, unfamiliar))
@@ -48,7 +48,7 @@ def _answer(live: Live, probabilities: "np.typing.NDArray[np.float64]", unfamili
 @pytest.mark.parametrize("shape", [(2, 2), (1, 1), (0.3, 0.3), (2, 3)])
 def test_the_statistic_is_that_of_scipy(shape: tuple[float, float]) -> None:
     expected, live = RANDOM.beta(2, 2, 1400), RANDOM.beta(*shape, WINDOW)
-    answers = Live(_with_histogram(expected))
+    answers = LiveVerdicts(_with_histogram(expected))
     _answer(answers, live)
     found = answers.drift()
     assert found
@@ -64,7 +64,7 @@ def test_the_statistic_is_that_of_scipy(shape: tuple[float, float]) -> None:
 
 def test_chance_is_no_drift_and_other_photos_are() -> None:
     expected = RANDOM.beta(0.5, 0.5, 1400)
-    same, other = Live(_with_histogram(expected)), Live(_with_histogram(expected))
+    same, other = LiveVerdicts(_with_histogram(expected)), LiveVerdicts(_with_histogram(expected))
     _answer(same, RANDOM.beta(0.5, 0.5, WINDOW))
     _answer(other, RANDOM.beta(0.7, 0.5, WINDOW))
     for live, drifts in ((same, False), (other, True)):
@@ -75,7 +75,7 @@ def test_chance_is_no_drift_and_other_photos_are() -> None:
 
 
 def test_the_window_slides() -> None:
-    live = Live(_with_histogram(RANDOM.beta(5, 1, 1400)))
+    live = LiveVerdicts(_with_histogram(RANDOM.beta(5, 1, 1400)))
     _answer(live, RANDOM.beta(1, 5, WINDOW))
     before = live.drift()
     _answer(live, RANDOM.beta(5, 1, WINDOW))
@@ -89,7 +89,7 @@ def test_the_window_slides() -> None:
 
 
 def test_shares_are_compared() -> None:
-    live = Live(_with_histogram(np.array([0.3, 0.5, 0.7, 0.9] * 100)))
+    live = LiveVerdicts(_with_histogram(np.array([0.3, 0.5, 0.7, 0.9] * 100)))
     _answer(live, np.array([0.5, 0.9] * 100), unfamiliar=False)
     found = live.drift()
     assert found
@@ -99,7 +99,7 @@ def test_shares_are_compared() -> None:
 
 
 def test_an_older_file_is_compared_with_its_first_photos() -> None:
-    live = Live(METADATA)
+    live = LiveVerdicts(METADATA)
     _answer(live, RANDOM.beta(2, 2, WINDOW + MIN_PHOTOS - 1))
     assert live.drift() is None
     _answer(live, RANDOM.beta(2, 2, 1))
@@ -110,9 +110,9 @@ def test_an_older_file_is_compared_with_its_first_photos() -> None:
 
 
 def test_a_probability_that_is_no_number_is_left_out() -> None:
-    live = Live(METADATA)
+    live = LiveVerdicts(METADATA)
     _answer(live, np.array([np.nan, 1.0, 0.0]))
-    assert live.mix() == Mix(2, 1)
+    assert live.mix() == LabelCounts(2, 1)
 
 
 @pytest.mark.parametrize(
@@ -142,8 +142,8 @@ def test_a_histogram_round_trips() -> None:
     ],
 )
 def test_mixes_differ_beyond_chance(mix: tuple[int, int], other: tuple[int, int], differs: bool) -> None:
-    assert Mix(*mix).differs_from(Mix(*other)) is differs
-    assert Mix(*other).differs_from(Mix(*mix)) is differs
+    assert LabelCounts(*mix).differs_from(LabelCounts(*other)) is differs
+    assert LabelCounts(*other).differs_from(LabelCounts(*mix)) is differs
 
 
 def test_the_interval_is_wilsons() -> None:
@@ -154,17 +154,17 @@ def test_the_interval_is_wilsons() -> None:
             for shift in (-0.002, 0.002):
                 share = bound + outwards * shift
                 if 0 <= share <= 1:
-                    known = Mix(10**9, round(10**9 * share))
-                    assert Mix(200, positive).differs_from(known) is (shift > 0)
+                    known = LabelCounts(10**9, round(10**9 * share))
+                    assert LabelCounts(200, positive).differs_from(known) is (shift > 0)
 
 
 def test_chance_seldom_ends_a_probation() -> None:
     """With six looks at a level of 0.001, about one in 170 models would fail by chance."""
     failed = 0
     for _ in range(300):
-        probation = Probation(Mix(WINDOW, int(RANDOM.binomial(WINDOW, 0.2))))
+        probation = Probation(LabelCounts(WINDOW, int(RANDOM.binomial(WINDOW, 0.2))))
         positives = np.cumsum(RANDOM.random(6400) < 0.2)
-        failed += any(probation.fails(Mix(count, int(positives[count - 1]))) for count in range(100, 6401, 100))
+        failed += any(probation.fails(LabelCounts(count, int(positives[count - 1]))) for count in range(100, 6401, 100))
     assert failed < 10
 
 
