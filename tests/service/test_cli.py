@@ -6,7 +6,7 @@ import os
 import socket
 import subprocess
 import sys
-from importlib.metadata import version
+from importlib.metadata import entry_points, version
 from pathlib import Path
 
 import pytest
@@ -133,7 +133,9 @@ def test_an_os_error_is_one_sentence(
 
 def test_help_lists_every_command() -> None:
     result = CliRunner().invoke(main, ["--help"])
-    for command in ("evaluate", "models", "predict", "serve", "train"):
+    commands = entry_points(group="seefood.commands").names | {"serve", "inbox"}
+    assert len(commands) > 8
+    for command in commands:
         assert f"  {command} " in result.stdout
 
 
