@@ -76,7 +76,8 @@ def test_a_wrong_answer_becomes_the_next_version(drawn: Path, tmp_path: Path, mo
         assert _serves(server, first)()
 
         with asking(server.port, ordinary, clients=1) as load:
-            # The candidate answers live photos too. One that both do not agree about waits for the reviewer.
+            # The candidate also answers live photos. A photo about which the two versions disagree waits for the
+            # reviewer.
             _command(models, "models", "shadow", candidate)
             until(lambda: _is_disputed(server, _toy(6000), inbox), _PATIENCE)
             _ask(page, wrong, "Hotdog")

@@ -1,4 +1,7 @@
-"""A candidate answers live photos too: never before the answer, never at its cost, and with a record that survives."""
+"""A candidate also answers live photos, after the served model.
+
+It delays no answer, and its record survives a restart.
+"""
 
 import json
 import os

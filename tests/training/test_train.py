@@ -129,9 +129,7 @@ def test_a_failed_gate_writes_no_version(gate: str, tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.slow
-def test_a_network_that_int8_hurts_stays_float32_as_far_as_it_must(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_more_convolutions_stay_float32_until_the_gate_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """If the gate allows no difference, only a file that is all float32 passes."""
     real, seen = onnx_export.check_int8, []
 

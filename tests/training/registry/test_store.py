@@ -169,7 +169,7 @@ def test_a_damaged_history_is_a_sentence(tmp_path: Path, damage: str) -> None:
     assert current_version(tmp_path) == "1"
 
 
-def test_a_promotion_that_never_came_is_not_rolled_back_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rollback_skips_an_unfinished_promotion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("1", "2", "3"):
         add_version(tmp_path, name)
     promote(tmp_path, "2", "better")

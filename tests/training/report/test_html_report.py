@@ -128,12 +128,12 @@ def page(report: Path) -> str:
     return (report / "index.html").read_text()
 
 
-def _needs_no_other_file(page: str) -> bool:
+def _is_self_contained(page: str) -> bool:
     return not re.findall(r"""(?:src|href)=["'](?!data:image/(?:png|jpeg);base64,)|url\(|@import|<script""", page)
 
 
 def test_it_is_one_file_and_its_charts_stand_beside_it(report: Path, page: str) -> None:
-    assert _needs_no_other_file(page)
+    assert _is_self_contained(page)
     assert {path.name for path in report.glob("*.png")} == {
         *(f"{part}-{name}.png" for part in ("validation", "test-data-test") for name in _CHARTS),
         *(f"samples-{name}.png" for name in ("training", "data-test")),
@@ -282,6 +282,6 @@ def test_it_is_read_on_any_screen(
 @pytest.mark.slow
 def test_training_writes_it(trained_models: Path) -> None:
     page = (trained_models / current_version(trained_models) / "report" / "index.html").read_text()
-    assert _needs_no_other_file(page)
+    assert _is_self_contained(page)
     headings = re.findall(r"<h2>(.*?)</h2>", page)
     assert [heading for heading in headings if "mislabelled" not in heading] == _HEADINGS
