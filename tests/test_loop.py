@@ -7,8 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import timm
-import torch
 from PIL import Image
 from playwright.sync_api import Page, expect
 
@@ -26,9 +24,9 @@ from tests.fixtures.load import asking, until
 from tests.fixtures.page import open_page, reload
 from tests.fixtures.review_page import KEY, open_review
 from tests.fixtures.server import Server, serving
+from tests.fixtures.small_backbone import SMALL, write_weights
 from training.evaluation import metrics
 
-BACKBONE = "test_resnet"  # of timm: less than half a million weights
 CORRECTIONS = 16
 COMPARED, AGREEMENT = 60, 0.9
 _PATIENCE = 180  # seconds
@@ -39,7 +37,7 @@ _PATIENCE = 180  # seconds
 def test_a_wrong_answer_becomes_the_next_version(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     models, inbox = tmp_path / "models", tmp_path / "inbox"
     test = draw_folder(tmp_path / "test", each=30, first=1000)
-    network = ("--backbone", f"timm/{BACKBONE}", "--weights", _random_weights(tmp_path), "--epochs", 0)
+    network = ("--backbone", SMALL, "--weights", write_weights(tmp_path / "weights.pth"), "--epochs", 0)
     ordinary, wrong = encode(draw("hotdog", 5000, (400, 300))), tmp_path / "wrong.jpg"
     wrong.write_bytes(_toy(5000))
 
@@ -101,14 +99,6 @@ def test_a_wrong_answer_becomes_the_next_version(drawn: Path, tmp_path: Path, mo
         _ask(page, wrong, "Hotdog")
 
 
-def _random_weights(folder: Path) -> Path:
-    """Save random weights of BACKBONE as a file, which counts as pretrained."""
-    torch.manual_seed(0)
-    path = folder / "weights.pth"
-    torch.save(timm.create_model(BACKBONE).state_dict(), path)
-    return path
-
-
 def _toy(seed: int) -> bytes:
     """Draw a toy: a hotdog with red and blue exchanged."""
     return encode(Image.merge("RGB", draw("hotdog", seed, (400, 300)).split()[::-1]))
@@ -131,7 +121,7 @@ def _ask(page: Page, photo: Path, words: str) -> None:
 
 
 def _serves(server: Server, version: str) -> Callable[[], bool]:
-    return lambda: server.request("GET", "/readyz").json()["model"] == version
+    return lambda: server.version() == version
 
 
 def _agree(models: Path, candidate: str, served: str) -> bool:

@@ -2,7 +2,6 @@
 
 import re
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -12,7 +11,6 @@ from playwright.sync_api import Browser
 
 from service.model import Model
 from service.registry import FILES, current_version
-from tests.fixtures.browser import open_browser
 from tests.fixtures.clouds import two_clouds
 from tests.fixtures.drawing import draw_folder
 from tests.fixtures.small_backbone import SMALL
@@ -103,12 +101,6 @@ def _synthetic(model: Model, folder: Path) -> Evaluation:
         patch.setattr(synthetic, "EACH", MIN_PHOTOS)
         synthetic.draw_synthetic(folder / "not_hotdog")
     return evaluate(model, folder)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with open_browser() as browser:
-        yield browser
 
 
 def _write(folder: Path, model: Model, result: RunResult) -> str:
