@@ -287,10 +287,8 @@ def test_the_keyboard_reaches_every_control(page: Page, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_without_the_file_the_page_names_the_command(
-    browser: Browser, tiny_models: Path, small_server: Server, tmp_path: Path
-) -> None:
-    assert small_server.port, "the runtime is there"
+@pytest.mark.usefixtures("small_server")  # it fetches the runtime, or skips the test
+def test_without_the_file_the_page_names_the_command(browser: Browser, tiny_models: Path, tmp_path: Path) -> None:
     with serving(tiny_models) as server, _open(browser, server.port) as page:
         page.set_input_files("#photo", photo("red", tmp_path))
         expect(page.locator("#status")).to_contain_text("Its operator makes one with this command:")
