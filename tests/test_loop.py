@@ -7,8 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import timm
-import torch
 from PIL import Image
 from playwright.sync_api import Page, expect
 
@@ -26,9 +24,9 @@ from tests.fixtures.load import asking, until
 from tests.fixtures.page import open_page, reload
 from tests.fixtures.review_page import KEY, open_review
 from tests.fixtures.server import Server, serving
+from tests.fixtures.small_backbone import SMALL, write_weights
 from training.evaluation import metrics
 
-BACKBONE = "test_resnet"  # of timm: less than half a million weights
 CORRECTIONS = 16
 COMPARED, AGREEMENT = 60, 0.9
 _PATIENCE = 180  # seconds
@@ -39,7 +37,7 @@ _PATIENCE = 180  # seconds
 def test_a_wrong_answer_becomes_the_next_version(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     models, inbox = tmp_path / "models", tmp_path / "inbox"
     test = draw_folder(tmp_path / "test", each=30, first=1000)
-    network = ("--backbone", f"timm/{BACKBONE}", "--weights", _random_weights(tmp_path), "--epochs", 0)
+    network = ("--backbone", SMALL, "--weights", write_weights(tmp_path / "weights.pth"), "--epochs", 0)
     ordinary, wrong = encode(draw("hotdog", 5000, (400, 300))), tmp_path / "wrong.jpg"
     wrong.write_bytes(_toy(5000))
 
@@ -76,7 +74,8 @@ def test_a_wrong_answer_becomes_the_next_version(drawn: Path, tmp_path: Path, mo
         assert _serves(server, first)()
 
         with asking(server.port, ordinary, clients=1) as load:
-            # The candidate answers live photos too. One that both do not agree about waits for the reviewer.
+            # The candidate also answers live photos. A photo about which the two versions disagree waits for the
+            # reviewer.
             _command(models, "models", "shadow", candidate)
             until(lambda: _is_disputed(server, _toy(6000), inbox), _PATIENCE)
             _ask(page, wrong, "Hotdog")
@@ -98,14 +97,6 @@ def test_a_wrong_answer_becomes_the_next_version(drawn: Path, tmp_path: Path, mo
         server.replace_worker()
         assert _serves(server, first)(), "a process that starts serves what the registry names"
         _ask(page, wrong, "Hotdog")
-
-
-def _random_weights(folder: Path) -> Path:
-    """Save random weights of BACKBONE as a file, which counts as pretrained."""
-    torch.manual_seed(0)
-    path = folder / "weights.pth"
-    torch.save(timm.create_model(BACKBONE).state_dict(), path)
-    return path
 
 
 def _toy(seed: int) -> bytes:
@@ -130,7 +121,7 @@ def _ask(page: Page, photo: Path, words: str) -> None:
 
 
 def _serves(server: Server, version: str) -> Callable[[], bool]:
-    return lambda: server.request("GET", "/readyz").json()["model"] == version
+    return lambda: server.version() == version
 
 
 def _agree(models: Path, candidate: str, served: str) -> bool:

@@ -1,4 +1,4 @@
-"""The models in the box: whole, small enough, and right about real photos they have never seen."""
+"""The models in the box are complete, small enough for git, and accurate on photos that were not used for training."""
 
 import csv
 import hashlib
@@ -41,7 +41,7 @@ def test_both_files_are_there_and_small_enough_for_git(pointer: str, version: Pa
         assert (version / name).stat().st_size <= MEGABYTES[pointer][precision] * 1_000_000
 
 
-def test_card_metrics_and_files_tell_the_same(version: Path) -> None:
+def test_the_card_the_metrics_and_the_files_agree(version: Path) -> None:
     metrics = json.loads((version / "metrics.json").read_text())
     card = (version / "card.md").read_text()
     for name in FILES.values():
@@ -59,7 +59,10 @@ def test_card_metrics_and_files_tell_the_same(version: Path) -> None:
 
 @pytest.mark.slow
 def test_it_is_right_about_real_photos_over_http(pointer: str, photos: Path) -> None:
-    """A sample of the test photos, POSTed to the service; the bound leaves a sample of this size four deviations."""
+    """A sample of the test photos is sent to the service.
+
+    The bound is four standard deviations below the expected number.
+    """
     chosen = random.Random(0).sample(sorted((photos / "test").rglob("*.jpg")), SAMPLE)  # noqa: S311
     right = 0
     with serving(MODELS, SEEFOOD_MODEL=pointer) as server:
@@ -70,7 +73,7 @@ def test_it_is_right_about_real_photos_over_http(pointer: str, photos: Path) -> 
 
 
 @pytest.mark.slow
-def test_what_a_stranger_shows_first_is_answered_right_over_http(pointer: str, photos: Path) -> None:
+def test_typical_first_photos_get_the_right_label_over_http(pointer: str, photos: Path) -> None:
     kinds = {"faces": "not_hotdog", "burger": "not_hotdog", "sandwich": "not_hotdog", "webhotdog": "hotdog"}
     first = {
         kind: min((photos / "stranger_test" / label).glob(f"{kind}-*")).read_bytes() for kind, label in kinds.items()
@@ -88,7 +91,8 @@ def test_the_accuracy_on_the_test_photos_is_the_one_it_claims(pointer: str, phot
     right = [isinstance(one, Verdict) and one.label == path.parent.name for path, one in score(model, paths)]
     figures = model.metadata.metrics
     assert sum(right) / len(right) == pytest.approx(figures["data/test"]["accuracy"]["value"], abs=0.01)
-    # The threshold is for photos of which one in ten is a hotdog. Of these two in three are, so the area says more.
+    # The threshold was chosen for 10% hotdogs. Two thirds of these photos are hotdogs, so the ROC AUC says more than
+    # the accuracy.
     assert figures["data/test"]["roc_auc"]["value"] >= 0.965
     assert figures["data/stranger_test"]["accuracy"]["value"] >= 0.97
 

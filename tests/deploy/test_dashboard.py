@@ -41,7 +41,8 @@ def test_every_panel_has_a_unit_and_a_description(panel: dict[str, Any]) -> None
     assert panel["fieldConfig"]["defaults"]["unit"]
     assert panel["description"].endswith(".")
     letters = [target["refId"] for target in panel["targets"]]
-    assert letters == sorted(set(letters)) != []
+    assert letters
+    assert letters == sorted(set(letters))
 
 
 def test_the_data_source_is_provisioned() -> None:

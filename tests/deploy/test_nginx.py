@@ -375,7 +375,7 @@ def test_compose_publishes_only_the_front_door() -> None:
 
 
 def test_the_service_sees_the_address_of_the_client(tiny_models: Path, tmp_path: Path) -> None:
-    """With SEEFOOD_PROXIES=1, and whatever address a client claims to have."""
+    """SEEFOOD_PROXIES is 1. The service ignores the address that a client claims to have."""
     command()
     with serving(tiny_models, SEEFOOD_PROXIES="1") as server, front_door(server.port, tmp_path / "front") as front:
         for address in ("127.0.0.2", "127.0.0.3"):

@@ -2,8 +2,6 @@
 
 import math
 import re
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +12,9 @@ from PIL import Image
 from service.drift import MIN_PHOTOS
 from service.metadata import HISTOGRAM_BINS
 from tests.fixtures.drawing import encode
+from tests.fixtures.load import until
 from tests.fixtures.monitoring import ALERTS, Prometheus, Query, prometheus, queries
-from tests.fixtures.server import Server, serving
+from tests.fixtures.server import serving
 from tests.fixtures.tiny_model import METADATA, write_tiny_model, write_tiny_registry
 
 RED = encode(Image.new("RGB", (60, 40), (255, 0, 0)), "PNG")
@@ -29,19 +28,6 @@ def _now(query: Query) -> str:
     for name, value in variables.items():
         expression = expression.replace(name, value)
     return expression
-
-
-def _until(true: Callable[[], bool], server: Server | None = None, seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end
-        if server:
-            answers = [
-                server.post_photos(RED, BLUE).status,
-                server.request("POST", "/v1/predict", b"no", "image/png").status,
-            ]
-            assert answers == [200, 400]
-        time.sleep(0.3)
 
 
 @pytest.mark.slow
@@ -59,23 +45,25 @@ def test_prometheus_runs_the_queries_and_the_rules(tmp_path: Path) -> None:
             for query, expression in list(unanswered.items()):
                 if any(math.isfinite(value) for _, value in running.query(expression)):
                     del unanswered[query]
+            assert server.post_photos(RED, BLUE).status == 200
+            assert server.request("POST", "/v1/predict", b"no", "image/png").status == 400
             return not unanswered
 
         try:
-            _until(answered, server)
+            until(answered, 60, interval=0.3)
         except AssertionError:
             pytest.fail("no answer to " + "\n".join(unanswered.values()))
         _check_legends(running)
         _check_values(running)
 
-        _until(lambda: all(rule["evaluationTime"] > 0 for rule in _rules(running).values()))
+        until(lambda: all(rule["evaluationTime"] > 0 for rule in _rules(running).values()), 60)
         assert {name: (rule["health"], rule.get("lastError")) for name, rule in _rules(running).items()} == {
             rule["alert"]: ("ok", None) for rule in ALERTS
         }
         down = {"SeeFoodDown", "SeeFoodInstanceDown"}
         assert not {name for name in down if _rules(running)[name]["state"] != "inactive"}
         assert server.stop() == 0
-        _until(lambda: all(_rules(running)[name]["state"] == "pending" for name in down))
+        until(lambda: all(_rules(running)[name]["state"] == "pending" for name in down), 60)
 
 
 def _rules(running: Prometheus) -> dict[str, dict[str, Any]]:

@@ -177,7 +177,7 @@ def test_hup_swaps_the_model_and_no_request_fails(
     note(f"HUP under load: {load}")
 
 
-def test_keys_reach_it_as_a_secret(
+def test_api_keys_can_be_given_as_a_secret(
     image: str, front_image: str, registry: Path, tmp_path: Path, photos_to_send: list[bytes]
 ) -> None:
     keys = tmp_path / "keys.txt"

@@ -32,7 +32,7 @@ def test_it_is_small(image: str, note: Note) -> None:
     assert whole - below <= 240
 
 
-def test_it_serves_and_no_more(image: str) -> None:
+def test_the_image_contains_only_what_the_service_needs(image: str) -> None:
     assert inspect(image)["Config"]["User"] == "10001:10001"
     assert _in(image, "id", "-u") == "10001"
     listed = docker("run", "--rm", "--user", "0", "--entrypoint", "find", image, "/", "-xdev").splitlines()

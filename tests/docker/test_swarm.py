@@ -148,7 +148,7 @@ def test_the_front_door_answers_on_the_port_of_the_node(stack: int, photo: Path)
 
 
 @pytest.mark.usefixtures("stack")
-def test_a_roll_to_a_new_version_costs_no_request(image: str, images: dict[str, str], photo: Path, note: Note) -> None:
+def test_an_update_fails_no_request(image: str, images: dict[str, str], photo: Path, note: Note) -> None:
     with _asking(image, photo) as seen:
         started = time.monotonic()
         _update("--image", images["new"])
@@ -161,7 +161,7 @@ def test_a_roll_to_a_new_version_costs_no_request(image: str, images: dict[str, 
 
 @pytest.mark.usefixtures("stack")
 @pytest.mark.parametrize("broken", ["ending", "silent"])
-def test_a_roll_to_a_broken_version_rolls_back(
+def test_an_update_to_a_broken_version_is_rolled_back(
     broken: str, image: str, images: dict[str, str], photo: Path, note: Note
 ) -> None:
     before = inspect(SERVICE)["Spec"]["TaskTemplate"]["ContainerSpec"]["Image"]

@@ -6,15 +6,16 @@ import os
 import socket
 import subprocess
 import sys
-from importlib.metadata import version
+from importlib.metadata import entry_points, version
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 from PIL import Image
 
 from service.cli import main
 from service.photo import NAMES
+from tests.fixtures.command import seefood
 from tests.fixtures.drawing import encode
 from tests.fixtures.server import free_port
 
@@ -34,18 +35,13 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _predict(models: Path, *arguments: str | Path) -> Result:
-    environment = {"SEEFOOD_MODELS": str(models)}
-    return CliRunner().invoke(main, ["predict", *map(str, arguments)], env=environment, catch_exceptions=False)
-
-
 def test_a_url_requires_a_file_for_the_rows(tiny_models: Path) -> None:
-    result = _predict(tiny_models, "s3://bucket/folder")
+    result = seefood(tiny_models, "predict", "s3://bucket/folder")
     assert (result.exit_code, result.stderr) == (2, "seefood: URLs require --out; add --out FILE.\n")
 
 
 def test_predict_prints_a_table(tiny_models: Path, folder: Path) -> None:
-    result = _predict(tiny_models, folder)
+    result = seefood(tiny_models, "predict", folder)
     assert result.exit_code == 0
     assert result.stdout.splitlines() == [
         "VERDICT                            P(hotdog)  PHOTO",
@@ -58,7 +54,7 @@ def test_predict_prints_a_table(tiny_models: Path, folder: Path) -> None:
 
 
 def test_json_output_has_one_object_on_each_line(tiny_models: Path, folder: Path) -> None:
-    result = _predict(tiny_models, "--json", folder / "red.png", folder / "blue.png")
+    result = seefood(tiny_models, "predict", "--json", folder / "red.png", folder / "blue.png")
     red, blue = map(json.loads, result.stdout.splitlines())
     assert red["file"] == str(folder / "red.png")
     assert (red["label"], red["hotdog"], red["uncertain"], red["unfamiliar"]) == ("hotdog", True, False, False)
@@ -67,7 +63,7 @@ def test_json_output_has_one_object_on_each_line(tiny_models: Path, folder: Path
 
 def test_missing_and_damaged_files_are_reported_and_others_classified(tiny_models: Path, folder: Path) -> None:
     (folder / "broken.jpg").write_bytes(b"nothing to see")
-    result = _predict(tiny_models, folder / "missing.jpg", folder / "broken.jpg", folder / "red.png")
+    result = seefood(tiny_models, "predict", folder / "missing.jpg", folder / "broken.jpg", folder / "red.png")
     assert result.exit_code == 2
     assert result.stdout.splitlines()[1:] == [f"hotdog                                100.0%  {folder}/red.png"]
     assert result.stderr.splitlines() == [
@@ -77,26 +73,26 @@ def test_missing_and_damaged_files_are_reported_and_others_classified(tiny_model
 
 
 def test_a_folder_without_photos_is_named(tiny_models: Path, tmp_path: Path) -> None:
-    result = _predict(tiny_models, tmp_path)
+    result = seefood(tiny_models, "predict", tmp_path)
     assert (result.exit_code, result.stderr) == (2, f"seefood: No photos found in {tmp_path}.\n")
 
 
 def test_an_unprintable_file_name_is_escaped(tiny_models: Path, folder: Path) -> None:
     strange = Path(os.fsdecode(os.fsencode(folder) + b"/new\nline \xff.png"))
     strange.write_bytes((folder / "red.png").read_bytes())
-    result = _predict(tiny_models, strange)
+    result = seefood(tiny_models, "predict", strange)
     assert (
         result.stdout.splitlines()[1] == f"hotdog                                100.0%  {folder}/new\\nline \\xff.png"
     )
-    as_json = _predict(tiny_models, "--json", strange)
+    as_json = seefood(tiny_models, "predict", "--json", strange)
     assert json.loads(as_json.stdout)["file"] == f"{folder}/new\nline \\xff.png"
-    missing = _predict(tiny_models, strange.with_suffix(".jpg"), "--model", "\n\udcff")
+    missing = seefood(tiny_models, "predict", strange.with_suffix(".jpg"), "--model", "\n\udcff")
     assert missing.stderr.startswith(f"seefood: There is no model file {tiny_models}/\\n\\xff/model.int8.onnx;")
     assert missing.stderr.count("\n") == 1
 
 
 def test_a_missing_registry_is_one_sentence(folder: Path) -> None:
-    result = _predict(folder / "nowhere", folder / "red.png")
+    result = seefood(folder, "predict" / "nowhere", folder / "red.png")
     assert result.exit_code == 2
     assert result.stderr.startswith(f"seefood: {folder}/nowhere names no current model; ")
     assert result.stderr.count("\n") == 1
@@ -128,13 +124,15 @@ def test_an_os_error_is_one_sentence(
         raise error
 
     monkeypatch.setattr("scoring.cli.open_model", fail)
-    result = _predict(tiny_models, folder)
+    result = seefood(tiny_models, "predict", folder)
     assert (result.exit_code, result.stderr) == (2, f"seefood: {sentence}\n")
 
 
 def test_help_lists_every_command() -> None:
     result = CliRunner().invoke(main, ["--help"])
-    for command in ("evaluate", "models", "predict", "serve", "train"):
+    commands = entry_points(group="seefood.commands").names | {"serve", "inbox"}
+    assert len(commands) > 8
+    for command in commands:
         assert f"  {command} " in result.stdout
 
 

@@ -16,6 +16,7 @@ from service.errors import SeeFoodError
 from service.inbox import review
 from service.inbox.review import Filter
 from service.inbox.store import Inbox
+from service.metrics import registry
 from service.model import Verdict
 from tests.conftest import MakeClient
 from tests.fixtures.drawing import encode
@@ -93,14 +94,19 @@ def test_a_sender_fills_the_inbox_up_to_the_quota_only(make: MakeClient, folder:
     assert len(_reasons(asked, folder)) == 2
 
 
-def test_a_damaged_inbox_leaves_the_answers_as_they_are(make: MakeClient, folder: Path, tmp_path: Path) -> None:
+def test_a_damaged_inbox_leaves_the_answers_as_they_are(make: MakeClient, folder: Path) -> None:
     asked = make(collect="sample:1")
     for path in folder.glob("inbox.sqlite*"):
         path.unlink()
     (folder / "inbox.sqlite").write_bytes(b"this is not a database, but it is as long as one" * 100)
+    before = _failed()
     _ask(asked, "red")
     asked.application.extensions["collector"].close()
-    assert tmp_path.exists()
+    assert _failed() == before + 1
+
+
+def _failed() -> float:
+    return registry.get_sample_value("seefood_collected_photos_total", {"outcome": "failed"}) or 0
 
 
 def test_photos_are_left_out_where_the_thread_can_not_keep_up(

@@ -238,6 +238,7 @@ def test_killed_decoders_lose_no_photo_under_load(pids: Callable[[], set[int]]) 
 def test_decoders_restart_after_the_fork_server_is_killed(pids: Callable[[], set[int]]) -> None:
     with _running(2) as decoders:
         killed = pids()
+        assert len(killed) == 3, "two for small photos, one for large photos"
         parents = {psutil.Process(pid).ppid() for pid in killed}
         for pid in (*parents, *killed):
             os.kill(pid, signal.SIGKILL)

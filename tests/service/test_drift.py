@@ -231,7 +231,7 @@ def test_a_promotion_with_another_mix_is_undone(models: Path) -> None:
     """`new` calls pale photos no hotdogs, as `tiny` does not."""
 
     def serves(version: str) -> Callable[[], bool]:
-        return lambda: server.request("GET", "/readyz").json()["model"] == version
+        return lambda: server.version() == version
 
     with serving(models, SEEFOOD_ROLLBACK_MINUTES="60") as server:
         _send(server, *[PALE, PALE, BLUE] * (MIN_PHOTOS // 3 + 1))
@@ -263,7 +263,7 @@ def test_an_automatic_rollback_ends_with_its_process(models: Path) -> None:
     """The registry still names the refused version, so a process that starts serves it until a person rolls back."""
 
     def serves(version: str) -> Callable[[], bool]:
-        return lambda: server.request("GET", "/readyz").json()["model"] == version
+        return lambda: server.version() == version
 
     assert seefood(models, "models", "promote", "tiny", "--force").exit_code == 0, "a rollback needs the history"
     with serving(models, SEEFOOD_ROLLBACK_MINUTES="60") as server:

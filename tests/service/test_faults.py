@@ -43,11 +43,6 @@ def _connect(server: Server) -> socket.socket:
     return socket.create_connection(("127.0.0.1", server.port), timeout=20)
 
 
-def _version(server: Server) -> str:
-    version: str = server.request("GET", "/readyz").json()["model"]
-    return version
-
-
 def _errors(server: Server) -> list[str]:
     """Return the messages in the log at level ERROR."""
     lines = [json.loads(line) for line in server.log().splitlines() if line.startswith("{")]
@@ -120,7 +115,7 @@ def test_a_promotion_fails_no_request(models: Path, pointer: str) -> None:
             for version in ("new", "tiny", "new"):
                 time.sleep(0.5)
                 (models / pointer).write_text(f"{version}\n")
-                until(lambda: _version(server) == version)  # noqa: B023 - called at once
+                until(lambda: server.version() == version)  # noqa: B023 - called at once
             time.sleep(0.5)
         assert load.versions == {"tiny", "new"}
         assert (load.failures, set(load.statuses)) == ([], {200})
@@ -138,7 +133,7 @@ def test_a_restart_on_hup_fails_no_request(models: Path) -> None:
                 (models / "current").write_text(f"{version}\n")
                 server.process.send_signal(signal.SIGHUP)
                 until(lambda: len(server.workers()) == 1 and server.workers() != before)  # noqa: B023 - called at once
-                until(lambda: _version(server) == version)  # noqa: B023
+                until(lambda: server.version() == version)  # noqa: B023
         assert load.versions == {"tiny", "new"}
         assert (load.failures, set(load.statuses)) == ([], {200})
         assert _errors(server) == []
@@ -161,7 +156,7 @@ def test_an_unusable_model_leaves_the_old_one(models: Path, wrong: str, hup: boo
                 server.process.send_signal(signal.SIGHUP)
             until(lambda: any("serving tiny: " in line for line in _errors(server)))
             time.sleep(3)
-            assert _version(server) == "tiny"
+            assert server.version() == "tiny"
         assert (load.failures, set(load.statuses)) == ([], {200})
         assert b"seefood_model_refused_total 1.0" in server.request("GET", "/metrics").body
         told = [line for line in _errors(server) if line.startswith("still serving tiny: ")]
@@ -186,7 +181,7 @@ def test_a_killed_process_restarts_with_the_promoted_version(models: Path) -> No
         until(lambda: not any(psutil.pid_exists(decoder) for decoder in decoders))
         (models / "current").write_text("new\n")
         os.kill(server.workers()[0], signal.SIGKILL)
-        until(lambda: _version(server) == "new")
+        until(lambda: server.version() == "new")
 
 
 def test_a_killed_process_restarts_with_the_old_version_if_the_new_is_unusable(models: Path) -> None:
@@ -195,7 +190,7 @@ def test_a_killed_process_restarts_with_the_old_version_if_the_new_is_unusable(m
         (models / "current").unlink()
         os.kill(worker, signal.SIGKILL)
         until(lambda: len(server.workers()) == 1 and server.workers() != [worker])
-        assert _version(server) == "tiny", "the version that the command had opened"
+        assert server.version() == "tiny", "the version that the command had opened"
 
 
 def test_overload_is_refused_and_health_checks_still_work(models: Path) -> None:

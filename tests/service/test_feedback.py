@@ -327,7 +327,7 @@ def _senders(folder: Path) -> set[str]:
 def test_a_proxy_tells_the_address_of_its_client_where_the_operator_says_so(
     make_client: MakeClient, folder: Path, proxies: int, senders: int
 ) -> None:
-    """A client can write addresses in front of the one that the proxy adds; they are not believed."""
+    """A client can put addresses before the one that the proxy adds. The service ignores them."""
     behind = make_client(feedback_dir=str(folder), proxies=proxies)
     for seed, client in enumerate(("198.51.100.1", "198.51.100.2", "198.51.100.2")):
         header = {"X-Forwarded-For": f"203.0.113.{seed}, {client}"}

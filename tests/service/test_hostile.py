@@ -36,6 +36,7 @@ def quiet(tiny_models: Path) -> Iterator[Server]:
     with serving(tiny_models) as server:
         yield server
         lines = [json.loads(line) for line in server.log().splitlines() if line.startswith("{")]
+        assert lines
         assert [line for line in lines if line["level"] != "INFO"] == []
 
 

@@ -131,6 +131,7 @@ def test_a_language_has_the_texts_of_the_others(language: str) -> None:
 def test_every_text_is_named_and_every_named_text_exists() -> None:
     named = set(re.findall(r'data-(?:text|label)="([^"]+)"', SOURCES))
     named |= set(re.findall(r'\b(?:text|say)\("([^"]+)"', SOURCES))
+    assert named
     assert named <= LANGUAGES["en"].keys() | SHARED_TEXTS.keys()
     for key in LANGUAGES["en"]:
         if key.split(".")[0] not in ("channel", "kernel", "relu", "pooling", "skip"):  # the page composes their names
@@ -245,6 +246,9 @@ def test_the_convolution_to_try_out(
 @pytest.mark.slow
 def test_languages(page: Page, tmp_path: Path) -> None:
     _look(page, photo("red", tmp_path))
+    english_words = ("are the maps", "Receptive field", "Sigmoid: ")
+    for english in english_words:
+        expect(page.locator("main")).to_contain_text(english, use_inner_text=True)
     for language, title, label in (
         ("es", "Dentro de la red", "Hot dog"),
         ("pt-BR", "Por dentro da rede", "Cachorro-quente"),
@@ -254,7 +258,7 @@ def test_languages(page: Page, tmp_path: Path) -> None:
         expect(page.locator("#sigmoid-numbers")).to_contain_text(label)
         expect(page.locator("html")).to_have_attribute("lang", language)
         expect(page.locator("#kernel option").first).to_have_text(LANGUAGES[language]["kernel.edges"])
-        for english in ("channels of", "Receptive field", "Logit 0."):
+        for english in english_words:
             assert english not in page.locator("main").inner_text()
 
 
@@ -283,10 +287,8 @@ def test_the_keyboard_reaches_every_control(page: Page, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_without_the_file_the_page_names_the_command(
-    browser: Browser, tiny_models: Path, small_server: Server, tmp_path: Path
-) -> None:
-    assert small_server.port, "the runtime is there"
+@pytest.mark.usefixtures("small_server")  # it fetches the runtime, or skips the test
+def test_without_the_file_the_page_names_the_command(browser: Browser, tiny_models: Path, tmp_path: Path) -> None:
     with serving(tiny_models) as server, _open(browser, server.port) as page:
         page.set_input_files("#photo", photo("red", tmp_path))
         expect(page.locator("#status")).to_contain_text("Its operator makes one with this command:")

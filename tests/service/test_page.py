@@ -97,12 +97,12 @@ def test_the_language_that_was_chosen_last_is_kept(browser: Browser, tiny_server
         page.select_option("#language", "pt-BR")
         expect(page.locator("html")).to_have_attribute("lang", "pt-BR")
         expect(page.locator("[data-text=choose]")).to_have_text("Fotos")
-        verdict = page.locator("[data-text=invite]").text_content()
+        invitation = page.locator("[data-text=invite]").text_content()
         assert len(held) == 1
         with page.expect_response("**/web/languages/es.json"):
             held[0].continue_()
         page.wait_for_timeout(500)
-        expect(page.locator("[data-text=invite]")).to_have_text(str(verdict))
+        expect(page.locator("[data-text=invite]")).to_have_text(str(invitation))
         expect(page.locator("html")).to_have_attribute("lang", "pt-BR")
 
 

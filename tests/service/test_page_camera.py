@@ -43,14 +43,14 @@ def page(browser: Browser, tiny_server: Server) -> Iterator[Page]:
         yield page
 
 
-def _is_playing(page: Page) -> None:
+def _wait_until_it_plays(page: Page) -> None:
     page.evaluate("() => new Promise((resolve) => document.querySelector('#video').requestVideoFrameCallback(resolve))")
 
 
 def test_the_shutter_opens_the_camera_then_takes_a_photo(page: Page) -> None:
     page.get_by_role("button", name="Open the camera").click()
     expect(page.locator("#video")).to_be_visible()
-    _is_playing(page)
+    _wait_until_it_plays(page)
     page.get_by_role("button", name="Take a photo").click()
     expect(page.locator("#source")).to_contain_text("by the service")
     assert page.locator("#verdict").text_content() in ("Hotdog", "Not hotdog")
@@ -96,7 +96,7 @@ def test_live_answers_of_the_device_send_nothing(browser: Browser, tiny_server: 
 
 def test_a_chosen_photo_ends_the_camera(page: Page, tmp_path: Path) -> None:
     page.get_by_role("button", name="Live").click()
-    _is_playing(page)
+    _wait_until_it_plays(page)
     page.set_input_files("#photo", photo("blue", tmp_path))
     expect(page.locator("#preview")).to_be_visible()
     expect(page.locator("#verdict")).to_have_text("Not hotdog")

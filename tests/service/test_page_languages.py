@@ -26,10 +26,12 @@ def test_every_text_that_the_page_names_exists() -> None:
     named = set(re.findall(r'data-(?:text|label|alt)="([^"]+)"', SOURCES)) | set(
         re.findall(r'\btext\("([^"]+)"', SOURCES)
     )
+    assert len(named) > 20
     assert named <= set(LANGUAGES["en"])
     of_problems = re.search(r"const FAILURES = (\{.*?\});", SOURCES, re.DOTALL)
     assert of_problems
     failures = re.findall(r'new Failure\("([\w-]+)"\)', SOURCES) + re.findall(r': "([\w-]+)"', of_problems[1])
+    assert failures
     for kind in {*failures} - {"gone"}:  # what is deleted already counts as deleted
         assert {f"error.{kind}", f"error.{kind}.detail"} <= set(LANGUAGES["en"]), kind
 

@@ -179,9 +179,8 @@ def test_swipes_decide_on_a_phone(browser: Browser, running: Server, inbox: Inbo
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing is wider than the screen"
 
 
-def test_a_wrong_key_is_asked_again_and_a_key_is_for_the_tab_only(
-    browser: Browser, running: Server, inbox: Inbox
-) -> None:
+@pytest.mark.usefixtures("inbox")
+def test_a_wrong_key_is_asked_again_and_a_key_is_for_the_tab_only(browser: Browser, running: Server) -> None:
     with open_review(browser, running) as page:
         page.reload()
         expect(page.locator("#photo")).to_be_visible()
@@ -194,10 +193,10 @@ def test_a_wrong_key_is_asked_again_and_a_key_is_for_the_tab_only(
         expect(other.locator("#message")).to_contain_text("The review needs its own key")
         expect(other.locator("#main")).to_be_hidden()
         assert page.context.cookies() == []
-    assert inbox
 
 
-def test_the_review_works_where_storage_is_blocked(browser: Browser, running: Server, inbox: Inbox) -> None:
+@pytest.mark.usefixtures("inbox")
+def test_the_review_works_where_storage_is_blocked(browser: Browser, running: Server) -> None:
     page = browser.new_page()
     page.add_init_script(
         "Object.defineProperty(window, 'sessionStorage', { get() { throw new DOMException('', 'SecurityError'); } });"
@@ -207,7 +206,6 @@ def test_the_review_works_where_storage_is_blocked(browser: Browser, running: Se
     page.click("text=Open")
     expect(page.locator("#photo")).to_be_visible()
     page.close()
-    assert inbox
 
 
 def test_a_decision_that_can_not_be_recorded_comes_back(browser: Browser, running: Server, inbox: Inbox) -> None:
@@ -241,11 +239,10 @@ def test_a_decision_while_photos_are_loaded_is_counted_once(browser: Browser, ru
     assert _states(inbox)["accepted"] == 1
 
 
+@pytest.mark.usefixtures("inbox")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("viewport", [PHONE, LAPTOP])
-def test_axe_finds_no_barrier(
-    browser: Browser, running: Server, inbox: Inbox, scheme: str, viewport: dict[str, int]
-) -> None:
+def test_axe_finds_no_barrier(browser: Browser, running: Server, scheme: str, viewport: dict[str, int]) -> None:
     with open_review(browser, running, color_scheme=scheme, viewport=viewport) as page:
         found = violations(page)
         page.locator("#queue input").first.click()
@@ -259,7 +256,6 @@ def test_axe_finds_no_barrier(
         expect(page.locator("#message")).not_to_be_empty()
         found += violations(page)
         assert found == []
-    assert inbox
 
 
 def test_drift_is_a_line_on_the_page(browser: Browser, tmp_path: Path) -> None:

@@ -163,6 +163,7 @@ def test_it_stops_cleanly_during_a_restart(tiny_models: Path, seconds: float) ->
         running.process.send_signal(signal.SIGHUP)
         time.sleep(seconds)
         processes = psutil.Process(running.process.pid).children(recursive=True)
+        assert processes
         running.process.send_signal(signal.SIGTERM)
         assert running.process.wait(40) == 0
         assert "Traceback" not in running.log()

@@ -6,9 +6,7 @@ import os
 import struct
 import subprocess
 import sys
-import time
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,6 +20,7 @@ from tests.conftest import ROOT
 from tests.fixtures.command import seefood
 from tests.fixtures.disk import Disk, disk, read_only
 from tests.fixtures.drawing import draw, draw_folder, encode
+from tests.fixtures.load import until
 from tests.fixtures.small_backbone import SMALL
 from tests.fixtures.tiny_model import write_tiny_registry
 from training.data.cache import Cache
@@ -260,7 +259,7 @@ def test_a_full_disk(stage: str, disk: Disk, tmp_path: Path) -> None:
     with (tmp_path / "stderr").open("w+") as stderr:
         process = subprocess.Popen(_command(folder, models), cwd=ROOT, stderr=stderr, stdout=subprocess.DEVNULL)
         try:
-            _until(lambda: sign is None or any(models.glob(sign)) or process.poll() is not None)
+            until(lambda: sign is None or any(models.glob(sign)) or process.poll() is not None, 300, interval=0.01)
             assert process.poll() is None, (tmp_path / "stderr").read_text()
             disk.fill(process.pid, spare)
             status = process.wait(300)
@@ -274,13 +273,6 @@ def test_a_full_disk(stage: str, disk: Disk, tmp_path: Path) -> None:
     assert list(models.glob(".2*")) == [], "the draft is removed"
     assert open_model(models).metadata.version
     assert seefood(models, "models").stdout.splitlines()[1].startswith("* tiny ")
-
-
-def _until(reached: Callable[[], bool]) -> None:
-    end = time.monotonic() + 300
-    while not reached():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 @pytest.mark.slow

@@ -1,17 +1,9 @@
 """Hyperparameters and threshold targets."""
 
-from pathlib import Path
-
 import pytest
 
 from service.errors import SeeFoodError
-from tests.fixtures.drawing import draw_folder
 from training.config import Hyperparameters, ThresholdTarget
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return draw_folder(tmp_path_factory.mktemp("fit") / "photos", each=40)
 
 
 def test_few_photos_make_small_batches() -> None:

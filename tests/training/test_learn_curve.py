@@ -8,14 +8,8 @@ from PIL import Image
 
 from tests.fixtures.command import seefood
 from tests.fixtures.drawing import draw_folder
-from tests.fixtures.small_backbone import SMALL, write_weights
+from tests.fixtures.small_backbone import SMALL
 from training.data.cache import CACHE
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return random weights of the small backbone as a file, which counts as pretrained."""
-    return write_weights(tmp_path_factory.mktemp("weights") / "small.pth")
 
 
 @pytest.mark.slow

@@ -14,18 +14,12 @@ from service.registry import current_version
 from tests.fixtures.command import seefood
 from tests.fixtures.drawing import LABELS, draw, draw_folder, encode
 from tests.fixtures.inbox import accept, make_inbox, new_photo, sender
-from tests.fixtures.small_backbone import SMALL, write_weights
+from tests.fixtures.small_backbone import SMALL
 from tests.fixtures.tiny_model import write_tiny_registry
 from training.data.accepted import HELD_OUT_FRACTION, find_accepted, is_held_out
 from training.retrain import LOCK
 
 SPLITS = ("fit", "validate", "held out")
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return random weights of the small backbone as a file, which counts as pretrained."""
-    return write_weights(tmp_path_factory.mktemp("weights") / "small.pth")
 
 
 @pytest.fixture(scope="module")

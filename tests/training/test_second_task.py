@@ -43,7 +43,9 @@ def test_foods_and_objects(task: Path, tmp_path: Path) -> None:
     assert "80 photos of food" in _seefood(models, "check", task, "--positive", "food")
 
     started = ("train", task, "--positive", "food", "--weights", WEIGHTS)
-    assert "task0/photos" not in _seefood(models, *started, "--epochs", "0")
+    printed = _seefood(models, *started, "--epochs", "0")
+    assert "\nphotos/test: " in printed
+    assert f"\n{task.parent.name}/{task.name}: " not in printed
     probe = current_version(models)
     assert (models / probe / "photos.csv").read_text().count("\n") == 161
     figures = json.loads(_seefood(models, "evaluate", task / "test", "--json"))

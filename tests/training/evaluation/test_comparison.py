@@ -22,7 +22,7 @@ from training.evaluation.comparison import Comparison, SlicedComparison, compare
 def models(tmp_path: Path) -> Path:
     """Return a registry whose current version is right for red and blue; `blind` is never positive, `twin` is equal.
 
-    `strict` says yes to what is clearly red alone, and `lenient` to a warm grey too.
+    `strict` is positive only for clear red. `lenient` is also positive for a warm grey.
     """
     models = write_tiny_registry(tmp_path / "models")
     for name, metadata in (

@@ -60,7 +60,7 @@ def test_it_depends_on_the_seed_only() -> None:
     assert first["points"][-1] == other["points"][-1], "there is only one subset of all photos"
 
 
-def test_noise_promises_nothing() -> None:
+def test_noise_has_no_forecast_of_a_fall() -> None:
     forecast = learning_curve(_clouds(200, 1, distance=0), _clouds(200, 2, distance=0), 0).forecast
     assert forecast is not None
     assert forecast.fall.low < 0.01

@@ -63,7 +63,7 @@ def test_auxiliary_exits_learn(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
-def test_networks_made_for_other_channels_see_them_as_torchvision_shows_them(name: str) -> None:
+def test_inception_networks_get_channels_from_minus_one_to_one(name: str) -> None:
     """These two expect channels in [-1, 1], as torchvision's transform_input computes them."""
     network, _ = build_classifier("none", name)
     pixels = torch.randint(0, 256, (1, 8, 8, 3), dtype=torch.uint8)
@@ -118,7 +118,7 @@ def test_the_distance_is_that_of_the_fitted_covariance() -> None:
     np.testing.assert_allclose(network.familiarity(torch.from_numpy(some)).numpy(), expected, rtol=0.05)
 
 
-def test_what_is_far_is_unfamiliar_and_a_twentieth_of_the_usual_is_too() -> None:
+def test_distant_features_and_one_in_twenty_usual_ones_are_unfamiliar() -> None:
     random = np.random.default_rng(1)
     mixing = random.normal(size=(512, 512)) / 20
     features = (random.normal(size=(3000, 512)) @ mixing).astype(np.float32)

@@ -133,6 +133,7 @@ def test_a_killed_process_leaves_an_empty_registry_that_can_be_filled(tmp_path: 
         died = subprocess.run([sys.executable, "-c", kill, str(step), str(models), "add"], cwd=ROOT, check=False)
         if died.returncode == 0:
             break
+        assert died.returncode == -signal.SIGKILL
         add_version(models, "4")
         assert current_version(models) in ("3", "4")
         assert (models / current_version(models)).is_dir()

@@ -111,15 +111,15 @@ def test_a_pointer_is_found_by_its_name(tmp_path: Path) -> None:
     assert find_model(tmp_path, "", "float32") == tmp_path / "1" / "model.onnx"
 
 
-def test_a_crash_before_the_switch_leaves_the_old_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_switch_leaves_the_old_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     add_version(tmp_path, "1")
     add_version(tmp_path, "2")
 
-    def crash(*_: object) -> None:
-        raise OSError("the power went")
+    def fail(*_: object) -> None:
+        raise OSError("the disk failed")
 
-    monkeypatch.setattr(Path, "replace", crash)
-    with pytest.raises(SeeFoodError, match="can't be used: the power went"):
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(SeeFoodError, match="can't be used: the disk failed"):
         promote(tmp_path, "2", "better")
     assert current_version(tmp_path) == "1"
     assert {path.name for path in tmp_path.glob(".*")} == {LOCK}, "temporary files are removed"
@@ -169,7 +169,7 @@ def test_a_damaged_history_is_a_sentence(tmp_path: Path, damage: str) -> None:
     assert current_version(tmp_path) == "1"
 
 
-def test_a_promotion_that_never_came_is_not_rolled_back_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rollback_skips_an_unfinished_promotion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("1", "2", "3"):
         add_version(tmp_path, name)
     promote(tmp_path, "2", "better")
