@@ -91,7 +91,7 @@ def test_an_unprintable_file_name_is_escaped(tiny_models: Path, folder: Path) ->
 
 
 def test_a_missing_registry_is_one_sentence(folder: Path) -> None:
-    result = seefood(folder, "predict" / "nowhere", folder / "red.png")
+    result = seefood(folder / "nowhere", "predict", folder / "red.png")
     assert result.exit_code == 2
     assert result.stderr.startswith(f"seefood: {folder}/nowhere names no current model; ")
     assert result.stderr.count("\n") == 1
