@@ -23,11 +23,10 @@ from benchmarks.training import comparison as training
 FOLDER = Path(__file__).parent
 PARTS = ("serving", "strain", "curves", "training", "bulk")
 _CHECKOUT = click.Path(exists=True, file_okay=False, path_type=Path)
-AGAIN = "again"  # serving once more, which shows how much two runs differ
 
 
 @click.command()
-@click.option("--only", "parts", multiple=True, type=click.Choice((*PARTS, AGAIN)), help="Part to measure; repeatable.")
+@click.option("--only", "parts", multiple=True, type=click.Choice(PARTS), help="Part to measure; repeatable.")
 @click.option("--tables", is_flag=True, help="Write the tables and plots of results.json, and measure nothing.")
 @click.option("--models", default=Path("models"), type=click.Path(path_type=Path), help="Registry to serve from.")
 @click.option("--seconds", default=4.0, help="Duration of each load, after its warm-up.")
@@ -54,7 +53,6 @@ def main(
         "curves": lambda: curves.measure(models, seconds=seconds),
         "training": training.measure,
         "bulk": scoring.measure,
-        AGAIN: lambda: serving.measure(models, peers, seconds=seconds, rounds=rounds),
     }
     peers = [checkout(before.resolve())] if before else PEERS
     models = models.resolve()

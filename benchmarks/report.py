@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.markdown import FEW, LATENCIES, latency, number, statuses, table, times, where
 from benchmarks.serving.contenders import SEEFOOD
-from benchmarks.serving_tables import again, costs, limits, serving, standings
+from benchmarks.serving_tables import costs, limits, serving, standings
 
 MARKS = START, END = "<!-- measured -->", "<!-- end of what was measured -->"
 
@@ -39,7 +39,6 @@ def tables(results: dict[str, Any]) -> str:
     """Return the tables of benchmarks/README.md."""
     parts: dict[str, tuple[Callable[[dict[str, Any]], list[str]], ...]] = {
         "serving": (serving, costs, limits),
-        "again": (lambda second: again(results["serving"], second),),
         "strain": (_strain,),
         "curves": (_curves,),
         "training": (_training,),

@@ -97,22 +97,6 @@ def limits(found: dict[str, Any]) -> list[str]:
     return ["**The limit of these CPUs**, in-process, one process for each CPU.", "", *table(head, rows)]
 
 
-def again(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
-    """Return the ratios of two runs and their difference."""
-    later = {one.name: one for one in standings(second)}
-    rows = []
-    for one in standings(first):
-        if one.name == SEEFOOD.name or one.name not in later:
-            continue
-        cells = [one.name]
-        for size in SIZES:
-            before, after = (statistics.mean(run.ratios[size]) for run in (one, later[one.name]))
-            cells += [f"{before:.2f}x, {after:.2f}x", f"{100 * (after / before - 1):+.0f}%"]
-        rows.append(cells)
-    head = ["ratio", *(cell for size in SIZES for cell in (f"{size}, both runs", "difference"))]
-    return ["**Repeatability**: the ratios of two runs.", "", *table(head, rows)]
-
-
 def _not_200(turns: list[dict[str, Any]]) -> str:
     loads = [turn[size] for turn in turns for size in (*SIZES, "open")]
     wrong = sum(count for seen in loads for status, count in seen.get("statuses", {}).items() if status != "200")

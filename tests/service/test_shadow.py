@@ -291,7 +291,7 @@ def test_wrong_options_are_one_sentence(models: Path) -> None:
     for arguments, sentence in {
         ("promote", "new", "--min-photos", "5"): "--min-photos counts the photos of --shadow-agreement",
         ("shadow", "gone"): "There is no version gone in ",
-        ("shadow", "new", "--off"): "--off names no version",
+        ("shadow", "new", "--off"): "VERSION and --off can't be combined; give one of them.",
         ("shadow",): "names no shadow model; name one with seefood models shadow VERSION.",
     }.items():
         done = seefood(models, "models", *arguments)

@@ -146,9 +146,9 @@ def compare_groups(in_use: Model, candidate: Model, groups: Mapping[str, Photos]
     pairs = list(enumerate(zip(*results, strict=True)))
     verdicts = {i: (old, new) for i, (old, new) in pairs if not (isinstance(old, str) or isinstance(new, str))}
     if not verdicts:
-        reason = str(results[0][0]).removesuffix(".")
         raise SeeFoodError(
-            f"None of {len(photos)} photos can be read, for example {photos.paths[0]} ({reason}); name another folder."
+            f"None of {len(photos)} photos can be read; name another folder. "
+            f"The reason for {photos.paths[0]}: {results[0][0]}"
         )
     photos, group_of = photos.take(verdicts), group_of[list(verdicts)]
     old, new = (np.array([pair[i].positive for pair in verdicts.values()]) == (photos.targets == 1) for i in (0, 1))

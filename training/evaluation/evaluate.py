@@ -101,9 +101,9 @@ def evaluate_photos(model: Model, photos: Photos) -> Evaluation:
     results = [result for _, result in score(model, photos.paths)]
     verdicts = {i: result for i, result in enumerate(results) if not isinstance(result, str)}
     if not verdicts:
-        reason = str(results[0]).removesuffix(".")
         raise SeeFoodError(
-            f"None of {len(photos)} photos can be read, for example {photos.paths[0]} ({reason}); name another folder."
+            f"None of {len(photos)} photos can be read; name another folder. "
+            f"The reason for {photos.paths[0]}: {results[0]}"
         )
     scored = photos.take(verdicts)
     targets, threshold = scored.targets, model.metadata.threshold

@@ -70,7 +70,7 @@ def test_training_records_which_photos_are_from_the_inbox(inbox: Inbox, drawn: P
         shutil.copy(file, test / "hotdog")
     refused = seefood(models, "train", drawn, *options)
     assert refused.exit_code == 2
-    assert "is a photo of the inbox, which can't be a test photo; remove it" in refused.stderr
+    assert "is a photo of the inbox, which can't be a validation or test photo; remove it" in refused.stderr
     for file in (exported / "hotdog").iterdir():
         (test / "hotdog" / file.name).unlink()
     done = seefood(models, "train", drawn, *options)

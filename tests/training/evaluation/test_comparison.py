@@ -137,7 +137,7 @@ def test_groups_are_compared_and_the_photos_that_change_are_named(models: Path, 
 def test_photos_that_cannot_be_read_are_no_comparison(models: Path, tmp_path: Path) -> None:
     (tmp_path / "broken" / "hotdog").mkdir(parents=True)
     (tmp_path / "broken" / "hotdog" / "1.jpg").write_bytes(b"broken")
-    with pytest.raises(SeeFoodError, match=r"None of 1 photos can be read, .*1\.jpg \(.*\); name another folder\.$"):
+    with pytest.raises(SeeFoodError, match=r"None of 1 photos can be read; .*\. The reason for .*1\.jpg: "):
         compare(open_model(models), open_model(models, "twin"), [tmp_path / "broken"])
 
 
