@@ -96,7 +96,7 @@ def test_contenders_are_compared_and_the_tables_are_printed(tmp_path: Path) -> N
             "--only",
             "serving",
             "--seconds",
-            "0.3",
+            "0.5",
             "--rounds",
             "1",
             "--out",

@@ -86,7 +86,7 @@ def _turn(own: Running, raw: dict[str, Body], seconds: float) -> dict[str, Any]:
 def _loads(run: Running, name: str, body: Body, seconds: float) -> dict[str, Any]:
     """Return the closed load of a photo size by its name, and for one size the open load."""
     before, _ = run.usage()
-    closed = load(run.url, body, clients=_CLIENTS, seconds=seconds, warm_up=min(_WARM_UP, seconds))
+    closed = load(run.url, body, clients=_CLIENTS, seconds=seconds, warm_up=_WARM_UP)
     after, memory = run.usage()
     if not closed["per_second"]:
         raise RuntimeError(f"{run.contender.name} answered no photo of {name} in {seconds:g} seconds")
@@ -94,7 +94,7 @@ def _loads(run: Running, name: str, body: Body, seconds: float) -> dict[str, Any
     found: dict[str, Any] = {name: {**closed, "cpu_ms": cpu_ms, "memory_mb": round(memory)}}
     if name == _OPEN:
         rate = round(_SHARE * closed["per_second"], 2)
-        opened = load(run.url, body, clients=_OPEN_CLIENTS, seconds=seconds, rate=rate, warm_up=min(_WARM_UP, seconds))
+        opened = load(run.url, body, clients=_OPEN_CLIENTS, seconds=seconds, rate=rate, warm_up=_WARM_UP)
         found["open"] = {"rate": rate, **opened}
     return found
 
@@ -114,7 +114,7 @@ def _limit_turn(
 
 
 def _rate(own: Running, body: Body, seconds: float) -> float:
-    return float(load(own.url, body, clients=_CLIENTS, seconds=seconds, warm_up=min(_WARM_UP, seconds))["per_second"])
+    return float(load(own.url, body, clients=_CLIENTS, seconds=seconds, warm_up=_WARM_UP)["per_second"])
 
 
 def _probability(text: bytes) -> float:
