@@ -194,8 +194,8 @@ def leave_out(photos: Photos, excluded: Container[Path], minimum: int = MIN_PHOT
 def split(photos: Photos, digests: Mapping[Path, str], seed: int) -> tuple[Photos, Photos]:
     """Split photos into training and validation photos, each in random order.
 
-    The side depends on `hash_fraction` the photo, so a photo stays on its side when photos are added or renamed. Photos
-    below VALIDATION_FRACTION are for validation, but at least MIN_VALIDATION of each class.
+    The side depends on the `hash_fraction` of a photo, so a photo stays on its side when photos are added or renamed.
+    Photos below VALIDATION_FRACTION are for validation, but at least MIN_VALIDATION of each class.
 
     Args:
         photos: all photos.
