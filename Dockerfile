@@ -16,8 +16,7 @@ COPY service service
 COPY scoring scoring
 COPY training training
 COPY models models
-RUN [ ${FLAVOUR} = train ] || rm -r training; \
-    PYTHONPATH=/opt/build pip --python /opt/seefood/bin/python install --no-cache-dir --no-deps --no-build-isolation .
+RUN PYTHONPATH=/opt/build pip --python /opt/seefood/bin/python install --no-cache-dir --no-deps --no-build-isolation .
 # The image contains only the model files that it serves; browsers get the phone model in float32. A registry mounted at /models replaces them.
 RUN set -e; mkdir -p /image/models /image/feedback; \
     for pointer in models/current models/phone; do \

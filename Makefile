@@ -1,7 +1,5 @@
 # Every command for a clone. `make` lists them.
 PYTHON ?= python3
-HOST ?= 127.0.0.1
-PORT ?= 8000
 WORKERS ?= 2
 DIST ?= dist
 BIN := .venv/bin
@@ -17,8 +15,8 @@ HASHES := --universal --generate-hashes --constraint constraints.txt
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-serve: .venv/.service ## serve the current model on http://HOST:PORT (default 127.0.0.1:8000)
-	@exec $(BIN)/seefood serve --host $(HOST) --port $(PORT)
+serve: .venv/.service ## serve the current model, for example: make serve PORT=9000 (default 127.0.0.1:8000)
+	@exec $(BIN)/seefood serve$(if $(PORT), --port $(PORT))
 
 train: .venv/.train ## retrain with DATA=folder, for example: make train DATA=photos ARGS='--epochs 5'
 	@test -n "$(DATA)" || { echo "make train: name a folder, for example: make train DATA=photos" >&2; exit 2; }

@@ -9,7 +9,7 @@ from functools import partial
 from flask import Flask, Response, g, request
 
 from service.inbox.records import Sender
-from service.inbox.votes import key_id
+from service.inbox.senders import key_id
 from service.problems import Problem, problem_response
 from service.settings import Settings
 

@@ -12,8 +12,8 @@ from service.errors import SeeFoodError
 from service.feedback import model_verdict, new_photo
 from service.inbox.index import InboxError
 from service.inbox.records import SAMPLE, UNCERTAIN, UNFAMILIAR, Sender
+from service.inbox.senders import OverQuota
 from service.inbox.store import Inbox
-from service.inbox.votes import OverQuota
 from service.model import Model, Verdict
 from service.photo import PhotoError
 from service.settings import Settings

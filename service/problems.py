@@ -10,7 +10,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTo
 from service import metrics
 from service.errors import DeadlineExceeded, Overloaded
 from service.inbox.index import InboxError, InboxFull
-from service.inbox.votes import OverQuota
+from service.inbox.senders import OverQuota
 from service.photo import EmptyPhoto, PhotoError, PhotoTooCostly, PhotoTooLarge, UndecodablePhoto, UnsupportedPhoto
 
 _TYPE = "urn:problem-type:seefood:"

@@ -12,8 +12,8 @@ from service.decoders import Decoders
 from service.inbox import review as inbox_review
 from service.inbox.records import ACCEPTED, REASONS, STATES, WAITING, Decision
 from service.inbox.review import Filter
+from service.inbox.senders import key_id
 from service.inbox.store import Inbox
-from service.inbox.votes import key_id
 from service.model_manager import served_model
 from service.photo import read_file
 from service.problems import Problem, bad_parameter, query_parameter

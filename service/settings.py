@@ -51,7 +51,7 @@ class Settings:
     max_pixels: int = _setting(
         MAX_PIXELS, "maximum size of a photo in pixels; half of it for WebP, AVIF, GIF and BMP", largest=1_000_000_000
     )
-    max_images: int = _setting(16, "maximum number of photos in one request", largest=1000)
+    max_images: int = _setting(16, "maximum number of photos in one request; at most SEEFOOD_QUEUE", largest=1000)
     feedback_dir: str = _setting("", "folder of the inbox, for the photos of POST /v1/feedback; empty: off")
     feedback_max_bytes: int = _setting(
         1_000_000_000,

@@ -416,7 +416,9 @@ def _open(model: str, settings: Settings) -> Model:
 
 def _require_training() -> None:
     if find_spec("torch") is None or find_spec("lightning") is None:
-        raise SeeFoodError("This command needs the training packages; pip install '.[train]'.")
+        raise SeeFoodError(
+            "This command needs PyTorch; run pip install '.[train]' in a clone, or use the image seefood:train."
+        )
 
 
 def _print_metrics(metrics: Mapping[str, object]) -> None:

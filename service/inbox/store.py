@@ -12,7 +12,8 @@ from service.errors import SeeFoodError, describe_os_error
 from service.inbox.index import InboxError, Index, audit, fsync_folder
 from service.inbox.records import CORRECTION, RECOVERED, WAITING, Decision, Limits, ModelVerdict, NewPhoto, Sender
 from service.inbox.rows import has_vote, insert, make_receipt, make_room, same_picture
-from service.inbox.votes import names_of, take_quota, update_rank, vote
+from service.inbox.senders import names_of, take_quota
+from service.inbox.votes import update_rank, vote
 from service.photo import SUFFIXES
 from service.settings import Settings
 

@@ -7,18 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 
 from service.drift import MIN_PHOTOS
 from service.metadata import HISTOGRAM_BINS
-from tests.fixtures.drawing import encode
 from tests.fixtures.load import until
 from tests.fixtures.monitoring import ALERTS, Prometheus, Query, prometheus, queries
+from tests.fixtures.painting import BLUE, RED
 from tests.fixtures.server import serving
 from tests.fixtures.tiny_model import METADATA, write_tiny_model, write_tiny_registry
-
-RED = encode(Image.new("RGB", (60, 40), (255, 0, 0)), "PNG")
-BLUE = encode(Image.new("RGB", (60, 40), (0, 0, 255)), "PNG")
 
 
 def _now(query: Query) -> str:

@@ -10,17 +10,15 @@ from contextlib import ExitStack, contextmanager
 from http.client import HTTPConnection
 
 import pytest
-from PIL import Image
 
 from tests.docker.conftest import Note, docker, inspect
 from tests.fixtures.bombs import BOMBS, WEBP
-from tests.fixtures.drawing import encode
 from tests.fixtures.load import until
+from tests.fixtures.painting import RED_JPEG
 from tests.fixtures.server import BOUNDARY, free_port, multipart
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(1200)]
 
-RED = encode(Image.new("RGB", (300, 200), "red"))
 ENDLESS = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: 26000000\r\n\r\n"
 WORKERS = "print(open('/proc/1/task/1/children').read())"
 MEASURE = """
@@ -84,7 +82,7 @@ def test_nothing_fills_the_memory_of_its_container(image: str, note: Note) -> No
         for attack, requests in attacks.items():
             with _measured(name) as peak, ThreadPoolExecutor(8) as pool:
                 asked = [pool.submit(post, *request) for request in requests]
-                until(lambda: post(RED) == 200, 10)  # 429 at first, while decoders are busy
+                until(lambda: post(RED_JPEG) == 200, 10)  # 429 at first, while decoders are busy
                 statuses = {each.result() for each in asked}
             note(f"{attack}: {sorted(statuses)}, {peak[0]:.0f} MB in a container of 1 GB")
             assert statuses <= {0, 413, 429}
@@ -92,7 +90,7 @@ def test_nothing_fills_the_memory_of_its_container(image: str, note: Note) -> No
         with _measured(name) as peak, ExitStack() as stack:
             for _ in range(60):
                 stack.enter_context(socket.create_connection(("127.0.0.1", port))).sendall(ENDLESS)
-            until(lambda: post(RED) == 200, 30)
+            until(lambda: post(RED_JPEG) == 200, 30)
             time.sleep(1)
         note(f"60 bodies that are announced and never sent: {peak[0]:.0f} MB in a container of 1 GB")
         assert peak[0] < 600

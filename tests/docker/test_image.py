@@ -1,6 +1,7 @@
 """The content of the image, its user, and the error sentences of wrong settings."""
 
 import json
+import shutil
 import subprocess
 import time
 from contextlib import closing
@@ -15,6 +16,7 @@ from tests.conftest import ROOT
 from tests.docker.conftest import Note, default_of, docker, inspect
 from tests.fixtures.load import until
 from tests.fixtures.server import free_port
+from tests.fixtures.tiny_model import write_tiny_registry, write_tiny_version
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(1200)]
 
@@ -46,7 +48,6 @@ def test_the_image_contains_only_what_the_service_needs(image: str) -> None:
         "lightning",
         "onnx",
         "sklearn",
-        "training",
         "pytest",
         "hatchling",
         "uv",
@@ -118,6 +119,23 @@ def test_command_lines_work_in_it(image: str, photos_to_send: list[bytes], tmp_p
     (tmp_path / "photo.jpg").write_bytes(photos_to_send[0])
     said = docker("run", "--rm", *HARDENED, "--volume", f"{tmp_path}:/photos:ro", image, "predict", "--json", "/photos")
     assert json.loads(said)["label"] in ("hotdog", "not_hotdog")
+
+
+def test_it_manages_the_registry(image: str, tmp_path: Path) -> None:
+    registry = write_tiny_registry(tmp_path / "models")
+    write_tiny_version(registry, "new")
+    shutil.copy2(registry / "tiny" / "metrics.json", registry / "new")
+    for path in (tmp_path, registry, *registry.rglob("*")):
+        path.chmod(0o777)
+    run = ("run", "--rm", *HARDENED, "--volume", f"{registry}:/models", image)
+    for version in ("tiny", "new"):
+        docker(*run, "models", "promote", version, "--force")
+    assert "* new " in docker(*run, "models")
+    assert docker(*run, "models", "rollback") == "tiny is current again."
+    assert "learn-curve" in docker(*run, "--help")
+    assert docker(*run, "train", "/models", check=False) == (
+        "seefood: This command needs PyTorch; run pip install '.[train]' in a clone, or use the image seefood:train."
+    )
 
 
 @pytest.mark.skipif(not (RUNTIME / WASM).is_file(), reason="no ONNX Runtime for browsers; run make web")

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
-from PIL import Image
 from playwright.sync_api import expect
 
 from service.errors import SeeFoodError
@@ -19,11 +18,10 @@ from service.model import Model, open_model
 from service.settings import Settings
 from tests.conftest import ROOT, MakeApp
 from tests.fixtures.browser import open_browser
-from tests.fixtures.drawing import encode
 from tests.fixtures.load import until
+from tests.fixtures.painting import RED
 from tests.fixtures.server import serving
 
-RED = encode(Image.new("RGB", (60, 40), (255, 0, 0)), "PNG")
 KEY, OTHER = "correct-horse", "battery-staple"
 
 Make = Callable[..., FlaskClient]

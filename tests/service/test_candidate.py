@@ -10,17 +10,15 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from PIL import Image
 
 from service.candidate import Candidate
 from service.errors import SeeFoodError
 from service.model import open_model
-from tests.fixtures.drawing import encode
 from tests.fixtures.load import until
+from tests.fixtures.painting import RED
 from tests.fixtures.server import serving
 from tests.fixtures.tiny_model import METADATA, write_tiny_model, write_tiny_registry
 
-RED = encode(Image.new("RGB", (60, 40), (255, 0, 0)), "PNG")
 NEW = replace(METADATA, version="new")
 
 

@@ -145,7 +145,9 @@ def test_training_commands_name_the_extra_where_torch_is_absent(command: list[st
     hide = "import sys; sys.modules['torch'] = None; from service.cli import main; main()"
     result = subprocess.run([sys.executable, "-c", hide, *command], capture_output=True, text=True, check=False)
     assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr == "seefood: This command needs the training packages; pip install '.[train]'.\n"
+    assert result.stderr.rstrip() == (
+        "seefood: This command needs PyTorch; run pip install '.[train]' in a clone, or use the image seefood:train."
+    )
 
 
 def test_the_service_imports_nothing_of_the_extras() -> None:

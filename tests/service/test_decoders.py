@@ -28,9 +28,9 @@ from tests.conftest import ROOT
 from tests.fixtures.bombs import BOMBS
 from tests.fixtures.drawing import draw, encode
 from tests.fixtures.load import until
+from tests.fixtures.painting import RED
 
 SIZE = 32
-RED = encode(Image.new("RGB", (60, 40), (255, 0, 0)), "PNG")
 SLOW = encode(draw("hotdog", 1, (5000, 5000)), "PNG")  # takes about one second and 75 MB
 LARGE = encode(draw("hotdog", 1, (7000, 7000)), "PNG")  # takes about two seconds and 150 MB, more than SMALL_MEMORY
 linux = pytest.mark.skipif(sys.platform != "linux", reason="what bounds the memory is Linux's")

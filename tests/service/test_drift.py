@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 from scipy.stats import binomtest, ks_2samp
 
@@ -19,12 +18,11 @@ from service.model import Verdict
 from service.model_manager import ModelManager
 from service.settings import Settings
 from tests.fixtures.command import seefood
-from tests.fixtures.drawing import encode
 from tests.fixtures.load import until
+from tests.fixtures.painting import BLUE, PALE, RED
 from tests.fixtures.server import Server, serving
 from tests.fixtures.tiny_model import METADATA, write_tiny_model, write_tiny_registry
 
-RED, BLUE, PALE = (encode(Image.new("RGB", (60, 50), colour)) for colour in ((255, 0, 0), (0, 0, 255), (140, 128, 128)))
 HISTOGRAM = (500, *[0] * 18, 500)
 RANDOM = np.random.default_rng(0)
 _PATIENCE = 60  # seconds

@@ -12,19 +12,16 @@ from pathlib import Path
 
 import psutil
 import pytest
-from PIL import Image
 
-from tests.fixtures.drawing import encode
 from tests.fixtures.load import asking, until
+from tests.fixtures.painting import RED_JPEG
 from tests.fixtures.server import Response, Server, serving
 from tests.fixtures.tiny_model import write_tiny_registry, write_tiny_version
 
 pytestmark = pytest.mark.slow
 
-RED = encode(Image.new("RGB", (300, 200), "red"))
-HEAD = (
-    f"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: {len(RED)}\r\n\r\n".encode()
-)
+FORMAT = b"Content-Type: image/jpeg\r\n"
+HEAD = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\n%sContent-Length: %d\r\n\r\n" % (FORMAT, len(RED_JPEG))
 
 
 @pytest.fixture
@@ -36,7 +33,7 @@ def models(tmp_path: Path) -> Path:
 
 
 def _post(server: Server) -> Response:
-    return server.request("POST", "/v1/predict", RED, "image/jpeg")
+    return server.request("POST", "/v1/predict", RED_JPEG, "image/jpeg")
 
 
 def _connect(server: Server) -> socket.socket:
@@ -68,28 +65,28 @@ def test_slow_clients_do_not_block_others(models: Path) -> None:
     with serving(models) as server, ExitStack() as stack:
         slow = [stack.enter_context(_connect(server)) for _ in range(14)]
         for index, one in enumerate(slow):
-            one.sendall(HEAD[:30] if index % 2 else HEAD + RED[:100])
+            one.sendall(HEAD[:30] if index % 2 else HEAD + RED_JPEG[:100])
         for step in range(3):
             for index, one in enumerate(slow):
-                one.sendall(HEAD[30 + step : 31 + step] if index % 2 else RED[100 + step : 101 + step])
+                one.sendall(HEAD[30 + step : 31 + step] if index % 2 else RED_JPEG[100 + step : 101 + step])
             for _ in range(5):
                 assert _post(server).status == 200
             time.sleep(1)
-        slow[0].sendall(RED[103:])
+        slow[0].sendall(RED_JPEG[103:])
         assert slow[0].recv(12) == b"HTTP/1.1 200", "a slow request is still valid"
 
 
 def test_a_client_that_shuts_down_sending_gets_its_response(models: Path) -> None:
     with serving(models) as server, _connect(server) as half:
-        half.sendall(HEAD + RED)
+        half.sendall(HEAD + RED_JPEG)
         half.shutdown(socket.SHUT_WR)
         assert half.recv(12) == b"HTTP/1.1 200"
 
 
 def test_an_incomplete_body_gets_400_or_408(models: Path) -> None:
     with serving(models) as server, _connect(server) as half, _connect(server) as silent:
-        silent.sendall(HEAD + RED[:-1])
-        half.sendall(HEAD + RED[:-1])
+        silent.sendall(HEAD + RED_JPEG[:-1])
+        half.sendall(HEAD + RED_JPEG[:-1])
         half.shutdown(socket.SHUT_WR)
         assert half.recv(12) == b"HTTP/1.1 400"
         assert silent.recv(12) == b"HTTP/1.1 408"
@@ -97,11 +94,11 @@ def test_an_incomplete_body_gets_400_or_408(models: Path) -> None:
 
 def test_stopping_waits_for_photos_and_not_for_idle_connections(models: Path) -> None:
     with serving(models) as server, _connect(server), _connect(server) as sending:
-        sending.sendall(HEAD + RED[:100])
+        sending.sendall(HEAD + RED_JPEG[:100])
         time.sleep(0.3)
         server.process.send_signal(signal.SIGTERM)
         time.sleep(0.5)
-        sending.sendall(RED[100:])
+        sending.sendall(RED_JPEG[100:])
         assert sending.recv(12) == b"HTTP/1.1 200"
         assert server.process.wait(20) == 0, "it did not wait for the idle connection"
 
@@ -111,7 +108,7 @@ def test_a_promotion_fails_no_request(models: Path, pointer: str) -> None:
     (models / pointer).write_text("tiny\n")
     with serving(models, SEEFOOD_MODEL="" if pointer == "current" else pointer) as server:
         workers = server.workers()
-        with asking(server.port, RED) as load:
+        with asking(server.port, RED_JPEG) as load:
             for version in ("new", "tiny", "new"):
                 time.sleep(0.5)
                 (models / pointer).write_text(f"{version}\n")
@@ -126,7 +123,7 @@ def test_a_promotion_fails_no_request(models: Path, pointer: str) -> None:
 def test_a_restart_on_hup_fails_no_request(models: Path) -> None:
     """During the restart, the old or the new process answers each request."""
     with serving(models) as server:
-        with asking(server.port, RED) as load:
+        with asking(server.port, RED_JPEG) as load:
             for version in ("new", "tiny"):
                 time.sleep(0.5)
                 before = server.workers()
@@ -147,7 +144,7 @@ def test_an_unusable_model_leaves_the_old_one(models: Path, wrong: str, hup: boo
     if wrong == "absent":
         shutil.rmtree(models / "new")
     with serving(models) as server:
-        with asking(server.port, RED) as load:
+        with asking(server.port, RED_JPEG) as load:
             if wrong == "no current":
                 (models / "current").unlink()
             else:
@@ -171,7 +168,7 @@ def test_a_killed_process_restarts_with_the_promoted_version(models: Path) -> No
     with serving(models) as server:
         (worker,) = server.workers()
         decoders = server.decoders()
-        with asking(server.port, RED, clients=4) as load:
+        with asking(server.port, RED_JPEG, clients=4) as load:
             time.sleep(0.5)
             os.kill(worker, signal.SIGKILL)
             until(lambda: len(server.workers()) == 1 and server.workers() != [worker])
@@ -196,7 +193,7 @@ def test_a_killed_process_restarts_with_the_old_version_if_the_new_is_unusable(m
 def test_overload_is_refused_and_health_checks_still_work(models: Path) -> None:
     """All responses are 200 or 429, and each 429 has Retry-After."""
     with serving(models, SEEFOOD_QUEUE="2", SEEFOOD_MAX_IMAGES="1") as server:
-        with asking(server.port, RED, clients=24) as load:
+        with asking(server.port, RED_JPEG, clients=24) as load:
             for _ in range(20):
                 assert server.request("GET", "/livez").status == 200
                 assert server.request("GET", "/readyz").status == 200
@@ -206,18 +203,18 @@ def test_overload_is_refused_and_health_checks_still_work(models: Path) -> None:
 
 def test_a_refused_request_keeps_its_connection(models: Path) -> None:
     """A client can send the next request on the same connection, although most of the refused body was not read."""
-    large = RED + b"\0" * 1_000_000
+    large = RED_JPEG + b"\0" * 1_000_000
     with serving(models, SEEFOOD_QUEUE="1", SEEFOOD_MAX_IMAGES="1") as server:
         client = HTTPConnection("127.0.0.1", server.port, timeout=20)
-        with asking(server.port, RED, clients=4):
+        with asking(server.port, RED_JPEG, clients=4):
             statuses: set[int] = set()
             sockets: set[socket.socket | None] = set()
             while statuses != {200, 429}:
                 statuses.add(_ask(client, "/v1/predict", large))
                 sockets.add(client.sock)
         assert len(sockets) == 1
-        assert _ask(client, "/v1/nothing", RED) == 404
-        assert _ask(client, "/v2/models/pizza/infer", RED) == 404
+        assert _ask(client, "/v1/nothing", RED_JPEG) == 404
+        assert _ask(client, "/v2/models/pizza/infer", RED_JPEG) == 404
         assert _ask(client, "/v1/predict", large) == 200
         assert sockets == {client.sock}
         client.close()
@@ -225,7 +222,7 @@ def test_a_refused_request_keeps_its_connection(models: Path) -> None:
 
 def test_bodies_in_memory_are_limited(models: Path) -> None:
     """Many large photos at a time are refused before they fill the memory, even if earlier requests are slow."""
-    large = HEAD.replace(str(len(RED)).encode(), b"15000000")
+    large = HEAD.replace(str(len(RED_JPEG)).encode(), b"15000000")
     with serving(models) as server:
         with ExitStack() as stack:
             unfinished = [stack.enter_context(_connect(server)) for _ in range(6)]

@@ -16,17 +16,15 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from tests.fixtures.bombs import BOMBS
-from tests.fixtures.drawing import encode
 from tests.fixtures.load import until
 from tests.fixtures.memory import peak_memory
+from tests.fixtures.painting import RED_JPEG
 from tests.fixtures.server import BOUNDARY, Server, free_port, multipart, serving, wait_until_ready
 
 pytestmark = pytest.mark.slow
 
-RED = encode(Image.new("RGB", (300, 200), "red"))
 FORM = f"multipart/form-data; boundary={BOUNDARY}"
 
 
@@ -81,11 +79,11 @@ def test_a_connection_reset_is_not_logged_as_an_error(quiet: Server) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         head = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: 100000\r\n\r\n"
         connection.sendall(head + b"half a photo")
-    assert quiet.post_photos(RED).status == 200
+    assert quiet.post_photos(RED_JPEG).status == 200
 
 
 def test_a_file_name_that_is_not_utf8_gets_a_sentence(quiet: Server) -> None:
-    answer = quiet.request("POST", "/v1/predict", multipart(RED).replace(b"photo", b"caf\xe9"), FORM)
+    answer = quiet.request("POST", "/v1/predict", multipart(RED_JPEG).replace(b"photo", b"caf\xe9"), FORM)
     assert (answer.status, answer.json()["type"]) == (400, "urn:problem-type:seefood:bad-form")
     assert answer.json()["detail"].endswith("and names of fields and files in UTF-8.")
 
@@ -126,7 +124,7 @@ def test_a_package_of_the_same_name_in_the_folder_is_not_imported(tiny_models: P
     try:
         server = Server(port, process, tmp_path / "no log")
         wait_until_ready(server)
-        assert server.post_photos(RED).status == 200
+        assert server.post_photos(RED_JPEG).status == 200
         assert (tmp_path / "feedback" / "inbox.sqlite").is_file()
         assert server.stop() == 0
     finally:
@@ -155,14 +153,14 @@ def test_a_decompression_bomb_does_not_affect_others(tiny_models: Path, name: st
     assert len(bomb) < 1_000_000
     with serving(tiny_models) as server, peak_memory(server.process.pid) as peak, ThreadPoolExecutor(3) as pool:
         bombs = [pool.submit(server.request, "POST", "/v1/predict", bomb, "image/jpeg") for _ in range(2)]
-        assert server.post_photos(RED).status == 200
+        assert server.post_photos(RED_JPEG).status == 200
         for answer in (each.result() for each in bombs):
             assert (answer.status, answer.json()["type"].rpartition(":")[2]) in {
                 (413, "photo-too-costly"),
                 (413, "photo-too-large"),
             }
-        assert server.post_photos(*[bomb] * 3, RED).json()["predictions"][-1]["label"] == "hotdog"
-        assert server.post_photos(RED).status == 200
+        assert server.post_photos(*[bomb] * 3, RED_JPEG).json()["predictions"][-1]["label"] == "hotdog"
+        assert server.post_photos(RED_JPEG).status == 200
         assert server.stop() == 0
     assert peak.megabytes < 600
 
@@ -173,7 +171,7 @@ def test_announced_bodies_take_no_memory(tiny_models: Path) -> None:
         for _ in range(60):
             connection = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=20))
             connection.sendall(head)
-        assert server.post_photos(RED).status == 200
+        assert server.post_photos(RED_JPEG).status == 200
     assert peak.megabytes < 400
 
 
@@ -201,7 +199,7 @@ def test_more_connections_than_open_files_do_not_end_the_service(tiny_models: Pa
             for _ in range(900):
                 stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=20))
             time.sleep(6)
-        assert server.post_photos(RED).status == 200
+        assert server.post_photos(RED_JPEG).status == 200
         assert server.workers() == [worker]
 
 
@@ -215,7 +213,7 @@ def test_http_1_0_clients_that_never_close_do_not_block_others(quiet: Server) ->
         for connection in connections:
             assert connection.recv(12) == b"HTTP/1.0 200"
         for _ in range(5):
-            assert quiet.post_photos(RED).status == 200
+            assert quiet.post_photos(RED_JPEG).status == 200
 
 
 @pytest.mark.alone  # other processes also write into shared memory

@@ -12,13 +12,14 @@ import pytest
 from PIL import Image
 
 from service.errors import SeeFoodError
-from service.inbox import review, votes
+from service.inbox import review, senders
 from service.inbox.export import accepted, export, purge
 from service.inbox.index import InboxFull
 from service.inbox.records import CORRECTION, SAMPLE, Decision, Limits, ModelVerdict, NewPhoto, Sender
 from service.inbox.review import Filter
+from service.inbox.senders import OverQuota
 from service.inbox.store import INDEX, PHOTOS, Inbox
-from service.inbox.votes import OverQuota, rank
+from service.inbox.votes import rank
 from service.phash import BLANK, NEAR_BITS, contrast, perceptual_hash
 from service.photo import decode
 from service.stored_photo import prepare
@@ -104,7 +105,7 @@ def test_blank_photos_collapse_by_their_bytes_only(inbox: Inbox) -> None:
 
 
 def test_keys_and_addresses_are_not_stored(inbox: Inbox) -> None:
-    send(inbox, 1, Sender(votes.key_id(b"the secret key"), "192.0.2.77"))
+    send(inbox, 1, Sender(senders.key_id(b"the secret key"), "192.0.2.77"))
     send(inbox, 2, Sender(None, "2001:db8:1:2:3:4:5:6"))
     send(inbox, 3, Sender(None, "2001:db8:1:2:ffff::1"))
     index = b"".join(path.read_bytes() for path in inbox.folder.glob("inbox.sqlite*"))
@@ -112,7 +113,7 @@ def test_keys_and_addresses_are_not_stored(inbox: Inbox) -> None:
     assert b"192.0.2" not in index
     assert b"2001:db8" not in index
     first, second, third = (each["sender"] for each in sorted(_all(inbox), key=lambda each: each["id"]))
-    assert first == f"key {votes.key_id(b'the secret key')}"
+    assert first == f"key {senders.key_id(b'the secret key')}"
     assert second == third, "one customer has a whole /64 network"
     other = make(inbox.folder.parent / "other")
     send(other, 2, Sender(None, "2001:db8:1:2:3:4:5:6"))

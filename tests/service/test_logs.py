@@ -13,13 +13,10 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from PIL import Image
 
 from service.logs import add_request_id, json_formatter
-from tests.fixtures.drawing import encode
+from tests.fixtures.painting import RED
 from tests.fixtures.server import multipart, serving
-
-RED = encode(Image.new("RGB", (60, 40), (255, 0, 0)), "PNG")
 
 
 @pytest.fixture

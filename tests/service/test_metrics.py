@@ -9,18 +9,14 @@ from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
-from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.metrics import registry
 from service.settings import Settings
 from tests.conftest import ROOT, MakeApp
-from tests.fixtures.drawing import encode
 from tests.fixtures.load import until
+from tests.fixtures.painting import BLUE, RED
 from tests.fixtures.server import Server, serving
-
-RED = encode(Image.new("RGB", (60, 40), (255, 0, 0)), "PNG")
-BLUE = encode(Image.new("RGB", (60, 40), (0, 0, 255)), "PNG")
 
 
 def _samples(text: str) -> Counter[str]:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from service.decoders import Decoders
 from service.errors import DeadlineExceeded
@@ -16,10 +15,9 @@ from service.model_manager import ServedModel
 from service.photo import PhotoError
 from service.pipeline import ClassifiedPhoto, classify_photos, classify_squares
 from tests.fixtures.drawing import draw, encode
+from tests.fixtures.painting import BLUE, RED
 from tests.fixtures.tiny_model import SIZE
 
-RED = encode(Image.new("RGB", (60, 40), (255, 0, 0)), "PNG")
-BLUE = encode(Image.new("RGB", (60, 40), (0, 0, 255)), "PNG")
 SLOW = encode(draw("hotdog", 1, (5000, 5000)), "PNG")  # takes about one second
 
 

@@ -9,7 +9,7 @@ from service.inbox import review
 from service.inbox.export import accepted, export
 from service.inbox.records import Decision
 from service.inbox.review import Filter
-from service.inbox.votes import key_id
+from service.inbox.senders import key_id
 from tests.conftest import MakeClient
 from tests.fixtures.command import seefood
 from tests.fixtures.drawing import draw, encode

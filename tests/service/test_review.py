@@ -11,8 +11,8 @@ from werkzeug.test import TestResponse
 from service.errors import SeeFoodError
 from service.inbox import review
 from service.inbox.records import CORRECTION
+from service.inbox.senders import key_id
 from service.inbox.store import Inbox
-from service.inbox.votes import key_id
 from service.settings import Settings
 from tests.conftest import MakeClient
 from tests.fixtures.command import seefood

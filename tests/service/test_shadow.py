@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
 from service import shadow_record
@@ -31,15 +30,12 @@ from service.shadow import Answered, Shadow
 from service.shadow_record import Comparison, Pair
 from tests.conftest import MakeApp
 from tests.fixtures.command import seefood
-from tests.fixtures.drawing import encode
 from tests.fixtures.inbox import make_inbox
 from tests.fixtures.load import asking, until
+from tests.fixtures.painting import PALE, RED, YELLOW
 from tests.fixtures.server import Server, serving
 from tests.fixtures.tiny_model import METADATA, write_slow_model, write_tiny_model, write_tiny_registry
 
-RED, PALE, YELLOW = (
-    encode(Image.new("RGB", (60, 50), colour)) for colour in ((255, 0, 0), (140, 128, 128), (255, 255, 0))
-)
 NEW = replace(METADATA, version="new", threshold=0.9)  # of PALE, the probability is 0.68
 PAIR = Pair("new", "tiny")
 

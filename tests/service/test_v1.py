@@ -22,11 +22,8 @@ from service.model import Model
 from service.settings import Settings
 from tests.conftest import MakeApp
 from tests.fixtures.drawing import draw, encode
+from tests.fixtures.painting import BLUE, RED, YELLOW
 from tests.fixtures.tiny_model import METADATA, write_old_model
-
-RED = encode(Image.new("RGB", (60, 40), (255, 0, 0)), "PNG")
-BLUE = encode(Image.new("RGB", (60, 40), (0, 0, 255)), "PNG")
-YELLOW = encode(Image.new("RGB", (60, 40), (255, 255, 0)), "PNG")
 
 
 def _post(client: FlaskClient, *photos: tuple[bytes, str], field: str = "image") -> TestResponse:
