@@ -5,7 +5,7 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import reduce
 from importlib.util import find_spec
@@ -232,6 +232,7 @@ def evaluate(folders: tuple[Path, ...], model: str, only_slices: bool, as_json: 
     for evaluation in evaluations.values():
         for path, reason in evaluation.unreadable.items():
             click.echo(f"Left out: {printable(path)}: {reason}", err=True)
+    _warn_of_leakage(opened, folders)
     labels = opened.metadata.positive_label, opened.metadata.negative_label
     if as_json:
         found = {folder: evaluation.as_dict() for folder, evaluation in evaluations.items()}
@@ -345,7 +346,10 @@ def promote(
         _require_training()
         from training.evaluation.comparison import compare
 
-        comparison = compare(_open(pointer, settings), _open(version, settings), tests)
+        in_use, candidate = _open(pointer, settings), _open(version, settings)
+        for model in (in_use, candidate):
+            _warn_of_leakage(model, tests)
+        comparison = compare(in_use, candidate, tests)
         if comparison.worse and not force:
             raise SeeFoodError(f"{version} is worse: {comparison}; promote it anyway with --force.")
         reasons.append(f"{'forced: ' if comparison.worse else ''}{comparison}")
@@ -412,6 +416,20 @@ def _list_versions() -> None:
 
 def _open(model: str, settings: Settings) -> Model:
     return open_model(settings.models, model, settings.device, settings.precision)
+
+
+def _warn_of_leakage(model: Model, folders: Sequence[Path]) -> None:
+    """Print a warning if a model was trained with some of the test photos."""
+    from training.data.photos import find_all_labelled
+    from training.evaluation.leakage import count_leaked
+
+    photos = find_all_labelled(folders, model.metadata.positive_label, model.metadata.negative_label)
+    if leaked := count_leaked(model.path.parent, photos):
+        click.echo(
+            f"Warning: {leaked} of {len(photos)} photos are training photos of {model.metadata.version}, so its "
+            "results are too good; use other photos.",
+            err=True,
+        )
 
 
 def _require_training() -> None:

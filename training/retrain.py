@@ -1,6 +1,5 @@
 """Retraining: with enough new accepted photos, train a candidate, and compare it with the current version."""
 
-import csv
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,9 +16,9 @@ from training.data.accepted import add_accepted
 from training.data.photos import find_all_labelled, gather
 from training.evaluation.comparison import SlicedComparison, compare_groups
 from training.model.fit import Interrupted
+from training.registry.photo_list import read_photo_list
 from training.registry.store import check_writable
 from training.report.comparison_report import PAGE, RETRAINING, write_comparison
-from training.report.version_files import PHOTOS
 from training.train import train
 
 LOCK = ".retrain.lock"  # an empty file in the registry
@@ -122,14 +121,10 @@ def _locked(models: Path) -> Iterator[None]:
 
 def _used(models: Path) -> set[str]:
     """Return the SHA-256 of the photos of the current version and of all earlier retrainings, refused ones too."""
-    used: set[str] = set()
-    photos = models / current_version(models) / PHOTOS
+    used = {*read_photo_list(models / current_version(models))}
     try:
-        if photos.exists():
-            with photos.open(encoding="utf-8", newline="") as file:
-                used |= {row["sha256"] for row in csv.DictReader(file)}
         for path in models.glob(f"[!.]*/{RETRAINING}"):
             used |= set(json.loads(path.read_text(encoding="utf-8"))["accepted"])
-    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise SeeFoodError(f"The photos of the versions in {models} can't be read: {error!r}; restore them.") from error
     return used

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -113,6 +114,10 @@ def test_evaluate_prints_a_table(trained_models: Path, drawn: Path) -> None:
     assert "64 hotdog and 64 not_hotdog photos" in result.stdout
     assert "accuracy" in result.stdout
     assert "roc auc" in result.stdout
+    assert re.fullmatch(
+        r"Warning: \d+ of 128 photos are training photos of .*, so its results are too good; use other photos.\n",
+        result.stderr,
+    )
 
 
 @pytest.mark.slow

@@ -13,11 +13,11 @@ from training.data.label_list import changes_as_json
 from training.evaluation.tables import comparison_table, positive_tables, slice_tables
 from training.export.onnx_export import write_metadata
 from training.records import PreparedData, RunResult
+from training.registry.photo_list import PHOTOS
 from training.registry.store import METRICS
 from training.report.html_report import write_report
 from training.report.rendering import render
 
-PHOTOS = "photos.csv"
 FINDINGS = "findings.json"
 
 
