@@ -1,4 +1,4 @@
-"""Measure the models in the box: accuracy, inference time and file size.
+"""Measure the included models: accuracy, inference time and file size.
 
     python -m benchmarks.shipped
 
@@ -128,7 +128,7 @@ def _called(parts: Iterable[Array], threshold: float) -> dict[str, Any]:
 @click.option("--before", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Older int8 ONNX file.")
 @click.option("--tables", is_flag=True, help="Write the tables of shipped.json, and measure nothing.")
 def main(data: Path, before: Path | None, tables: bool) -> None:
-    """Measure the models in the box, and write shipped.json and the tables in the documentation."""
+    """Measure the included models, and write shipped.json and the tables in the documentation."""
     if not tables:
         machine = here()
         try:

@@ -1,4 +1,4 @@
-"""Tables of the models in the box, for docs/models.md and models/README.md."""
+"""Tables of the included models, for docs/models.md and models/README.md."""
 
 from typing import Any
 

@@ -12,18 +12,19 @@ from benchmarks.serving_tables import standings
 MARKS = ("<!-- figures -->", "<!-- end of figures -->")
 TEMPLATES = {
     "README.md": (
-        "**{accuracy} accuracy** on {photos} photos of what new users send ({hotdogs} are hotdogs; it finds {recall}); "
-        "{scraped} on {scraped_photos} scraped photos, some with doubtful labels. **{small} photos/s** of 0.3 MP and "
-        "**{large} photos/s** of 12 MP on {cpus} CPUs in int8 ({small_float32} and {large_float32} in float32). The "
-        "fastest peers run float32, as their documentation does: {small_peer} photos/s of 0.3 MP ({small_name}) and "
-        "{large_peer} of 12 MP ({large_name})."
+        "**{accuracy} accuracy** on {photos} public photos like those that we expect from new users ({hotdogs} show a "
+        "hotdog, recall {recall}); {scraped} on {scraped_photos} scraped photos, some with doubtful labels. **{small} "
+        "photos/s** of 0.3 MP and **{large} photos/s** of 12 MP on {cpus} CPUs in int8 ({small_float32} and "
+        "{large_float32} in float32). The fastest other servers use float32, as in the examples of their "
+        "documentation: {small_peer} photos/s of 0.3 MP ({small_name}) and {large_peer} of 12 MP ({large_name})."
     ),
     "README.pt-BR.md": (
-        "**{accuracy} de acurácia** em {photos} fotos do que novos usuários enviam ({hotdogs} são cachorros-quentes; o "
-        "modelo encontra {recall}); {scraped} em {scraped_photos} fotos coletadas da web, algumas com rótulos "
-        "duvidosos. **{small} fotos/s** de 0,3 MP e **{large} fotos/s** de 12 MP em {cpus} CPUs em int8 "
-        "({small_float32} e {large_float32} em float32). Os concorrentes mais rápidos usam float32, como na "
-        "documentação deles: {small_peer} fotos/s de 0,3 MP ({small_name}) e {large_peer} de 12 MP ({large_name})."
+        "**{accuracy} de acurácia** em {photos} fotos públicas como as que esperamos de novos usuários ({hotdogs} "
+        "mostram um cachorro-quente, recall {recall}); {scraped} em {scraped_photos} fotos coletadas da web, algumas "
+        "com rótulos duvidosos. **{small} fotos/s** de 0,3 MP e **{large} fotos/s** de 12 MP em {cpus} CPUs em int8 "
+        "({small_float32} e {large_float32} em float32). Os outros servidores mais rápidos usam float32, como nos "
+        "exemplos da documentação deles: {small_peer} fotos/s de 0,3 MP ({small_name}) e {large_peer} de 12 MP "
+        "({large_name})."
     ),
 }
 _OURS = ("SeeFood", "SeeFood, float32")

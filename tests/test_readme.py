@@ -174,7 +174,7 @@ def test_the_answer_is_shown_alike() -> None:
 
 
 def _measured() -> list[dict[str, Any]]:
-    """Return the results of the benchmarks, and those of the models in the box."""
+    """Return the results of the benchmarks, and those of the included models."""
     return [json.loads((ROOT / "benchmarks" / name).read_text()) for name in ("results.json", "shipped.json")]
 
 
@@ -285,7 +285,7 @@ def test_every_option_of_train_is_documented_and_no_other() -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "section"), [(learn_curve, "Enough photos yet?"), (retrain, "Retrain when it pays")]
+    ("command", "section"), [(learn_curve, "Enough photos yet?"), (retrain, "Retrain when there are enough photos")]
 )
 def test_every_option_of_the_loop_is_documented_and_no_other(command: click.Command, section: str) -> None:
     part = PAGES["docs/the-loop.md"].split(f"\n## {section}\n")[1].split("\n## ")[0]

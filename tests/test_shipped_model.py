@@ -1,4 +1,4 @@
-"""The models in the box are complete, small enough for git, and accurate on photos that were not used for training."""
+"""The included models are complete, small enough for git, and accurate on photos that were not used for training."""
 
 import csv
 import hashlib

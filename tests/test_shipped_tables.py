@@ -1,4 +1,4 @@
-"""The tables of the models in the box agree with shipped.json, the model files and the cards."""
+"""The tables of the included models agree with shipped.json, the model files and the cards."""
 
 import json
 import re

@@ -7,7 +7,7 @@ All tools run a ResNet-18 at 224 px on the same files and write their results. T
   and crop the centre.
 - Ultralytics scores one photo per batch by default. Its drawings are off.
 - The heads of fastai and Ultralytics have one more layer.
-- SeeFood runs the model in the box; the models of the others are untrained, which takes the same time.
+- SeeFood runs the included model; the models of the others are untrained, which takes the same time.
 """
 
 import csv

@@ -38,7 +38,7 @@ MAIN_PATH = {
 }
 OPTIONS = {"training.data.accepted", "training.data.label_list", "training.model.distillation"}
 AFTER_THE_EXPORT = ("evaluation", "report")
-# Of records.py, only the declarations of the two records are needed before. photo_list.py is for the files of a version.
+# Of records.py, only the declarations of the two records are needed before; photo_list.py writes a file of a version.
 LATER = {"training.export.layer_table", "training.records", "training.registry.photo_list", "training.terminal"}
 SOURCES = sorted((ROOT / "training").rglob("*.py"))
 

@@ -34,7 +34,7 @@ _HEADINGS = [
     "The fit",
     "Validation photos",
     "Test: data/test",
-    "Made-up pictures",
+    "Synthetic pictures",
     "Inside the network",
 ]
 
@@ -170,7 +170,7 @@ def test_the_current_version_and_synthetic_pictures_are_tables(page: str) -> Non
     assert '<th scope="col">called hotdog, version 20261121-071000 before</th>' in beside
     assert '<th scope="row">pizza</th><td>not_hotdog</td><td>12</td>' in beside
     assert '<th scope="row">(all)</th><td>hotdog</td><td>12</td><td>0.000 (0.000 - 0.242)</td><td>1.000 (' in beside
-    made = page.split("<h2>Made-up pictures</h2>")[1].split("<h2>")[0]
+    made = page.split("<h2>Synthetic pictures</h2>")[1].split("<h2>")[0]
     assert '<th scope="col">called hotdog</th><th scope="col">unfamiliar</th>' in made
     assert made.count("<tr>") == 5, "a heading, three kinds, and all"
 
@@ -190,7 +190,7 @@ def test_missing_parts_are_omitted(tmp_path: Path, model: Model, result: RunResu
     for absent in (
         "look mislabelled",
         "were corrected",
-        "Made-up",
+        "Synthetic",
         "Compared with version",
         "Loss by epoch",
         "fits</h3>",

@@ -86,9 +86,9 @@ def test_synthetic_pictures_are_in_the_card_the_report_and_the_metrics(models: P
     for kind in metrics["slices"]["kind"].values():
         assert {"false_positive_rate", "unfamiliar"} <= set(kind)
     card = (draft / "card.md").read_text()
-    assert "| kind | photos | called hotdog | unfamiliar |\n|---|---|---|---|\n" in card.split("## Made-up")[1]
+    assert "| kind | photos | called hotdog | unfamiliar |\n|---|---|---|---|\n" in card.split("## Synthetic")[1]
     assert "| screenshot | 10 | 0.000 (0.000 - 0.278) |" in card
-    assert "<h2>Made-up pictures</h2>" in (draft / "report" / "index.html").read_text()
+    assert "<h2>Synthetic pictures</h2>" in (draft / "report" / "index.html").read_text()
     assert "Compared with version" not in card
     assert not [path for path in draft.iterdir() if path.is_dir() and path.name != "report"], (
         "temporary folders are removed"
