@@ -43,7 +43,7 @@ def bearer_token() -> str:
 def matching_key(sent: list[str], keys: list[bytes]) -> bytes | None:
     """Return the first of the keys that was sent, in headers; None if none was."""
     # All pairs are compared, also after a match, so that the duration reveals nothing about the keys.
-    found = [key for each in sent for key in keys if hmac.compare_digest(each.strip().encode("latin-1"), key)]
+    found = [key for each in sent for key in keys if hmac.compare_digest(each.strip(" \t").encode("latin-1"), key)]
     return found[0] if found else None
 
 

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import threading
 from contextlib import suppress
 from dataclasses import asdict
 from functools import lru_cache
@@ -22,6 +23,7 @@ browser_model = Blueprint("browser_model", __name__, url_prefix="/web")
 RUNTIME = Path(__file__).parent / "web" / "ort"  # `make web` writes it
 WASM = "ort-wasm-simd-threaded.wasm"
 _YEAR = 365 * 24 * 3600
+_reading = threading.Lock()
 _TYPES = {".mjs": "text/javascript", ".wasm": "application/wasm"}
 # What a verdict needs, by its name in the model's metadata.
 _METADATA = (
@@ -110,7 +112,8 @@ def _offered() -> BrowserModel:
     try:
         follows = (settings.model or CURRENT) in POINTERS and (settings.models / PHONE).is_file()
         path = find_phone_model(settings.models) if follows else served.path
-        offered = read_browser_model(path, path.stat().st_mtime_ns)
+        with _reading:  # one request reads a new file, and the others wait for it
+            offered = read_browser_model(path, path.stat().st_mtime_ns)
     except (SeeFoodError, OSError) as error:
         raise _not_offered(f"No model can be offered: {error}") from error
     if (offered.description["positive_label"], offered.description["negative_label"]) != served.metadata.labels:
@@ -139,6 +142,7 @@ def find_phone_model(models: Path) -> Path:
 @lru_cache(maxsize=2)
 def read_browser_model(path: Path, modified: int) -> BrowserModel:  # noqa: ARG001 - another key for another file
     """Read, compress and describe a model file; raises SeeFoodError if it is not a seefood model."""
+    runtime = _describe_runtime()
     model = Model(path)
     content = path.read_bytes()
     digest = hashlib.sha256(content).hexdigest()
@@ -148,7 +152,7 @@ def read_browser_model(path: Path, modified: int) -> BrowserModel:  # noqa: ARG0
         "sha256": digest,
         "url": f"models/{digest}.onnx",
         "bytes": len(content),
-        "wasm": _describe_runtime(),
+        "wasm": runtime,
     }
     return BrowserModel(path, gzip.compress(content, mtime=0), description)
 

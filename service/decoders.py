@@ -18,6 +18,10 @@ _PIPE_SIZE = 1 << 16  # bytes; a larger photo would pass through a pipe in sever
 _MAX_CRASHES = 3  # decoder processes that end while they decode a photo, before the photo is refused
 
 
+class DecoderCrash(UndecodablePhoto):
+    """Several decoder processes ended on the photo, which is at fault, or the lack of memory of the machine."""
+
+
 class Decoders:
     """`count` decoder processes with little memory, and one for large photos. Every method is thread-safe.
 
@@ -91,7 +95,7 @@ class Decoders:
                     sentence = (
                         f"The photo is damaged or takes too much memory: {crashes} decoder processes ended on it."
                     )
-                    raise UndecodablePhoto(sentence) from error
+                    raise DecoderCrash(sentence) from error
             pool = self._large
 
 

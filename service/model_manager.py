@@ -3,6 +3,7 @@
 import contextlib
 import json
 import logging
+import math
 import os
 import threading
 import time
@@ -20,6 +21,7 @@ from service.registry import CURRENT, POINTERS, version_of
 from service.settings import Settings
 
 POLL_SECONDS = 0.5
+RETRY_SECONDS = 30  # until a version that could not be opened is opened again
 STARTUP_VERSION = "SEEFOOD_STARTED_WITH"  # variable: the version that the command opened before it became gunicorn
 _log = logging.getLogger(__name__)
 
@@ -69,6 +71,7 @@ class ModelManager:
         self._settings = settings
         self._pointer = settings.model or CURRENT
         self._rejected = ""  # version, or error of the pointer, that was already logged
+        self._retry = 0.0  # time of time.monotonic() from which that version is opened again
         self._trial: _Trial | None = None
         self.current = ServedModel.prepare(model) if model else self._open_first()
         metrics.set_model(self.current.model)
@@ -96,7 +99,7 @@ class ModelManager:
         before, version = self.current.folder, ""
         try:
             version = version_of(self._settings.models, self._pointer)
-            if version == self._rejected:
+            if version == self._rejected and time.monotonic() < self._retry:
                 return
             if version != before:
                 served = self._open(version)
@@ -106,6 +109,7 @@ class ModelManager:
                 _log.info("serving %s instead of %s", version, before)
             self._rejected = ""
         except SeeFoodError as error:
+            self._retry = time.monotonic() + RETRY_SECONDS  # its files may still be copied
             if self._rejected != (version or str(error)):
                 self._rejected = version or str(error)
                 metrics.rejected_models.inc()
@@ -130,7 +134,7 @@ class ModelManager:
         mix = served.live.mix()
         if trial.probation.fails(mix):
             self._trial, self.current = None, trial.before
-            self._rejected = served.folder
+            self._rejected, self._retry = served.folder, math.inf
             metrics.set_model(trial.before.model)
             metrics.rollbacks.inc()
             _log.error(

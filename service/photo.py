@@ -111,18 +111,30 @@ def suffix(data: bytes) -> str:
 def read_file(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
     """Read the bytes of one photo file; raises PhotoTooLarge before reading a larger one, and OSError."""
     check_bytes(path.stat().st_size, max_bytes)
-    return path.read_bytes()
+    with path.open("rb") as file:
+        data = file.read(max_bytes + 1)  # a device has no size
+    check_bytes(len(data), max_bytes)
+    return data
 
 
 def find_photos(folder: Path) -> list[Path]:
-    """List the photos in a folder and its subfolders by their suffix, sorted, without hidden files and folders."""
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
-    )
+    """List the photos in a folder and its subfolders by their suffix, sorted, without hidden files and folders.
+
+    Raises:
+        OSError: a folder can't be read; one that does not exist has no photos.
+    """
+    found: list[Path] = []
+    if not folder.is_dir():
+        return found
+    for parent, folders, names in os.walk(folder, onerror=_raise):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        paths = [Path(parent, name) for name in names if not name.startswith(".")]
+        found += [path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file()]
+    return sorted(found)
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def utf8(path: Path | str) -> str:

@@ -47,7 +47,7 @@ def register(app: Flask) -> None:
     app.register_error_handler(Problem, problem_response)
     app.register_error_handler(PhotoError, lambda error: problem_response(Problem.from_photo_error(error, None)))
     app.register_error_handler(Overloaded, _overloaded)
-    app.register_error_handler(MemoryError, _overloaded)
+    app.register_error_handler(MemoryError, _out_of_memory)
     app.register_error_handler(DeadlineExceeded, _deadline_exceeded)
     app.register_error_handler(OverQuota, _over_quota)
     app.register_error_handler(InboxError, _inbox_error)
@@ -85,6 +85,11 @@ def _overloaded(_: Exception) -> Response:
     return response
 
 
+def _out_of_memory(error: MemoryError) -> Response:
+    _log.error("no memory for a request", exc_info=error)
+    return _overloaded(error)
+
+
 def _over_quota(error: OverQuota) -> Response:
     response = problem_response(Problem(429, "feedback-quota", "Too much feedback", str(error)))
     response.headers["Retry-After"] = str(error.seconds)
@@ -112,7 +117,10 @@ def _http_error(error: HTTPException) -> Response:
     title = HTTPStatus(code).phrase
     detail = error.description or title
     if isinstance(error, RequestEntityTooLarge):
-        detail = "The request body is larger than the limit; send a smaller photo, or fewer photos in one request."
+        detail = (
+            "The request body, or a text field or the number of fields of its form, is larger than the limit; send "
+            "photos as files, smaller ones or fewer in one request."
+        )
     elif code == HTTPStatus.NOT_FOUND:
         detail = f"There is nothing at {request.path}; send photos to POST /v1/predict."
     elif isinstance(error, MethodNotAllowed):

@@ -1,5 +1,6 @@
 """Reads request bodies with limits on size, pauses and JSON values, and receives the rest of a body after an error."""
 
+import errno
 import json
 import socket
 import threading
@@ -18,6 +19,7 @@ BODY_TIMEOUT = 10  # seconds without a byte of the body
 JSON_COPIES = 3  # a JSON body is in memory as bytes, as text and as a decoded photo
 MAX_VALUES = 10_000  # in a JSON body, without those of a tensor
 _DISCARD_SIZE, _READ_SIZE = 1 << 16, 1 << 20  # bytes
+_OWN_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOENT, errno.EIO, errno.EROFS)
 _json_lock = threading.Lock()
 
 
@@ -89,6 +91,8 @@ def receiving() -> Iterator[None]:
         detail = "The form can't be parsed; send its boundary in Content-Type, and names of fields and files in UTF-8."
         raise Problem(400, "bad-form", "The form can't be read", detail) from error
     except (OSError, ParseException) as error:  # a connection reset, or invalid chunked encoding
+        if isinstance(error, OSError) and error.errno in _OWN_ERRORS:
+            raise
         g.body_ended = True
         raise _incomplete() from error
     finally:

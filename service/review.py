@@ -64,10 +64,7 @@ def photos() -> dict[str, Any]:
 def photo(number: int) -> Response:
     """Return a photo as a JPEG without metadata."""
     _reviewer()
-    data = _read(number)
-    if not data.startswith(b"\xff\xd8") or _settings().feedback_exif == "keep":
-        data = _prepared(data).jpeg
-    return Response(data, content_type="image/jpeg")
+    return Response(_prepared(_read(number)).jpeg, content_type="image/jpeg")
 
 
 @review.get("/review/photos/<int:number>/heatmap")

@@ -98,32 +98,34 @@ class Shadow:
 
     def refresh(self) -> None:
         """Open the candidate that the setting or the pointer names, if it is another one than before."""
-        served = self._manager.current.model
+        served = self._manager.current
         name = self._settings.shadow
         if not name:
             with contextlib.suppress(SeeFoodError):  # without a pointer there is no candidate
                 name = version_of(self._settings.models, SHADOW)
-        named = name, served.metadata.version
+        named = name, served.folder
         if named == self._named:
             return
         self._named = named
         self._close()
-        if not name or name == served.metadata.version:
+        if not name or name == served.folder:
             return
         try:
-            candidate = Candidate(self._settings.models, name, served.device, self._settings.precision)
+            candidate = Candidate(self._settings.models, name, served.model.device, self._settings.precision)
             self.candidate = candidate
-            _check_comparable(candidate, served)
+            _check_comparable(candidate, served.model)
         except SeeFoodError as error:
             self._give_up(error)
             return
-        metrics.shadow_info.labels(candidate.metadata.version).set(1)
-        _log.info("%s is the shadow of %s", candidate.metadata.version, served.metadata.version)
+        metrics.shadow_info.labels(name).set(1)
+        _log.info("%s is the shadow of %s", name, served.folder)
 
     def compare(self, answered: Answered) -> None:
         """Let the candidate answer one photo, unless photos wait for the served model."""
         candidate, served = self.candidate, answered.served.model
-        if candidate is None or candidate.size != served.size:  # another one than when the photo was answered
+        if (
+            candidate is None or self._named is None or candidate.size != served.size
+        ):  # another one than when the photo was answered
             return
         if answered.served.inference.is_saturated:
             metrics.shadow_dropped.inc()
@@ -135,7 +137,7 @@ class Shadow:
             return
         metrics.count_shadow(answered.verdict, verdict, seconds)
         agrees = verdict.positive == answered.verdict.positive
-        pair = Pair(candidate.metadata.version, served.metadata.version)
+        pair = Pair(self._named[0], answered.served.folder)
         before = self._counts.get(pair, Comparison())
         self._counts[pair] = Comparison(before.photos + 1, before.agreed + agrees)
         if not agrees and self._collector and answered.photo is not None:

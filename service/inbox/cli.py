@@ -141,7 +141,7 @@ def _open(folder: Path | None, *, is_new: bool = False) -> Inbox:
         raise SeeFoodError("No inbox is named; give its folder with --inbox, or set SEEFOOD_FEEDBACK_DIR.")
     if not is_new and not folder.is_dir():
         raise SeeFoodError(f"There is no inbox {folder}; the service makes it with SEEFOOD_FEEDBACK_DIR.")
-    store = Inbox(folder, Limits(settings.feedback_max_bytes, key_per_day=_NO_LIMIT, address_per_day=_NO_LIMIT))
+    store = Inbox(folder, Limits(max_bytes=_NO_LIMIT, key_per_day=_NO_LIMIT, address_per_day=_NO_LIMIT))
     store.open()
     return store
 

@@ -80,7 +80,7 @@ def purge(inbox: Inbox, seconds: float, states: tuple[str, ...], who: str) -> in
         ).fetchall()
         for row in rows:
             audit(db, who, row["digest"], Decision(row["state"], row["decided_label"]), "purged")
-    inbox.remove_files(row["digest"] + row["suffix"] for row in rows)
+    inbox.tidy(row["digest"] + row["suffix"] for row in rows)
     return len(rows)
 
 

@@ -9,7 +9,7 @@ import time
 from service.inbox.index import secret
 from service.inbox.records import Limits, Sender
 
-_DAY = 86400
+_DAY, _MINUTE = 86400, 60  # seconds
 _ID_DIGITS = 12
 
 
@@ -51,7 +51,8 @@ def names_of(db: sqlite3.Connection, sender: Sender) -> tuple[str, str]:
 def take_quota(db: sqlite3.Connection, name: str, limits: Limits) -> None:
     """Count one photo or vote of a sender; raises OverQuota. A photo that was deleted since still counts."""
     now = time.time()
-    db.execute("DELETE FROM sent WHERE at < ?", (now - _DAY,))
+    # A clock that was ahead for some time has left times in the future.
+    db.execute("DELETE FROM sent WHERE at < ? OR at > ?", (now - _DAY, now + _MINUTE))
     kind = name.partition(" ")[0]
     most = limits.key_per_day if kind == "key" else limits.address_per_day
     count, first = db.execute("SELECT COUNT(*), MIN(at) FROM sent WHERE who = ?", (name,)).fetchone()

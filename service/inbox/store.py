@@ -1,8 +1,8 @@
 """Stores photos in an inbox, and deletes them; every change is atomic, whatever ends the process."""
 
-import contextlib
 import hashlib
 import hmac
+import logging
 import os
 import tempfile
 from collections.abc import Iterable
@@ -18,6 +18,7 @@ from service.photo import SUFFIXES
 from service.settings import Settings
 
 INDEX, PHOTOS = "inbox.sqlite", "photos"  # in the folder of an inbox
+_log = logging.getLogger(__name__)
 
 
 class Inbox:
@@ -100,9 +101,9 @@ class Inbox:
                     db.execute("UPDATE photos SET reason = ? WHERE id = ?", (CORRECTION, number))
                     update_rank(db, number)
         except InboxError:
-            self._tidy([name])
+            self.tidy([name])
             raise
-        self._tidy(evicted)
+        self.tidy(evicted)
         return receipt
 
     def withdraw(self, receipt: str) -> bool:
@@ -134,7 +135,7 @@ class Inbox:
             db.execute("DELETE FROM photos WHERE id = ?", (found["id"],))
             if found["state"] != WAITING:
                 audit(db, "sender", found["digest"], Decision(found["state"], found["decided_label"]), "deleted")
-        self.remove_files([found["digest"] + found["suffix"]])
+        self.tidy([found["digest"] + found["suffix"]])
         return True
 
     def path(self, name: str) -> Path:
@@ -150,9 +151,12 @@ class Inbox:
                 if not db.execute("SELECT 1 FROM photos WHERE digest || suffix = ?", (name,)).fetchone():
                     self.path(name).unlink(missing_ok=True)
 
-    def _tidy(self, names: Iterable[str]) -> None:
-        with contextlib.suppress(InboxError):  # the next start deletes what the index does not have
+    def tidy(self, names: Iterable[str]) -> None:
+        """Delete files by name, except those that the index has; the next start tries again after an error."""
+        try:
             self.remove_files(names)
+        except InboxError as error:
+            _log.error("files of deleted photos are still in the inbox until the next start: %s", error)
 
     def _write(self, name: str, data: bytes) -> None:
         part = self.path(f".{name}.part")

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from service.browser_model import RUNTIME, WASM
+from service.photo import FORMATS
 from service.registry import CURRENT, PHONE
 from tests.conftest import ROOT
 from tests.docker.conftest import Note, default_of, docker, inspect
+from tests.fixtures.drawing import draw, encode
 from tests.fixtures.load import until
 from tests.fixtures.server import free_port
 from tests.fixtures.tiny_model import write_tiny_registry, write_tiny_version
@@ -71,6 +73,8 @@ def test_it_serves_hardened_and_stops_at_once(image: str, note: Note) -> None:
         until(lambda: inspect(name)["State"]["Health"]["Status"] == "healthy")
         first = docker("exec", name, "python", "-c", "print(open('/proc/1/cmdline').read().split(chr(0))[3])")
         assert first == "gunicorn", "gunicorn is process 1 and gets the signals"
+        statuses = {kind: _classify(port, encode(draw("hotdog", 1, (640, 480)), kind)) for kind in FORMATS}
+        assert statuses == dict.fromkeys(FORMATS, 200), "the user of the image is not root"
         started = time.monotonic()
         docker("stop", "--time", "30", name)
         note(f"docker stop: {time.monotonic() - started:.1f} s")
@@ -159,6 +163,12 @@ def _body(port: int, path: str) -> bytes:
     with closing(HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
         connection.request("GET", path)
         return connection.getresponse().read()
+
+
+def _classify(port: int, photo: bytes) -> int:
+    with closing(HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
+        connection.request("POST", "/v1/predict", photo, {"Content-Type": "image/jpeg"})
+        return connection.getresponse().status
 
 
 def _status(port: int) -> int:

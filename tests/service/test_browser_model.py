@@ -4,6 +4,8 @@ import gzip
 import hashlib
 import json
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from flask.testing import FlaskClient
 
 from service import browser_model
 from service.app import create_app
+from service.model import Model
 from service.settings import Settings
 from tests.fixtures.tiny_model import METADATA, write_tiny_model
 
@@ -139,9 +142,27 @@ def test_an_unknown_hash_is_refused(models: Path, digest: str) -> None:
     _refused(_client(models), f"/web/models/{digest}.onnx")
 
 
-def test_nothing_is_offered_without_the_runtime(models: Path, runtime: Path) -> None:
+def test_nothing_is_offered_without_the_runtime(models: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.rmtree(runtime)
-    assert "run `make web`" in _refused(_client(models))
+    client = _client(models)
+    monkeypatch.setattr(browser_model, "Model", None)  # no model is opened for nothing
+    assert "run `make web`" in _refused(client)
+
+
+def test_many_first_visitors_open_the_file_once(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = []
+
+    def open_slowly(path: Path) -> Model:
+        opened.append(path)
+        time.sleep(0.2)
+        return Model(path)
+
+    monkeypatch.setattr(browser_model, "Model", open_slowly)
+    app = create_app(Settings(models=models))
+    with ThreadPoolExecutor(8) as pool:
+        visits = [pool.submit(lambda: app.test_client().get("/web/model.json").status_code) for _ in range(8)]
+    assert {visit.result() for visit in visits} == {200}
+    assert len(opened) == 1
 
 
 def test_nothing_is_offered_where_keys_are_required(models: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.fixtures.disk import mounted_or_skipped
 from tests.fixtures.load import asking, until
 from tests.fixtures.painting import RED_JPEG
 from tests.fixtures.server import Response, Server, serving
@@ -244,3 +245,15 @@ def _ask(client: HTTPConnection, path: str, photo: bytes) -> int:
     with client.getresponse() as response:
         response.read()
         return response.status
+
+
+def test_a_full_temporary_folder_is_not_the_fault_of_the_client(tiny_models: Path, tmp_path: Path) -> None:
+    """A form of more than 500 kB is written to a file while it is received."""
+    with (
+        mounted_or_skipped(tmp_path / "disk", "size=1m") as disk,
+        serving(tiny_models, TMPDIR=str(disk)) as server,
+    ):
+        answer = server.post_photos(RED_JPEG + b"\0" * 2_000_000)
+        assert (answer.status, answer.json()["title"]) == (500, "Internal Server Error")
+        assert "No space left on device" in server.log()
+        assert server.post_photos(RED_JPEG).status == 200

@@ -145,6 +145,30 @@ def test_quotas_are_for_a_key_or_an_address(tmp_path: Path, monkeypatch: pytest.
     send(inbox, 9, A)
 
 
+def test_a_clock_that_was_ahead_blocks_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inbox = make(tmp_path / "inbox", address=2)
+    with monkeypatch.context() as patch:
+        real = time.time
+        patch.setattr(time, "time", lambda: real() + 10 * 365 * 86400)
+        send(inbox, 0, A)
+        send(inbox, 1, A)
+    send(inbox, 2, A)
+    send(inbox, 3, A)
+    with pytest.raises(OverQuota):
+        send(inbox, 4, A)
+
+
+def test_a_file_that_cant_be_deleted_is_logged(inbox: Inbox, caplog: pytest.LogCaptureFixture) -> None:
+    receipt = send(inbox, 1, A)
+    (name,) = files(inbox)
+    inbox.path(name).unlink()
+    inbox.path(name).mkdir()  # unlink fails on a folder, whoever tries it
+    assert inbox.withdraw(receipt)
+    (line,) = caplog.messages
+    assert line.startswith("files of deleted photos are still in the inbox until the next start: ")
+    assert not _all(inbox)
+
+
 def test_the_oldest_photo_that_nobody_has_decided_makes_room(tmp_path: Path) -> None:
     inbox = make(tmp_path / "inbox", max_bytes=5 * 8192)
     data = [NewPhoto(bytes([seed]) * 8000, ".jpg", None) for seed in range(9)]

@@ -4,10 +4,12 @@ import json
 import logging
 import shutil
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
+from service import model_manager
 from service.errors import SeeFoodError
 from service.metrics import registry
 from service.model_manager import STARTUP_VERSION, ModelManager
@@ -132,6 +134,20 @@ def test_a_rejected_version_is_logged_again_after_another_promotion(
     _point(models, "new")
     manager.refresh()
     assert _version(manager) == "new", "the version was repaired"
+
+
+def test_a_version_whose_files_arrive_later_is_served(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manager, before = ModelManager(Settings(models=models)), _refused()
+    _break(models, "new")
+    _point(models, "new")
+    manager.refresh()
+    write_tiny_version(models, "new")
+    manager.refresh()
+    assert _version(manager) == "tiny", "it is not opened at every poll"
+    later = time.monotonic() + model_manager.RETRY_SECONDS
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    manager.refresh()
+    assert (_version(manager), _refused() - before) == ("new", 1)
 
 
 def test_a_fixed_version_or_file_is_not_watched(models: Path) -> None:

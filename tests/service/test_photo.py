@@ -1,9 +1,12 @@
 """Every kind of photo becomes upright RGB on white; everything else is a typed error."""
 
+import errno
+import os
 import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -233,3 +236,24 @@ def test_only_photos_are_found(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     assert [str(path.relative_to(tmp_path)) for path in find_photos(tmp_path)] == ["a.png", "b.JPG", "deeper/c.webp"]
+
+
+def test_a_folder_that_cant_be_read_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "a.png").touch()
+    scandir = os.scandir
+
+    def refuse(path: str) -> Any:
+        """Root may read every folder, so the refusal is simulated."""
+        if Path(path).name == "closed":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(PermissionError, match="closed"):
+        find_photos(tmp_path)
+
+
+def test_a_device_is_read_up_to_the_limit() -> None:
+    with pytest.raises(PhotoTooLarge, match="at most 1,000 are accepted"):
+        read_file(Path("/dev/zero"), max_bytes=1000)

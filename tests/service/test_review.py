@@ -1,11 +1,13 @@
 """The requests of the review: its own key, decisions with their audit, and nothing that a browser keeps."""
 
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from PIL import Image
 from werkzeug.test import TestResponse
 
 from service.errors import SeeFoodError
@@ -116,7 +118,8 @@ def test_a_photo_and_its_heatmap(reviewer: FlaskClient, inbox: Inbox) -> None:
     answer = reviewer.get("/review/photos/1", headers=HEADERS)
     assert answer.content_type == "image/jpeg"
     (found,) = [each for each in review.photos(inbox, review.Filter(), "waiting", 9) if each["id"] == 1]
-    assert answer.data == inbox.path(found["file"]).read_bytes()
+    shown, stored = (Image.open(io.BytesIO(each)) for each in (answer.data, inbox.path(found["file"]).read_bytes()))
+    assert (shown.format, shown.size) == ("JPEG", stored.size)
     evidence = reviewer.get("/review/photos/1/heatmap", headers=HEADERS).get_json()
     assert len(evidence["heatmap"]) == 2
     assert 0 <= evidence["probability"] <= 1
@@ -131,6 +134,17 @@ def test_a_photo_that_was_kept_unchanged_is_shown_without_its_metadata(make_clie
     photo = encode(draw("hotdog", 1), "HEIF")
     assert keeping.post("/v1/feedback?label=hotdog", data=photo, content_type="image/heic").status_code == 201
     assert keeping.get("/review/photos/1", headers=HEADERS).data.startswith(b"\xff\xd8\xff")
+
+
+def test_a_photo_that_was_kept_before_is_shown_without_its_metadata(make_client: MakeClient, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[271] = "the camera"
+    photo = encode(draw("hotdog", 1), exif=exif.tobytes())
+    for kept in ("keep", "drop"):
+        client = make_client(feedback_dir=str(tmp_path / "kept"), feedback_exif=kept, review_key=KEY)
+        if kept == "keep":
+            assert client.post("/v1/feedback?label=hotdog", data=photo, content_type="image/jpeg").status_code == 201
+        assert b"the camera" not in client.get("/review/photos/1", headers=HEADERS).data
 
 
 def test_decisions_are_recorded_with_the_reviewer_and_can_be_undone(reviewer: FlaskClient, inbox: Inbox) -> None:
@@ -239,6 +253,17 @@ def test_photos_of_an_earlier_version_are_imported(tmp_path: Path) -> None:
         assert "broken.jpg: The bytes are not a photo" in done.stderr
     votes = [photo["votes"][0]["label"] for photo in review.photos(make_inbox(folder), review.Filter(), "waiting", 9)]
     assert sorted(votes) == ["hotdog", "hotdog", "not_hotdog"]
+
+
+def test_an_import_deletes_no_photo(inbox: Inbox, tmp_path: Path) -> None:
+    """The limit in the environment of the command may be another one than that of the service."""
+    (tmp_path / "photos" / "hotdog").mkdir(parents=True)
+    (tmp_path / "photos" / "hotdog" / "1.jpg").write_bytes(encode(draw("hotdog", 99)))
+    before = {path.name for path in inbox.path("").iterdir()}
+    arguments = ("--inbox", inbox.folder, "import", tmp_path / "photos")
+    done = seefood(tmp_path, "inbox", *arguments, SEEFOOD_FEEDBACK_MAX_BYTES="1")
+    assert (done.exit_code, done.stdout) == (0, "1 photos added, 0 were there already.\n")
+    assert before < {path.name for path in inbox.path("").iterdir()}
 
 
 @pytest.mark.parametrize("command", ["list", "accept", "drop", "export", "purge", "log", "import"])

@@ -234,6 +234,16 @@ def test_the_served_version_is_no_candidate(models: Path, make_app: MakeApp) -> 
     assert shadow.candidate is None
 
 
+def test_a_renamed_version_is_recorded_under_the_name_of_its_folder(models: Path, make_app: MakeApp) -> None:
+    (models / "new").rename(models / "best")
+    app = make_app(Settings(models=models, shadow="best"))
+    shadow, served = app.extensions["shadow"], app.extensions["model_manager"].current
+    shadow.refresh()
+    shadow.compare(_answered(served))
+    shadow.record()
+    assert shadow_record.read(models, Pair("best", "tiny")).photos == 1
+
+
 def test_several_services_add_to_one_record(models: Path) -> None:
     def add() -> None:
         for _ in range(20):

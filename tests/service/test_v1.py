@@ -195,6 +195,17 @@ def test_an_overloaded_service_refuses_before_the_body_is_read(client: FlaskClie
     assert answer.headers["Retry-After"] == "1"
 
 
+def test_a_lack_of_memory_is_logged(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("service.v1.classify_photos", fail)
+    _check_problem(_post(client, (RED, "1.png")), 429, "too-many-requests")
+    assert "no memory for a request" in caplog.messages
+
+
 def test_several_photos_are_admitted_together_or_not_at_all(client: FlaskClient) -> None:
     with _room_for(client, 1):
         _check_problem(_post(client, (RED, "1.png"), (RED, "2.png")), 429, "too-many-requests")
