@@ -1,5 +1,6 @@
 """The command `seefood predict`: classify photo files without a server."""
 
+import io
 import json
 import sys
 from collections.abc import Iterator
@@ -58,6 +59,8 @@ def _score_on(cluster: str) -> Any:
 
 
 def _print(opened: Model, photos: Iterator[Address], as_json: bool) -> None:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name can have characters that the locale lacks
     labels = opened.metadata.labels
     chance = f"P({labels[0]})"
     width = max(map(len, labels)) + len(_DOUBTS)

@@ -24,9 +24,14 @@ def read_rows(path: Path) -> Iterator[Row]:
 def write_rows(path: Path, rows: Iterator[Row]) -> None:
     """Write a new file; None becomes an empty cell, and booleans are written as in JSON. Raises OSError."""
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(Row._fields)
-        writer.writerows([str(cell).lower() if isinstance(cell, bool) else cell for cell in row] for row in rows)
+        plain, quoted = (
+            csv.writer(file, lineterminator="\n", quoting=quoting) for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL)
+        )
+        plain.writerow(Row._fields)
+        for row in rows:
+            # Readers end a row at a carriage return, but the writer quotes only the characters of its own line ends.
+            writer = quoted if any("\r" in cell for cell in row if isinstance(cell, str)) else plain
+            writer.writerow([str(cell).lower() if isinstance(cell, bool) else cell for cell in row])
 
 
 def _row(

@@ -15,6 +15,7 @@ import numpy as np
 from scoring import csv_file
 from scoring.rows import Row, decode, encode
 from service.errors import SeeFoodError, describe_os_error
+from service.inbox.index import fsync_folder
 
 _DIGEST = "S16"  # 128 bits, so that two file names never collide in practice
 
@@ -143,12 +144,18 @@ def _append_missing(results: Results, file: FileIO, rows: Iterator[Row]) -> None
 
 
 def _convert(part: Path, path: Path, table: ModuleType) -> None:
-    """Replace a table by one with the rows of the part file, in one step, and remove the part file."""
+    """Replace a table by one with the rows of the part file, in one step, and remove the part file.
+
+    The rows are on the disk before the part file is removed, so that a power failure can't lose them.
+    """
     new = path.with_name(f"{path.name}.new")
     try:
         with part.open("rb") as source:
             table.write_rows(new, (row for row, _ in decode(source)))
+        with new.open("rb") as written:
+            os.fsync(written.fileno())
         new.replace(path)
+        fsync_folder(path.parent)
     finally:
         new.unlink(missing_ok=True)
     part.unlink()

@@ -57,7 +57,7 @@ class CollectRules:
 
 
 class Collector:
-    """One thread that stores photos; where it can't keep up, photos are left out. It shares the decoders with the requests."""
+    """One thread that stores photos, with the decoders of the requests; where it can't keep up, photos are left out."""
 
     def __init__(self, inbox: Inbox, decoders: Decoders, settings: Settings, choice: CollectRules) -> None:
         """Keep the parts; the thread starts with the first photo."""

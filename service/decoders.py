@@ -29,7 +29,7 @@ class Decoders:
     all of `memory`, one photo at a time, so that the total memory of all processes stays small.
 
     Attributes:
-        count: number of photos that are decoded at a time.
+        count: number of photos that are decoded at a time, besides one large one.
     """
 
     def __init__(

@@ -12,7 +12,7 @@ from service.decoder import DECODE_MEMORY, DECODE_SECONDS
 from service.errors import SeeFoodError, describe_os_error
 from service.photo import MAX_BYTES, MAX_PIXELS
 
-MIN_REVIEW_KEY = 16  # characters: nobody guesses such a key, at any number of requests a second
+MIN_REVIEW_KEY = 16  # characters; random hexadecimal digits are then 64 bits, too many to try
 _NUMBERS = {  # what is accepted; int() and float() also accept 8_121, nan and digits of other scripts
     int: (r"[+-]?[0-9]{1,18}", "a whole number from {smallest} to {largest}"),
     float: (r"[0-9]{1,18}(\.[0-9]{1,18})?", "a number from {smallest} to {largest}, as 0.5"),

@@ -339,6 +339,10 @@ def promote(
     reasons: list[str] = []
     if not (settings.models / pointer).exists():
         reasons.append(f"the first {pointer} version, without another one for a comparison")
+        given = {"--test": bool(tests), "--shadow-agreement": agreement is not None}
+        if ignored := " and ".join(option for option in given if given[option]):
+            sentence = f"There is no {pointer} version to compare {version} with, so {ignored} had no effect."
+            click.echo(sentence, err=True)
         tests, agreement = (), None
     if agreement is not None:
         reasons.append(_shadow_gate(settings.models, pointer, version, agreement, min_photos, force=force))
@@ -347,9 +351,9 @@ def promote(
         from training.evaluation.comparison import compare
 
         in_use, candidate = _open(pointer, settings), _open(version, settings)
+        comparison = compare(in_use, candidate, tests)
         for model in (in_use, candidate):
             _warn_of_leakage(model, tests)
-        comparison = compare(in_use, candidate, tests)
         if comparison.worse and not force:
             raise SeeFoodError(f"{version} is worse: {comparison}; promote it anyway with --force.")
         reasons.append(f"{'forced: ' if comparison.worse else ''}{comparison}")

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import lightning as L
 import numpy as np
@@ -97,7 +98,8 @@ def train(config: TrainConfig) -> tuple[str, Mapping[str, Evaluation]]:
                 learning_curve=curve_of(prepared, config.seed),
             )
             write_version(draft, best)
-            return version, best.tests
+        _remove_checkpoints(config.models / RUNS / version)
+        return version, best.tests
     except (Interrupted, KeyboardInterrupt) as error:
         raise Interrupted(
             f"{str(error) or 'Interrupted.'} Run the same command with --resume {version} to continue."
@@ -146,9 +148,11 @@ def prepare(
         action = "; those of the training photos are left out" if config.drop_label_issues else ""
         _log.info("%d photos look mislabelled%s.", len(label_issues), action)
         if config.drop_label_issues:
-            mislabelled = {issue.path for issue in label_issues}
+            mislabelled = {issue.path for issue in label_issues} - set(validation.paths)
             features = features[[path not in mislabelled for path in training.paths]]
-            training = leave_out(training, mislabelled)
+            # The minimum is that of the training folder; it has the validation photos too, unless they have their own.
+            leave_out(both if data.validation is None else training, mislabelled)
+            training = training.without(mislabelled)
 
     targets, crop_size = smooth_labels(training.targets, hyperparameters), None
     if teachers:
@@ -245,6 +249,13 @@ def fit_once(config: TrainConfig, data: PreparedData, version: str, created: dat
         validation=evaluate_photos(model, validation),
         tests=evaluate_folders(model, data.tests),
     )
+
+
+def _remove_checkpoints(run: Path) -> None:
+    """Remove the files of a complete run except its tables; a retraining every night would fill the disk."""
+    for path in run.glob("fit-*/*"):
+        if path.name != CURVES:
+            path.unlink(missing_ok=True)  # another process of the same run may do the same
 
 
 def build(config: TrainConfig, seed: int) -> tuple[Classifier, list[str]]:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -91,6 +92,33 @@ def test_a_finished_file_and_its_part_file_are_joined(
         (folder / name).write_bytes(b"")  # reading it again would give an error
     predict(tiny_models, folder, "--out", out)
     assert read_rows(out) == expected_rows(folder)
+
+
+def test_a_carriage_return_in_a_name(tiny_models: Path, folder: Path, out: Path) -> None:
+    """Without quotes, it would end a row of a CSV file."""
+    (folder / "grey.png").rename(folder / "a\rb.png")
+    for _ in range(2):
+        result = predict(tiny_models, folder, "--out", out)
+        assert result.stderr.startswith(SUMMARY)
+        assert read_rows(out)[0]["file"] == f"{folder}/a\rb.png"
+        assert len(read_rows(out)) == len(expected_rows(folder))
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_a_finished_file_is_on_the_disk_before_its_part_file_is_removed(
+    ending: str, tiny_models: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a power failure, at least one of the two files must have the rows."""
+    out, synced, fsync = tmp_path / f"out.{ending}", [], os.fsync
+
+    def record(descriptor: int) -> None:
+        fsync(descriptor)
+        synced.append((os.fstat(descriptor).st_ino, out.exists(), part_of(out).exists()))
+
+    monkeypatch.setattr(os, "fsync", record)
+    predict(tiny_models, folder, "--out", out)
+    assert synced == [(out.stat().st_ino, False, True), (tmp_path.stat().st_ino, True, True)]
+    assert not part_of(out).exists()
 
 
 def test_names_of_strange_bytes(tiny_models: Path, tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from tests.conftest import ROOT, MakeApp
 from tests.fixtures.browser import open_browser
 from tests.fixtures.load import until
 from tests.fixtures.painting import RED
-from tests.fixtures.server import serving
+from tests.fixtures.server import free_port, serving
 
 KEY, OTHER = "correct-horse", "battery-staple"
 
@@ -187,7 +187,7 @@ def test_keys_are_not_in_the_repr_of_the_settings() -> None:
 
 @pytest.mark.slow
 def test_a_missing_key_file_is_one_sentence(tiny_models: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "service.cli", "serve", "--port", "1"]
+    command = [sys.executable, "-m", "service.cli", "serve", "--port", str(free_port())]
     environment = {"SEEFOOD_MODELS": str(tiny_models), "SEEFOOD_API_KEYS_FILE": str(tmp_path / "keys")}
     ended = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
     sentence = f"seefood: SEEFOOD_API_KEYS_FILE: {tmp_path}/keys can't be used: No such file or directory.\n"

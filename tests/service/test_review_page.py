@@ -17,6 +17,7 @@ from service.metadata import HISTOGRAM_BINS
 from tests.fixtures.axe import violations
 from tests.fixtures.drawing import encode
 from tests.fixtures.inbox import fill, make_inbox, new_photo, sender, verdict
+from tests.fixtures.load import until
 from tests.fixtures.review_page import KEY, LAPTOP, open_review
 from tests.fixtures.server import Server, serving
 from tests.fixtures.tiny_model import METADATA, write_tiny_model, write_tiny_registry
@@ -154,7 +155,7 @@ def test_the_heatmap_is_drawn_over_the_photo(browser: Browser, running: Server, 
         assert page.locator("#heatmap").evaluate(opaque)
         page.keyboard.press("h")
         expect(page.locator("#heatmap")).to_be_visible()
-    assert _states(inbox)["accepted"] == 1
+        until(lambda: _states(inbox)["accepted"] == 1)
 
 
 def test_swipes_decide_on_a_phone(browser: Browser, running: Server, inbox: Inbox) -> None:

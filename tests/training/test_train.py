@@ -13,17 +13,18 @@ import torch
 from scipy.special import expit, log_expit
 
 from scoring.score import score
+from service.errors import SeeFoodError
 from service.model import Floats, Verdict, open_model
 from service.registry import current_version
 from tests.fixtures.command import seefood
 from tests.fixtures.drawing import draw_folder
-from tests.fixtures.small_backbone import SMALL
+from tests.fixtures.small_backbone import SMALL, SMALL_SIZE
 from training import train
-from training.config import SEED
+from training.config import SEED, TrainConfig
 from training.data.cache import Cache
-from training.data.checks import check_photos
+from training.data.checks import LabelIssue, check_photos
 from training.data.dataset import read_photos
-from training.data.photos import find_photos_to_train, split
+from training.data.photos import Photos, find_photos_to_train, gather, split
 from training.export import onnx_export
 from training.model.classifier import build_classifier
 
@@ -59,7 +60,8 @@ def test_a_version_is_whole(trained_models: Path) -> None:
     card = (version / "card.md").read_text()
     for part in (version.name, "resnet18", metadata.photos_digest, "## Known failures", "seed"):
         assert part in card
-    assert list((trained_models / ".runs" / version.name).glob("*/*.ckpt"))
+    run = trained_models / ".runs" / version.name
+    assert [path.relative_to(run) for path in run.rglob("*") if path.is_file()] == [Path("fit-0", "metrics.csv")]
 
 
 @pytest.mark.slow
@@ -82,14 +84,20 @@ def test_the_weights_that_were_validated_are_the_ones_that_are_shipped(trained_m
 
 
 @pytest.mark.slow
-def test_the_exported_file_answers_as_the_checkpoint_does(trained_models: Path, drawn: Path) -> None:
-    model = open_model(trained_models, precision="float32")
-    (checkpoint,) = (trained_models / ".runs" / model.metadata.version).glob("*/best.ckpt")
+def test_the_exported_file_answers_as_the_checkpoint_does(
+    drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = tmp_path / "models"
+    monkeypatch.setattr(train, "_remove_checkpoints", lambda _: None)
+    done = seefood(models, "train", drawn, "--weights", "none", "--backbone", SMALL, "--epochs", "1")
+    assert done.exit_code == 0, done.stderr
+    model = open_model(models, precision="float32")
+    (checkpoint,) = (models / ".runs" / model.metadata.version).glob("*/best.ckpt")
     state = torch.load(checkpoint, weights_only=True)["state_dict"]
-    network, _ = build_classifier("none")
+    network, _ = build_classifier("none", SMALL)
     network.load_state_dict({name.removeprefix("network."): value for name, value in state.items()})
     photos = find_photos_to_train(drawn).take(range(0, 128, 8))
-    pixels = read_photos(photos, 224)
+    pixels = read_photos(photos, SMALL_SIZE)
     with torch.inference_mode():
         logits = network.eval().heatmap(torch.from_numpy(pixels)).mean((1, 2)).numpy()
     calibrated = model.run(pixels).heatmap.mean((1, 2))
@@ -236,6 +244,42 @@ def test_options_that_contradict_each_other_are_refused_before_photos_are_read(
 ) -> None:
     result = seefood(tmp_path / "models", "train", tmp_path / "nothing", "--weights", "none", *options)
     assert (result.exit_code, result.stderr) == (2, f"seefood: {sentence}\n")
+
+
+def test_validation_photos_count_when_suspects_are_left_out(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A small folder has enough photos only with those that are held back for validation."""
+
+    def suspect(count: int) -> int:
+        def find(photos: Photos, _: object) -> tuple[LabelIssue, ...]:
+            hotdogs = [path for path in photos.paths if path.parent.name == "hotdog"]  # the first ones are fitted
+            return tuple(LabelIssue(path, "hotdog", 0.1) for path in hotdogs[:count])
+
+        monkeypatch.setattr(train, "find_label_issues", find)
+        classifier, _ = train.build(config, SEED)
+        return len(train.prepare(config, gather(config.folder), classifier).training)
+
+    folder = draw_folder(tmp_path / "photos", each=33)
+    config = TrainConfig(folder, tmp_path, SMALL, str(weights), drop_label_issues=True)
+    assert suspect(0) - suspect(1) == 1
+    with pytest.raises(SeeFoodError, match=r"^2 photos must be left out, for example .*jpg, which leaves 31 photos of"):
+        suspect(2)
+
+
+@pytest.mark.slow
+def test_only_the_tables_of_a_complete_run_are_kept(tmp_path: Path) -> None:
+    """With a retraining every night, checkpoints would fill the disk; those of other runs are needed to resume."""
+    models = tmp_path / "models"
+    other = models / ".runs" / "20200101-000000" / "fit-0" / "last.ckpt"
+    other.parent.mkdir(parents=True)
+    other.touch()
+    folder = draw_folder(tmp_path / "photos", each=33)
+    network = ("--weights", "none", "--backbone", SMALL)
+    result = seefood(models, "train", folder, *network, "--epochs", "1", "--seeds", "2")
+    assert result.exit_code == 0, result.stderr
+    tables = {models / ".runs" / current_version(models) / fit / "metrics.csv" for fit in ("fit-0", "fit-1")}
+    assert {path for path in (models / ".runs").rglob("*") if path.is_file()} == {other, *tables}
 
 
 def test_an_interruption_before_the_fit_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,8 +35,8 @@ def find_accepted(inbox: Path, positive: str, negative: str) -> Photos:
     found = accepted(Inbox(inbox, Limits(max_bytes=0, key_per_day=0, address_per_day=0)))
     if other := next((each for each in found if each.label not in (positive, negative)), None):
         raise SeeFoodError(
-            f"The inbox {inbox} has a photo that is accepted as {printable(other.label)}, not as {positive} or "
-            f"{negative}; decide about it again."
+            f"The inbox {inbox} has the photo {other.path.name}, which is accepted as {printable(other.label)}, not as "
+            f"{positive} or {negative}; decide about it again."
         )
     targets = np.array([each.label == positive for each in found], np.float32)
     return Photos(tuple(each.path for each in found), targets, positive, negative)

@@ -18,7 +18,8 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
-from service.decoders import Decoders
+from service.decoder_pool import DecodeTimeout
+from service.decoders import DecoderCrash, Decoders
 from service.phash import BLANK, HASH_SIDE, NEAR_BITS, contrast, perceptual_hash
 from service.photo import PhotoError, printable, read_file, utf8
 from training.data.cache import Cache
@@ -27,7 +28,7 @@ from training.data.photos import Photos
 _Integers = npt.NDArray[np.signedinteger]
 
 SMALL = 64  # px: photos with a shorter side below this have little detail
-_NAMESPACE = "photo info 1"  # in the cache; the number changes when PhotoInfo or its computation changes
+_NAMESPACE = "photo info 2"  # in the cache; the number changes when PhotoInfo or its computation changes
 _BATCH = 256
 _HASH_BITS = 64
 _BLOCK = 64  # hashes compared with the rest of their bucket at a time: 60 MB if 100,000 share one bucket
@@ -39,7 +40,7 @@ class PhotoInfo:
     """Facts about one file that follow from its content alone.
 
     Attributes:
-        digest: SHA-256 of the bytes, hex; empty if the file can't be read.
+        digest: SHA-256 of the bytes, hex; empty if the file can't be read, or if decoding crashed or took too long.
         error: why the photo can't be used, one sentence; None if it can.
         short_side: of the photo in pixels; 0 if it can't be used.
         contrast: standard deviation of the grey levels, in [0, 127.5].
@@ -212,6 +213,8 @@ def file_digest(path: Path) -> str:
 def _read(decoders: Decoders, path: Path, digest: str) -> PhotoInfo:
     try:
         grey, _ = decoders.grey(read_file(path), HASH_SIDE)
+    except (DecoderCrash, DecodeTimeout) as error:  # they can come from a busy machine, so they are not cached
+        return PhotoInfo("", str(error))
     except PhotoError as error:
         return PhotoInfo(digest, str(error))
     except OSError as error:

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import loky
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms import v2
 
+from service.errors import SeeFoodError
 from service.photo import Pixels, decode, read_photo, square
 from training.config import Augmentation, Hyperparameters
 from training.data.photos import Photos
@@ -19,6 +21,14 @@ from training.data.photos import Photos
 Example = tuple[Tensor, Tensor]
 
 _DECODE_SIZE = 256  # px: enough for random crops
+
+
+class UnreadablePhoto(SeeFoodError):
+    """A photo can't be read any more, although the checks could read it."""
+
+    def __init__(self, message: str) -> None:
+        # A DataLoader raises an error of its workers again, with a traceback before the message.
+        super().__init__(message.rpartition(f"{type(self).__name__}: ")[2].strip())
 
 
 def read_photos(photos: Photos, size: int) -> Pixels:
@@ -56,6 +66,14 @@ def smooth_labels(targets: npt.NDArray[np.float32], hyperparameters: Hyperparame
     return (targets * (1 - smoothing) + smoothing / 2)[None].astype(np.float32)
 
 
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        sentence = f"The photo {path} can't be read: {error.strerror}; put it back, or start again without it."
+        raise UnreadablePhoto(sentence) from error
+
+
 class TrainingSet(Dataset[Example]):
     """Augmented photos: uint8 [size, size, 3] pixels and a float32 target in [0, 1], by (position, view, size).
 
@@ -77,7 +95,7 @@ class TrainingSet(Dataset[Example]):
 
     def __getitem__(self, item: tuple[int, int, int]) -> Example:
         index, view, size = item
-        content = self.photos.paths[index].read_bytes()
+        content = _read(self.photos.paths[index])
         pixels = augmented_view(content, view, self.kind, self.crop_size or size, size)
         return pixels, self.targets[view % len(self.targets), index]
 
@@ -93,7 +111,7 @@ class ValidationSet(Dataset[Example]):
         return len(self.photos)
 
     def __getitem__(self, index: int) -> Example:
-        image = decode(self.photos.paths[index].read_bytes(), at_least=self.size)
+        image = decode(_read(self.photos.paths[index]), at_least=self.size)
         return torch.from_numpy(square(image, self.size).copy()), torch.tensor(self.photos.targets[index])
 
 

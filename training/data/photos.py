@@ -187,7 +187,8 @@ def leave_out(photos: Photos, excluded: Container[Path], minimum: int = MIN_PHOT
     kept = photos.without(excluded)
     first = next((path for path in photos.paths if path in excluded), None)
     count = len(photos) - len(kept)
-    _require_photos(minimum, kept, f"{count} photos must be left out, for example {first}, which leaves")
+    subject = f"{count} photos must be left out, for example {first}, which leaves" if first else "There are"
+    _require_photos(minimum, kept, subject)
     return kept
 
 

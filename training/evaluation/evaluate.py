@@ -107,12 +107,13 @@ def evaluate_photos(model: Model, photos: Photos) -> Evaluation:
         )
     scored = photos.take(verdicts)
     targets, threshold = scored.targets, model.metadata.threshold
-    probabilities = np.array([verdict.probability for verdict in verdicts.values()], np.float32)
+    # In float32 the threshold would be rounded, and a photo on it could get another label than from the service.
+    probabilities = np.array([verdict.probability for verdict in verdicts.values()], np.float64)
+    predicted = np.array([verdict.positive for verdict in verdicts.values()], bool)
     unfamiliar = None
     if model.metadata.familiarity_level is not None:
         unfamiliar = np.array([verdict.unfamiliar for verdict in verdicts.values()], bool)
-    wrong = (probabilities >= threshold) != (targets == 1)
-    mistakes = [Mistake(scored.paths[i], float(probabilities[i])) for i in np.flatnonzero(wrong)]
+    mistakes = [Mistake(scored.paths[i], float(probabilities[i])) for i in np.flatnonzero(predicted != (targets == 1))]
     return Evaluation(
         photos=scored.counts(),
         metrics=compute_metrics(targets, probabilities, threshold, unfamiliar),
@@ -120,7 +121,7 @@ def evaluate_photos(model: Model, photos: Photos) -> Evaluation:
         unreadable={photos.paths[i]: result for i, result in enumerate(results) if isinstance(result, str)},
         targets=targets,
         probabilities=probabilities,
-        slices=_evaluate_slices(scored, probabilities >= threshold, unfamiliar),
+        slices=_evaluate_slices(scored, predicted, unfamiliar),
         paths=scored.paths,
     )
 

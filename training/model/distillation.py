@@ -41,10 +41,10 @@ class Teacher:
         except Exception as error:  # ONNX Runtime's errors have no other common base class
             raise SeeFoodError(f"The teacher {path} is not an ONNX file; name a file of seefood train.") from error
         inputs = {each.name: each for each in self._session.get_inputs()}
-        outputs = {each.name for each in self._session.get_outputs()}
+        outputs = {each.name: each.shape for each in self._session.get_outputs()}
         shape = inputs["pixels"].shape if list(inputs) == ["pixels"] else []
         square = len(shape) == 4 and isinstance(shape[1], int) and shape[1] == shape[2] and shape[3] == 3
-        if not square or inputs["pixels"].type != "tensor(uint8)" or "probability" not in outputs:
+        if not square or inputs["pixels"].type != "tensor(uint8)" or len(outputs.get("probability", [])) != 1:
             raise SeeFoodError(
                 f"The teacher {path} must have the input `pixels`, uint8 [N, S, S, 3], and the output `probability`, "
                 "[N]; name a file of seefood train."

@@ -50,7 +50,9 @@ def test_one_photo_in_five_is_held_out() -> None:
 def test_a_missing_inbox_or_another_label_is_a_sentence(inbox: Inbox, tmp_path: Path) -> None:
     with pytest.raises(SeeFoodError, match="There is no inbox"):
         find_accepted(tmp_path / "nowhere", "hotdog", "not_hotdog")
-    with pytest.raises(SeeFoodError, match="accepted as hotdog, not as cat or dog"):
+    first = find_accepted(inbox.folder, "hotdog", "not_hotdog").paths[0]
+    sentence = f"has the photo {first.name}, which is accepted as hotdog, not as cat or dog; decide about it again"
+    with pytest.raises(SeeFoodError, match=sentence):
         find_accepted(inbox.folder, "cat", "dog")
 
 

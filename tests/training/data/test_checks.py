@@ -9,8 +9,10 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from service.decoders import Decoders
+from service.decoder_pool import DecodeTimeout
+from service.decoders import DecoderCrash, Decoders
 from service.errors import SeeFoodError
+from service.photo import PhotoError
 from tests.fixtures.clouds import two_clouds
 from tests.fixtures.command import seefood
 from tests.fixtures.drawing import draw, draw_folder, encode
@@ -134,6 +136,22 @@ def test_facts_are_cached_by_content(folder: Path, tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(Decoders, "grey", None)  # decoding a photo again would fail
     renamed = [path.rename(path.with_name(f"renamed-{path.name}")) for path in paths]
     assert list(read_photo_info(renamed, cache)) == first
+
+
+@pytest.mark.parametrize("failure", [DecoderCrash, DecodeTimeout])
+def test_a_failure_of_the_moment_is_not_cached(
+    failure: type[PhotoError], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise failure("The machine was busy.")
+
+    cache, paths = Cache(tmp_path / "cache.sqlite"), [folder / "hotdog" / "000.jpg"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Decoders, "grey", fail)
+        (info,) = read_photo_info(paths, cache)
+    assert info.error == "The machine was busy."
+    (info,) = read_photo_info(paths, cache)
+    assert info.error is None
 
 
 def test_a_damaged_cache_is_a_sentence(folder: Path, tmp_path: Path) -> None:

@@ -152,6 +152,13 @@ def test_too_few_that_remain_are_a_sentence(folder: Path) -> None:
         leave_out(photos, dict.fromkeys(photos.paths[:2], "It is broken."))
 
 
+def test_too_few_without_any_that_is_left_out_are_a_sentence(folder: Path) -> None:
+    photos = find_photos_to_train(folder).first(60)
+    with pytest.raises(SeeFoodError) as caught:
+        leave_out(photos, {})
+    assert str(caught.value) == "There are 33 photos of hotdog and 27 of not_hotdog; at least 32 of each are needed."
+
+
 def _digests(photos: Photos) -> dict[Path, str]:
     return {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in photos.paths}
 

@@ -215,13 +215,28 @@ def test_holms_adjustment_by_hand() -> None:
 
 def test_the_first_phone_version_has_none_to_be_compared_with(models: Path) -> None:
     result = _promote(models, "blind", "--as", "phone")
-    assert (result.exit_code, result.stdout) == (
+    assert (result.exit_code, result.stdout, result.stderr) == (
         0,
         "blind is phone: the first phone version, without another one for a comparison.\n",
+        "",
     )
     assert (version_of(models, "phone"), current_version(models)) == ("blind", "tiny")
     assert _why(models) == "the first phone version, without another one for a comparison"
     assert _promote(models, "twin", "--as", "phone").exit_code == 2, "the second version needs a comparison"
+
+
+@pytest.mark.parametrize(
+    ("more", "options"), [((), "--test"), (("--shadow-agreement", "0.98"), "--test and --shadow-agreement")]
+)
+def test_options_of_a_comparison_that_the_first_phone_version_has_not_are_named(
+    more: tuple[str, ...], options: str, models: Path, photos: Path
+) -> None:
+    result = _promote(models, "blind", "--as", "phone", "--test", photos, *more)
+    assert (result.exit_code, result.stdout) == (
+        0,
+        "blind is phone: the first phone version, without another one for a comparison.\n",
+    )
+    assert result.stderr == f"There is no phone version to compare blind with, so {options} had no effect.\n"
 
 
 def test_the_first_phone_version_must_exist(models: Path) -> None:

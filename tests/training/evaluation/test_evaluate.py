@@ -40,6 +40,16 @@ def test_a_folder_is_evaluated(tiny_models: Path, folder: Path) -> None:
     assert evaluation.as_dict()["photos"] == {"positive": 3, "negative": 2}
 
 
+def test_the_decisions_are_those_of_the_service(tmp_path: Path) -> None:
+    """The probability of grey is 0.5, which is below this threshold, and equal to it in float32."""
+    properties = replace(METADATA, threshold=0.5 + 1e-9).to_properties()
+    paint(tmp_path / "photos", {"hotdog/red.png": "red", "not_hotdog/grey.png": "grey"})
+    evaluation = evaluate(Model(write_tiny_model(tmp_path / "model.onnx", properties)), tmp_path / "photos")
+    assert evaluation.probabilities.tolist() == [pytest.approx(1), 0.5]
+    assert evaluation.mistakes == []
+    assert {name: evaluation.metrics[name].value for name in ("accuracy", "f1")} == {"accuracy": 1, "f1": 1}
+
+
 def test_a_folder_of_unreadable_photos_is_a_sentence(tiny_models: Path, tmp_path: Path) -> None:
     (tmp_path / "hotdog").mkdir()
     (tmp_path / "hotdog" / "a.jpg").write_bytes(b"broken")

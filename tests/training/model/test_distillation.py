@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import helper
 
 from service.errors import SeeFoodError
 from service.model import Model
@@ -44,3 +46,21 @@ def test_a_file_that_is_no_teacher_is_a_sentence(content: bytes | None, sentence
         (tmp_path / "teacher.onnx").write_bytes(content)
     with pytest.raises(SeeFoodError, match=sentence):
         Teacher(tmp_path / "teacher.onnx")
+
+
+def test_probabilities_of_another_shape_are_a_sentence(tmp_path: Path) -> None:
+    """A column of N probabilities and a row of N labels would be mixed to N x N targets."""
+    path = write_tiny_model(tmp_path / "teacher.onnx")
+    model = onnx.load(path)
+    (mean,) = [node for node in model.graph.node if node.output == ["logit"]]
+    model.graph.node.insert(
+        list(model.graph.node).index(mean) + 1, helper.make_node("Unsqueeze", ["logit", "channel"], ["column"])
+    )
+    (sigmoid,) = [node for node in model.graph.node if node.output == ["probability"]]
+    sigmoid.input[0] = "column"
+    model.graph.output[0].type.tensor_type.shape.dim.add().dim_value = 1
+    onnx.save(model, path)
+    with pytest.raises(
+        SeeFoodError, match=r"must have .* the output `probability`, \[N\]; name a file of seefood train"
+    ):
+        Teacher(path)

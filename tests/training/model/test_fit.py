@@ -3,7 +3,6 @@
 import csv
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from tests.conftest import ROOT
 from tests.fixtures.command import seefood
 from tests.fixtures.drawing import draw_folder
 from tests.fixtures.small_backbone import SMALL, SMALL_SIZE
+from training import train
 from training.config import SEED, Hyperparameters
 from training.data.cache import Cache
 from training.data.checks import check_photos
@@ -35,6 +35,14 @@ from training.model.fit import fit
 
 EPOCHS = 5  # so that the fit does not end before it is interrupted
 
+KEEP_CHECKPOINTS = """
+from service.cli import main
+from training import train
+
+if __name__ == "__main__":
+    train._remove_checkpoints = lambda run: None
+    main()
+"""
 TOGETHER = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 
 
@@ -50,6 +58,10 @@ def _command(photos: Path, models: Path, *more: str) -> list[str]:
 def _train(photos: Path, models: Path, *more: str) -> Result:
     """Run the command in this process, which saves the imports of torch."""
     return seefood(models, *_arguments(photos, models, *more))
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _answers(models: Path, photos: Photos) -> Floats:
@@ -71,7 +83,9 @@ def whole(photos: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_an_interrupted_fit_goes_on_to_the_same_result(photos: Path, whole: Path, tmp_path: Path) -> None:
+def test_an_interrupted_fit_goes_on_to_the_same_result(
+    photos: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     models = tmp_path / "models"
     process = subprocess.Popen(
         [sys.executable, *_command(photos, models)], stderr=subprocess.PIPE, text=True, process_group=0
@@ -94,17 +108,20 @@ def test_an_interrupted_fit_goes_on_to_the_same_result(photos: Path, whole: Path
     assert "is of another fit (what differs: backbone, initial weights); resume with" in refused.stderr.splitlines()[-1]
     assert "Traceback" not in refused.stderr
 
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "write_version", _interrupt)
+        stopped = _train(photos, models, "--resume", run)
+    assert stopped.exit_code == 130, "it stopped between the fit and the version"
+    assert f"Epoch {EPOCHS} of {EPOCHS}: loss" in stopped.stderr
     resumed = _train(photos, models, "--resume", run)
     assert resumed.exit_code == 0, resumed.stderr
+    assert ": loss" not in resumed.stderr, "no epoch is fitted again"
     assert current_version(models) == run
     again = _train(photos, models, "--resume", run)
     assert (again.exit_code, again.stderr) == (
         2,
         f"seefood: The run {run} is complete; its version is {models / run}.\n",
     )
-    shutil.rmtree(models / run)  # simulate a stop between the fit and the version
-    (models / "current").unlink()
-    assert _train(photos, models, "--resume", run).exit_code == 0
     some = find_photos_to_train(photos).take(range(0, 80, 5))
     np.testing.assert_allclose(_answers(models, some), _answers(whole, some), atol=1e-5)
     tables = [next(registry.glob(".runs/*/fit-0/metrics.csv")).read_text() for registry in (models, whole)]
@@ -115,10 +132,11 @@ def test_an_interrupted_fit_goes_on_to_the_same_result(photos: Path, whole: Path
 
 @pytest.mark.slow
 def test_two_processes_make_one_version_measured_on_all_its_photos(photos: Path, tmp_path: Path) -> None:
-    models = tmp_path / "models"
+    models, script = tmp_path / "models", tmp_path / "keep_checkpoints.py"
+    script.write_text(KEEP_CHECKPOINTS)
     done = subprocess.run(
-        [sys.executable, *TOGETHER, *_command(photos, models, "--epochs", "1")],
-        capture_output=True, text=True, check=False,
+        [sys.executable, *TOGETHER, str(script), *_arguments(photos, models, "--epochs", "1")],
+        env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     (version,) = models.glob("[!.]*/metrics.json")
@@ -204,6 +222,23 @@ def test_only_the_same_fit_is_resumed(photos: Path, tmp_path: Path) -> None:
             again()
     start(found, settings, head=1.0)
     assert (tmp_path / "last.ckpt").read_bytes() == before, "the head, which may be a probe, does not matter"
+
+
+@pytest.mark.parametrize("part", ["training", "validation"])
+def test_a_photo_that_disappears_is_named(part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = find_photos_to_train(draw_folder(tmp_path / "photos", each=8))
+    parts = {"training": found.take(range(0, 16, 2)), "validation": found.take(range(1, 16, 2))}
+    monkeypatch.setattr(Photos, "digest", lambda _: "")  # it would read the photo before the fit begins
+    gone = parts[part].paths[3]
+    gone.unlink()
+    network, absent = build_classifier("none", SMALL)
+    settings = Hyperparameters(epochs=1, batch_size=8, train_size=32, final_size=32, ema_epochs=0)
+    targets = torch.from_numpy(parts["training"].targets)[None]
+    with pytest.raises(SeeFoodError) as caught:
+        fit(network, absent, parts["training"], targets, parts["validation"], tmp_path / "fit", settings, 0)
+    assert str(caught.value) == (
+        f"The photo {gone} can't be read: No such file or directory; put it back, or start again without it."
+    )
 
 
 def test_a_damaged_checkpoint_is_a_sentence(photos: Path, tmp_path: Path) -> None:
