@@ -2,7 +2,9 @@
 
 import csv
 import hashlib
+import io
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Mapping
@@ -13,6 +15,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -27,6 +30,26 @@ from training.model.lit_classifier import LitClassifier
 from training.registry.store import writing_to
 
 LAST, BEST, CURVES = "last.ckpt", "best.ckpt", "metrics.csv"
+
+
+class AtomicCheckpoints(TorchCheckpointIO):
+    """Replaces a checkpoint in one step; Lightning copies it from the temporary folder, which may be another disk."""
+
+    def save_checkpoint(
+        self,
+        checkpoint: dict[str, Any],
+        path: str | Path,
+        storage_options: object = None,  # noqa: ARG002 - the base class has it
+    ) -> None:
+        """Write a checkpoint beside the file, and rename it; raises OSError. `storage_options` is not used."""
+        part, content = Path(f"{path}.part"), io.BytesIO()
+        torch.save(checkpoint, content)  # to a file, it would raise RuntimeError if the disk is full
+        part.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            file.write(content.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
 
 
 class Interrupted(SeeFoodError):
@@ -161,6 +184,7 @@ def _run(
         max_epochs=hyperparameters.epochs,
         precision=precision(),
         callbacks=callbacks,
+        plugins=[AtomicCheckpoints()],
         logger=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,

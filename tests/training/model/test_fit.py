@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import replace
 from functools import partial
@@ -22,6 +23,7 @@ from service.model import Floats, open_model
 from service.registry import current_version
 from tests.conftest import ROOT
 from tests.fixtures.command import seefood
+from tests.fixtures.disk import mounted_or_skipped
 from tests.fixtures.drawing import draw_folder
 from tests.fixtures.small_backbone import SMALL, SMALL_SIZE
 from training import train
@@ -222,6 +224,19 @@ def test_only_the_same_fit_is_resumed(photos: Path, tmp_path: Path) -> None:
             again()
     start(found, settings, head=1.0)
     assert (tmp_path / "last.ckpt").read_bytes() == before, "the head, which may be a probe, does not matter"
+
+
+def test_checkpoints_are_written_beside_the_earlier_ones(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The temporary folder may be another disk without room for a checkpoint, as in a container."""
+    found = find_photos_to_train(photos).take(range(0, 80, 5))
+    network, absent = build_classifier("none", SMALL)
+    settings = Hyperparameters(epochs=1, batch_size=8, train_size=32, final_size=32, ema_epochs=0)
+    with mounted_or_skipped(tmp_path / "small", "size=64k") as small:
+        monkeypatch.setattr(tempfile, "tempdir", str(small))
+        fit(network, absent, found, torch.from_numpy(found.targets)[None], found, tmp_path / "fit", settings, 0)
+    assert {path.name for path in (tmp_path / "fit").iterdir()} == {"best.ckpt", "last.ckpt", "metrics.csv"}
 
 
 @pytest.mark.parametrize("part", ["training", "validation"])
