@@ -32,7 +32,6 @@ async function answer(photo, isSmall) {
   return inWords(result);
 }
 
-/** Write the verdict of a result in the language of the page. */
 function inWords(result) {
   result.verdict = result.prediction ? verdictOf(result.prediction) : failureOf(result.failure, result.photo.name);
   return result;
@@ -50,8 +49,7 @@ function showResult(result) {
 }
 
 function showTools() {
-  const isPhoto = !byId("preview").hidden || !byId("invite").hidden;
-  byId("wrong").hidden = !(isPhoto && opened?.prediction && state.described?.feedback);
+  byId("wrong").hidden = byId("preview").hidden || !(opened?.prediction && state.described?.feedback);
   byId("wrong").textContent = text(opened?.receipt ? "wrong.again" : "wrong");
   byId("back").hidden = results.length < 2 || !byId("grid").hidden;
   byId("tools").hidden = [...byId("tools").children].every((button) => button.hidden);
@@ -65,7 +63,6 @@ function showBusy() {
   showTools();
 }
 
-/** Answer photos, whichever way they came. */
 async function ask(photos, isSmall = false) {
   stopContinuous();
   const mine = ++newest;
@@ -99,13 +96,15 @@ function open(result) {
   const found = results.find(({ photo }) => photo === result.photo);
   showPhoto(found.photo);
   showResult(found);
+  byId("back").focus();
 }
 
 function showCount() {
   opened = null;
   const yes = results.filter(({ verdict }) => verdict?.kind === "yes").length;
-  const label = labelText((state.described ?? state.model).positive_label);
-  showAnswer({ kind: "count", title: text("grid.count", { label, yes, all: results.length }), detail: "" });
+  const described = state.described ?? state.model; // null: nobody has answered
+  const label = described && labelText(described.positive_label);
+  showAnswer(described && { kind: "count", title: text("grid.count", { label, yes, all: results.length }), detail: "" });
   showTools();
 }
 
@@ -144,7 +143,8 @@ async function startContinuous() {
   const mine = newest;
   let said = "";
   while (isContinuous && mine === newest) {
-    const result = await answer(await camera.picture(), true);
+    const picture = await camera.picture().catch(stopContinuous);
+    const result = picture && (await answer(picture, true));
     if (!isContinuous || mine !== newest) return;
     showResult(result);
     if (result.failure) return stopContinuous();
@@ -191,7 +191,7 @@ function wireButtons() {
   byId("wrong").addEventListener("click", () => openReport(opened, rightLabels(opened.prediction)));
   byId("feedback").addEventListener("close", showTools);
   byId("inside").addEventListener("click", (event) => {
-    if (!opened || !("caches" in window)) return;
+    if (!opened || !("caches" in window) || event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
     const { href } = byId("inside");
     openWith(opened.photo, href).catch(() => location.assign(href));
@@ -199,6 +199,7 @@ function wireButtons() {
   byId("back").addEventListener("click", () => {
     showView("grid");
     showCount();
+    byId("grid").querySelector("button").focus();
   });
   byId("key-form").addEventListener("submit", (event) => {
     event.preventDefault();
@@ -228,7 +229,6 @@ function showAll() {
   showTools();
 }
 
-/** Write the page again, in another language. */
 function translate() {
   showAll();
   results.forEach((result, index) => {

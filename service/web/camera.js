@@ -3,7 +3,6 @@
 import { encode } from "./shrink.js";
 
 export class Camera {
-  /** @param video the element that shows the live picture */
   constructor(video) {
     this.video = video;
   }
@@ -37,7 +36,6 @@ export class Camera {
     this.video.srcObject = null;
   }
 
-  /** Return the current picture as a JPEG blob. */
   async picture() {
     const { blob } = await encode(this.video, this.video.videoWidth, this.video.videoHeight);
     return blob;

@@ -33,7 +33,6 @@ let ready; // a promise that the model waits for
 /**
  * Find out who can answer, and load the model where that was chosen.
  * @param listener called after every change of `state`
- * @param before a promise that the model waits for
  */
 export async function startClassifier(listener, before) {
   changed = listener;
@@ -55,7 +54,6 @@ export async function describeService() {
   changed();
 }
 
-/** Follow the choice of the person. */
 export function choose(where) {
   remember("where", where);
   state.where = where;
@@ -75,7 +73,7 @@ export function place() {
  * @param isSmall whether the photo is already as small as it should be sent
  */
 export async function classify(photo, isSmall = false) {
-  await known;
+  if (state.where !== "service") await known;
   const other = state.where === "automatic";
   if (place() === "phone") {
     try {

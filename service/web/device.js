@@ -15,7 +15,6 @@ const recent = [];
 /** milliseconds: median duration of the last inferences; undefined until the model is loaded. */
 export const speed = { milliseconds: undefined };
 
-/** Return the description of the model, or null. */
 export async function describe() {
   const response = await fetch("web/model.json", { signal: AbortSignal.timeout(SECONDS * 1000) }).catch(() => null);
   model = response?.ok ? await response.json().catch(() => null) : null;
@@ -27,10 +26,13 @@ export async function describe() {
  * @param progress called with the bytes that are loaded and their total
  */
 export function load(progress) {
-  loading ??= start(progress).catch((error) => {
+  loading ??= start(progress).catch(async (error) => {
     worker.terminate();
-    if (error.message !== "canvas-not-exact") loading = undefined; // try again the next time
-    throw new Failure(error.message === "canvas-not-exact" ? "canvas-not-exact" : "model");
+    if (error.message === "canvas-not-exact") throw new Failure(error.message);
+    loading = undefined; // try again the next time
+    const earlier = model?.url;
+    if ((await describe()) && model.url !== earlier) return load(progress); // a promotion has replaced it
+    throw new Failure("model");
   });
   return loading;
 }

@@ -51,9 +51,7 @@ function showSent(result) {
   say(text(result.receipt ? "wrong.sent" : "wrong.known", { label: labelText(result.sent.label) }));
   showReceipt(result.receipt);
   byId("undo").onclick = () => attempt(async () => {
-    await service.unstore(result.receipt).catch((failure) => {
-      if (failure.kind !== "gone") throw failure;
-    });
+    await service.unstore(result.receipt);
     result.receipt = null;
     return () => {
       say(text("wrong.undone"));

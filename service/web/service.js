@@ -10,6 +10,7 @@ const FAILURES = {
   "feedback-off": "feedback-off",
   "unknown-label": "changed",
   "unknown-receipt": "gone",
+  "gateway-timeout": "unreachable",
   400: "no-photo",
   401: "key",
   404: "absent",
@@ -17,6 +18,7 @@ const FAILURES = {
   413: "too-large",
   415: "no-photo",
   429: "busy",
+  502: "unreachable",
   503: "busy",
   504: "busy",
   507: "full",
@@ -38,7 +40,6 @@ export async function predict(photo) {
 /** Store a photo with its correct label; returns {stored, receipt}. */
 export const store = (photo, label) => send(`v1/feedback?label=${encodeURIComponent(label)}`, post(photo));
 
-/** Delete a stored photo. */
 export const unstore = (receipt) => send(`v1/feedback/${encodeURIComponent(receipt)}`, { method: "DELETE" });
 
 function post(photo) {
@@ -48,6 +49,7 @@ function post(photo) {
 
 async function send(path, options = {}) {
   const key = recall("key", "sessionStorage");
+  if (/[^!-~]/.test(key ?? "")) throw new Failure("key"); // a header can't have it
   const headers = { ...options.headers, ...(key ? { Authorization: `Bearer ${key}` } : {}) };
   let response;
   try {

@@ -4,14 +4,12 @@ import { choose, place, state } from "./classifier.js";
 import { byId, write } from "./dom.js";
 import { megabytes, text } from "./languages.js";
 
-/** Wire the dialog. */
 export function startSettings() {
   const dialog = byId("settings");
   for (const id of ["open-settings", "change"]) byId(id).addEventListener("click", () => dialog.showModal());
   for (const radio of document.querySelectorAll("[name=where]")) radio.addEventListener("change", () => choose(radio.value));
 }
 
-/** Show the state of the classifier. */
 export function showSettings() {
   const { phone, model } = state;
   const isPossible = { automatic: true, phone: !["none", "inexact"].includes(phone), service: state.service };

@@ -7,7 +7,6 @@ const SECONDS = 0.16; // of one note
 const VIBRATIONS = { yes: [80], no: [60, 60, 60], unsure: [30] }; // milliseconds on, off, on
 let audio;
 
-/** Wire the two checkboxes. */
 export function startSignals(sound, vibration) {
   vibration.closest("label").hidden = !navigator.vibrate;
   for (const [name, box] of Object.entries({ sound, vibration })) {

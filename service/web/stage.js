@@ -8,7 +8,6 @@ const VIEWS = ["invite", "video", "preview", "grid"];
 let evidence = null; // heatmap of the answer on the stage
 let isHeatmapOn = false;
 
-/** Wire the stage. */
 export function startStage() {
   const preview = byId("preview");
   preview.addEventListener("load", showHeatmap); // its aspect ratio is known now
@@ -26,7 +25,6 @@ export function showView(name) {
   showHeatmap();
 }
 
-/** Show a photo without an answer. */
 export function showPhoto(photo) {
   const preview = byId("preview");
   URL.revokeObjectURL(preview.src);

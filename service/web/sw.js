@@ -7,6 +7,7 @@ const SECONDS = 3; // after which a slow network counts as none
 const ROOT = self.registration.scope;
 const MODEL_JSON = new URL("web/model.json", ROOT).href;
 const MODELS = new URL("web/models/", ROOT).pathname;
+const RUNTIME = new URL("web/ort/", ROOT).pathname;
 
 // The runtime of the worker is absent where no model is offered to phones.
 const FILES = [
@@ -19,7 +20,7 @@ const FILES = [
 
 self.addEventListener("install", (event) => {
   self.skipWaiting();
-  event.waitUntil(Promise.all([keepShell(), describe(MODEL_JSON)]));
+  event.waitUntil(Promise.all([keepShell(), describe(event, MODEL_JSON)]));
 });
 
 self.addEventListener("activate", (event) => event.waitUntil(self.clients.claim()));
@@ -29,10 +30,10 @@ self.addEventListener("fetch", (event) => {
   const { href, searchParams, pathname } = new URL(request.url);
   if (request.method === "POST" && href === new URL("share", ROOT).href) return event.respondWith(share(request));
   if (request.method !== "GET" || !href.startsWith(ROOT)) return undefined;
-  if (href === MODEL_JSON) return event.respondWith(describe(request));
-  if (searchParams.has("v") || pathname.startsWith(MODELS)) return event.respondWith(modelFile(request));
+  if (href === MODEL_JSON) return event.respondWith(describe(event, request));
+  if ((searchParams.has("v") && pathname.startsWith(RUNTIME)) || pathname.startsWith(MODELS)) return event.respondWith(modelFile(event));
   const page = new URL(pathname, ROOT).href;
-  return FILES.includes(page) ? event.respondWith(shellFile(request, page)) : undefined;
+  return FILES.includes(page) ? event.respondWith(shellFile(event, page)) : undefined;
 });
 
 async function keepShell() {
@@ -41,42 +42,48 @@ async function keepShell() {
   await Promise.allSettled(FILES.map((url) => cache.add(new Request(url, { cache: "no-cache" }))));
 }
 
-/** Answer a file of the page: from the network if that is quick, so that the page is current; else as it was kept. */
-async function shellFile(request, url) {
-  const cache = await caches.open(SHELL);
-  const kept = await cache.match(url);
-  try {
-    const response = await fetch(request, kept ? { signal: AbortSignal.timeout(SECONDS * 1000) } : {});
-    if (response.ok) await cache.put(url, response.clone());
-    return response;
-  } catch (error) {
-    if (!kept) throw error;
-    return kept;
-  }
+/** Fetch from the network if that is quick and works, so that the page is current; else return what was kept. */
+async function current(request, kept) {
+  const response = await fetch(request, kept ? { signal: AbortSignal.timeout(SECONDS * 1000) } : {}).catch(() => null);
+  const isDown = !response || response.status >= 500; // a proxy answers 502 for a service that is down
+  return isDown && kept ? kept : (response ?? Response.error());
 }
 
-/** Answer web/model.json as shellFile answers a file. Files that it does not name any more are deleted. */
-async function describe(request) {
+/** Keep a response without delaying it; there may be no room. */
+function keep(event, cache, request, response) {
+  event.waitUntil(cache.put(request, response.clone()).catch(() => {}));
+}
+
+/** Answer a file of the page. */
+async function shellFile(event, url) {
+  const cache = await caches.open(SHELL);
+  const kept = await cache.match(url);
+  const response = await current(event.request, kept);
+  if (response.ok && response !== kept) keep(event, cache, url, response);
+  return response;
+}
+
+/** Answer web/model.json. Files that it does not name any more are deleted. */
+async function describe(event, request) {
   const cache = await caches.open(MODEL);
   const kept = await cache.match(request);
-  const response = await fetch(request, kept ? { signal: AbortSignal.timeout(SECONDS * 1000) } : {}).catch(() => null);
-  if (!response) return kept ?? Response.error();
-  if (!response.ok) return response;
+  const response = await current(request, kept);
+  if (!response.ok || response === kept) return response;
   const described = await response.clone().json().catch(() => null);
   if (!described) return kept ?? response;
   const named = [MODEL_JSON, ...[described.url, described.wasm.url].map((each) => new URL(each, MODEL_JSON).href)];
-  await cache.put(request, response.clone());
+  keep(event, cache, request, response);
   for (const key of await cache.keys()) if (!named.includes(key.url)) await cache.delete(key);
   return response;
 }
 
 /** Answer a file of the model; its address has the hash of its bytes, so a kept one is current. */
-async function modelFile(request) {
+async function modelFile(event) {
   const cache = await caches.open(MODEL);
-  const kept = await cache.match(request);
+  const kept = await cache.match(event.request);
   if (kept) return kept;
-  const response = await fetch(request);
-  if (response.ok) await cache.put(request, response.clone());
+  const response = await fetch(event.request);
+  if (response.ok) keep(event, cache, event.request, response);
   return response;
 }
 

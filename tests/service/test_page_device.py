@@ -5,7 +5,17 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
-from tests.fixtures.page import MODEL, answer, change_model, open_page, photo, with_device
+from tests.fixtures.page import (
+    MODEL,
+    answer,
+    answer_problem,
+    change_model,
+    open_page,
+    photo,
+    reload,
+    with_device,
+    worker_script,
+)
 from tests.fixtures.server import Server
 
 pytestmark = pytest.mark.slow
@@ -104,6 +114,28 @@ def test_the_device_answers_when_the_service_is_gone(browser: Browser, tiny_serv
         page.context.set_offline(True)
         page.set_input_files("#photo", photo("blue", tmp_path))
         expect(page.locator("#source")).to_have_text("on this device, 1000 ms")
+
+
+def test_the_device_answers_when_only_the_proxy_is_there(browser: Browser, tiny_server: Server, tmp_path: Path) -> None:
+    with open_page(browser, tiny_server.port, before=with_device(milliseconds=1000)) as page:
+        _loaded(page)
+        for status, slug in ((502, "bad-gateway"), (504, "gateway-timeout")):
+            answer_problem(page, "**/v1/predict*", status, slug)
+            page.set_input_files("#photo", photo("blue", tmp_path))
+            expect(page.locator("#source")).to_have_text("on this device, 1000 ms")
+
+
+def test_the_model_of_a_later_promotion_is_loaded(browser: Browser, tiny_server: Server, tmp_path: Path) -> None:
+    with open_page(browser, tiny_server.port, before=with_device()) as page:
+        _choose(page, "By the service")
+        reload(page)
+        answer(page, "**/web/model.json", json=MODEL | {"url": "models/second.onnx"})
+        gone = 'if (argument.model.url.endsWith("first.onnx")) return postMessage({ id, error: "HTTP 404" });'
+        script = worker_script().replace("await Promise.all", f"{gone} await Promise.all")
+        answer(page, "**/web/worker.js", body=script, content_type="text/javascript")
+        _choose(page, "On this device")
+        page.set_input_files("#photo", photo("red", tmp_path))
+        expect(page.locator("#source")).to_have_text("on this device, 20 ms")
 
 
 def test_a_page_without_a_service_is_answered_by_the_device(

@@ -105,9 +105,12 @@ def _static_site(folder: Path) -> Iterator[int]:
 
 class _QuietHandler(SimpleHTTPRequestHandler):
     hangs = False
+    is_down = False
 
     def do_GET(self) -> None:
-        if self.hangs and self.path.endswith("model.json"):
+        if self.is_down:
+            self.send_error(502)
+        elif self.hangs and self.path.endswith("model.json"):
             threading.Event().wait(60)
         else:
             super().do_GET()
@@ -165,3 +168,35 @@ def test_a_network_that_hangs_counts_as_none(browser: Browser, tmp_path: Path, m
         monkeypatch.setattr(_QuietHandler, "hangs", True)
         reload(page)
         expect(page.locator("#where-note")).to_have_text("The model is on this device.")
+
+
+@pytest.mark.slow
+def test_a_proxy_without_a_service_counts_as_none(
+    browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with _static_site(tmp_path) as port, open_page(browser, port, "/site/", service_workers="allow") as page:
+        _ready(page)
+        reload(page)
+        expect(page.locator("#where-note")).to_have_text("The model is on this device.")
+        monkeypatch.setattr(_QuietHandler, "is_down", True)
+        reload(page)
+        page.set_input_files("#photo", photo("red", tmp_path))
+        expect(page.locator("#source")).to_have_text("on this device, 20 ms")
+
+
+@pytest.mark.slow
+def test_the_page_works_where_nothing_can_be_kept(browser: Browser, tmp_path: Path) -> None:
+    full = """self.caches.open = ((open) => async (name) => {
+        const cache = await open.call(caches, name);
+        cache.put = () => Promise.reject(new DOMException("", "QuotaExceededError"));
+        return cache;
+    })(self.caches.open);
+"""
+    with _static_site(tmp_path) as port:
+        worker = tmp_path / "site" / "sw.js"
+        worker.write_text(full + worker.read_text())
+        with open_page(browser, port, "/site/", service_workers="allow") as page:
+            _ready(page)
+            reload(page)
+            page.set_input_files("#photo", photo("red", tmp_path))
+            expect(page.locator("#source")).to_have_text("on this device, 20 ms")

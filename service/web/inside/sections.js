@@ -89,7 +89,7 @@ function showMaps(id, maps, captions) {
   if (!maps) return target.replaceChildren(Object.assign(document.createElement("p"), { textContent: text(`${id}.none`) }));
   const isSigned = maps.some(({ values }) => values.some((value) => value < 0));
   return target.replaceChildren(
-    ...maps.map((map, index) => figure(draw.map(map, isSigned), text(captions[index], { channel: map.channel + 1, ...map }))),
+    ...maps.map((map, index) => figure(draw.map(map, isSigned), text(captions[index], { ...map, channel: map.channel + 1 }))),
   );
 }
 
