@@ -376,6 +376,7 @@ def test_the_service_depends_on_nothing_of_training() -> None:
         "prometheus-client",
         "psutil",
         "python-json-logger",
+        "seccompy",
         "werkzeug",
     }
 

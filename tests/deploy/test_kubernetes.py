@@ -111,6 +111,29 @@ def test_kustomize_renders_the_validated_manifests(tmp_path: Path) -> None:
     assert _ordered(made) == _ordered(expected)
 
 
+@pytest.mark.slow
+def test_the_documented_kustomization_for_feedback_runs_one_replica(tmp_path: Path) -> None:
+    if shutil.which("kubectl") is None:
+        pytest.skip("no kubectl is installed")
+    blocks = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    (shown,) = [block for block in blocks if "\npatches:" in block]
+    shutil.copytree(FOLDER, tmp_path / "deploy" / "kubernetes")
+    (tmp_path / "kustomization.yaml").write_text(shown)
+    command = ["kubectl", "kustomize", str(tmp_path)]
+    rendered = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    made = {manifest["kind"]: manifest for manifest in yaml.safe_load_all(rendered)}
+    assert made.keys() == {manifest["kind"] for manifest in BASE.values()} - {"HorizontalPodAutoscaler"}
+    _validate(made["Deployment"], VERSIONS[-1])
+    spec = made["Deployment"]["spec"]
+    assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
+    (container,), volumes = (spec["template"]["spec"][name] for name in ("containers", "volumes"))
+    variables = {variable["name"]: variable["value"] for variable in container["env"]}
+    assert variables["SEEFOOD_FEEDBACK_DIR"] == "/feedback"
+    assert {mount["mountPath"] for mount in container["volumeMounts"]} == {"/tmp", "/feedback"}  # noqa: S108
+    claims = [volume["persistentVolumeClaim"] for volume in volumes if "persistentVolumeClaim" in volume]
+    assert claims == [{"claimName": "seefood-feedback"}]
+
+
 def _ordered(value: Any) -> Any:
     """Return a value with its named items sorted, because merging does not keep their order."""
     if isinstance(value, dict):

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import select
+import shutil
 import signal
 import socket
 import socketserver
@@ -14,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from http.client import IncompleteRead
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -21,12 +23,14 @@ import pytest
 import yaml
 
 from service.browser_model import RUNTIME, WASM
+from service.registry import INSIDE
 from service.settings import Settings
 from tests.conftest import ROOT
 from tests.fixtures.drawing import draw, encode
 from tests.fixtures.front import PATH, START, Front, command, front_door
 from tests.fixtures.load import asking, until
 from tests.fixtures.server import Server, free_port, serving
+from tests.fixtures.tiny_model import write_tiny_registry
 
 pytestmark = pytest.mark.slow
 
@@ -105,6 +109,85 @@ def test_a_photo_is_classified_and_each_request_is_logged(front: Front, service:
     assert (line["service_status"], line["remote"]) == ("200", "127.0.0.1")
     assert line["bytes_in"] > len(PHOTO)
     assert f'"request_id": "{named}"' in service.log(), "the service has the same identifier"
+
+
+@pytest.mark.parametrize("path", ["/web/models/0123.onnx", f"/web/{INSIDE}"])
+def test_an_answer_from_the_cache_has_the_identifier_of_its_own_request(path: str, tmp_path: Path) -> None:
+    """A fake service gives files that can be cached."""
+    asked: list[str] = []
+
+    class Giving(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(200)
+            self.send_header("X-Request-ID", self.headers["X-Request-ID"])
+            self.send_header("Cache-Control", "public, max-age=60, immutable")
+            self.send_header("Content-Length", "1")
+            self.end_headers()
+            self.wfile.write(b"x")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Giving) as giving:
+        threading.Thread(target=giving.serve_forever).start()
+        try:
+            with front_door(giving.server_address[1], tmp_path) as front:
+                for name in ("first", "second"):
+                    assert front.request("GET", path, **{"X-Request-ID": name}).headers["x-request-id"] == name
+        finally:
+            giving.shutdown()
+    assert asked.count(path) == 1, "the second answer is from the cache"
+
+
+def test_the_model_of_the_page_inside_is_kept_at_the_front_door(tmp_path: Path) -> None:
+    """So slow downloads do not fill the disk. A changed file is given within seconds."""
+    command()
+    models = write_tiny_registry(tmp_path / "models")
+    (models / "tiny" / INSIDE).write_bytes(b"1" * 3_000_000)
+    with serving(models) as server, front_door(server.port, tmp_path / "front") as front:
+
+        def ask() -> tuple[int, bytes]:
+            answer = front.request("GET", f"/web/{INSIDE}?{time.monotonic()}")
+            return answer.status, answer.body[:1]
+
+        assert [ask() for _ in range(5)] == [(200, b"1")] * 5
+        time.sleep(2.5)
+        assert ask() == (200, b"1")
+        lines = [json.loads(line) for line in server.log().splitlines() if line.startswith("{")]
+        given = [line["status"] for line in lines if line.get("path") == f"/web/{INSIDE}"]
+        assert (given[0], set(given[1:])) == (200, {304}), "the service gave the file once"
+        (models / "tiny" / INSIDE).write_bytes(b"2" * 3_000_001)
+        until(lambda: ask() == (200, b"2"), 10)
+
+
+def test_a_restart_empties_the_cache(service: Server, tmp_path: Path) -> None:
+    """The service may require API keys by then, and does not give its model to browsers any more."""
+    kept = tmp_path / "run" / "cache" / "0123"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("the model")
+    with front_door(service.port, tmp_path):
+        assert not kept.exists()
+
+
+def test_the_health_check_does_not_depend_on_the_service(tmp_path: Path) -> None:
+    """The service answers once and then hangs. A front door that is stopped then loses the uploads in flight."""
+    if shutil.which("curl") is None:
+        pytest.skip("no curl is installed")
+    dockerfile = (START.parent / "Dockerfile").read_text()
+    (check,) = re.findall(r"^ +CMD (curl .*)$", dockerfile, re.MULTILINE)
+    with socket.create_server(("127.0.0.1", 0)) as hanging:
+
+        def answer_once() -> None:
+            with hanging.accept()[0] as connection:
+                connection.recv(65536)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+
+        threading.Thread(target=answer_once).start()
+        with front_door(hanging.getsockname()[1], tmp_path) as front:
+            environment = os.environ | {"SEEFOOD_FRONT_PORT": str(front.port)}
+            assert subprocess.run(["sh", "-c", check], env=environment, check=False).returncode == 0  # noqa: S607
+        assert subprocess.run(["sh", "-c", check], env=environment, check=False).returncode != 0  # noqa: S607
 
 
 def test_pages_are_compressed(front: Front) -> None:
@@ -219,6 +302,52 @@ def test_requests_of_one_address_are_limited(service: Server, tmp_path: Path) ->
             header = _check_problem(connection, 429, "too-many-requests")
         assert header["retry-after"] == "1"
         assert front.request("POST", "/v1/predict", PHOTO, "image/jpeg").status == 200, "from another address"
+
+
+def test_addresses_of_one_ipv6_network_count_as_one(
+    service: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loopback has no such network, so nginx takes the address from a header."""
+    folder = shutil.copytree(START.parent, tmp_path / "nginx")
+    template = folder / "templates" / "nginx.conf.template"
+    trusted = "http {\n    set_real_ip_from 127.0.0.0/8;\n    real_ip_header X-Address;"
+    template.write_text(template.read_text().replace("http {", trusted))
+    monkeypatch.setattr("tests.fixtures.front.START", folder / "start")
+    with front_door(service.port, tmp_path / "front", SEEFOOD_FRONT_PER_ADDRESS="3") as front, ExitStack() as stack:
+
+        def post(address: str, body: bytes) -> socket.socket:
+            connection = stack.enter_context(_connect(front))
+            head = HEAD.format("/v1/predict", len(PHOTO)) + f"X-Address: {address}\r\n\r\n"
+            connection.sendall(head.encode() + body)
+            return connection
+
+        for last in (":a", "b:c:d:e", ":a0a:0:1"):  # the byte 0x0a is the end of a line
+            post(f"2001:db8:0:a:{last}", b"some")
+        time.sleep(0.5)
+        _check_problem(post("2001:db8:0:a::f", PHOTO), 429, "too-many-requests")
+        assert _first_of(post("2001:db8:0:b::a", PHOTO))[0] == 200, "another network"
+        assert _first_of(post("192.0.2.1", PHOTO))[0] == 200
+
+
+@pytest.mark.skipif(not Path("/proc/net/if_inet6").is_file(), reason="this machine has no IPv6")
+def test_clients_of_ipv6_have_their_own_address(service: Server, tmp_path: Path) -> None:
+    with front_door(service.port, tmp_path) as front:
+        with socket.create_connection(("::1", front.port), timeout=20) as connection:
+            connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Request-ID: six\r\n\r\n")
+            assert _first_of(connection)[0] == 200
+        until(lambda: any(line["request_id"] == "six" for line in front.lines()))
+        assert {line["remote"] for line in front.lines() if line["request_id"] == "six"} == {"::1"}
+
+
+def test_it_starts_without_ipv6(tmp_path: Path) -> None:
+    """A new network namespace has no address."""
+    if subprocess.run(["unshare", "--net", "true"], capture_output=True, check=False).returncode != 0:  # noqa: S607
+        pytest.skip("this user can't make a network namespace")
+    environment = os.environ | {"SEEFOOD_FRONT_DIR": str(tmp_path), "PATH": PATH}
+    command_line = ["unshare", "--net", *command(), "-t"]
+    tested = subprocess.run(command_line, env=environment, capture_output=True, text=True, check=False)
+    assert tested.returncode == 0, tested.stderr
+    assert "#listen [::]:" in (tmp_path / "nginx.conf").read_text()
 
 
 def test_bodies_that_are_being_sent_do_not_count_as_in_flight(service: Server, tmp_path: Path) -> None:
@@ -361,8 +490,8 @@ def test_problems_are_documented_and_match_the_service() -> None:
     page = (ROOT / "docs" / "http-api.md").read_text()
     assert all(f"`{slug}`" in page for slug in slugs)
     source = (ROOT / "service" / "problems.py").read_text()
-    for status in (413, 429):
-        assert any(sentence in source for sentence in re.findall(rf'^    {status} "(.* .*\.)";$', said, re.MULTILINE))
+    # Not 413: nginx knows only the size of the body, the service also the fields of a form.
+    assert any(sentence in source for sentence in re.findall(r'^    429 "(.* .*\.)";$', said, re.MULTILINE))
 
 
 def test_compose_publishes_only_the_front_door() -> None:

@@ -19,6 +19,7 @@ from training.cli import retrain
 
 UNITS = ROOT / "deploy" / "retrain"
 CRON_JOB = yaml.safe_load((ROOT / "deploy/kubernetes/retrain/cron-job.yaml").read_text())
+COPY = yaml.safe_load((ROOT / "deploy/kubernetes/retrain/copy-models.yaml").read_text())
 POD = CRON_JOB["spec"]["jobTemplate"]["spec"]["template"]["spec"]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.override.yml").read_text())["services"]
 VERSIONS = list(dict.fromkeys(all_versions()))
@@ -51,8 +52,20 @@ def test_the_command_has_options_that_exist(name: str) -> None:
 
 
 @pytest.mark.parametrize("version", [VERSIONS[VERSIONS.index("1.27.0")], VERSIONS[-1]])
-def test_the_cron_job_is_valid(version: str) -> None:
+def test_the_cron_job_and_the_pod_that_copies_are_valid(version: str) -> None:
     kubernetes_validate.validate(CRON_JOB, version, strict=True)
+    kubernetes_validate.validate(COPY, version, strict=True)
+
+
+def test_the_pod_that_copies_has_the_registry_of_the_cron_job() -> None:
+    (copying,), (training,) = COPY["spec"]["containers"], POD["containers"]
+    assert copying["image"] == training["image"]
+    assert copying["securityContext"] == training["securityContext"]
+    assert COPY["spec"]["securityContext"] == POD["securityContext"], "the same user"
+    assert COPY["spec"]["volumes"] == [volume for volume in POD["volumes"] if volume["name"] == "models"]
+    assert copying["volumeMounts"] == [mount for mount in training["volumeMounts"] if mount["name"] == "models"]
+    page = (ROOT / "docs" / "the-loop.md").read_text()
+    assert f"kubectl exec -i {COPY['metadata']['name']} -- tar -C {copying['volumeMounts'][0]['mountPath']}" in page
 
 
 def test_the_cron_job_has_minimal_permissions_and_no_service() -> None:

@@ -1,5 +1,6 @@
 """The compose file on a Docker engine: the service is hardened and recovers from faults."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -123,6 +124,18 @@ def test_feedback_is_kept_in_a_volume(up: Up, photos_to_send: list[bytes]) -> No
     up.compose("restart", "seefood")
     until(up.healthy, 120)
     assert up._ask("POST", "/v1/feedback?label=hotdog", photos_to_send[0])[0] == 200, "stored before the restart"
+
+
+def test_accepted_photos_are_exported_to_a_mounted_folder(up: Up, tmp_path: Path, photos_to_send: list[bytes]) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    out.chmod(0o777)  # as root, docs/feedback.md gives it to the user of the container
+    assert up._ask("POST", "/v1/feedback?label=not_hotdog", photos_to_send[1])[0] in (200, 201)
+    once = ("run", "--rm", "-T", "--no-deps", "--volume", f"{out}:/out", "seefood", "inbox", "--inbox", "/feedback")
+    waiting = [json.loads(line) for line in up.compose(*once, "list", "--json").splitlines()]
+    up.compose(*once, "accept", "--label", "not_hotdog", str(waiting[0]["id"]))
+    up.compose(*once, "export", "/out/corrections")
+    assert len(list((out / "corrections" / "not_hotdog").iterdir())) == 1
 
 
 def test_a_flood_of_large_photos_stays_within_its_memory(up: Up, note: Note) -> None:
