@@ -1,6 +1,7 @@
 """Untrusted photos are decoded in processes that have limits and can be killed."""
 
 import multiprocessing
+import operator
 import os
 import resource
 import signal
@@ -13,7 +14,7 @@ from contextlib import closing, contextmanager
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 
 import numpy as np
 import psutil
@@ -242,13 +243,23 @@ def test_a_photo_whose_decoders_are_always_killed_is_refused(pids: Callable[[], 
 
 
 def test_killed_decoders_lose_no_photo_under_load(pids: Callable[[], set[int]]) -> None:
+    """Each photo is hit by one kill at most: a photo on which three decoders end is refused."""
+    stop, answered = Event(), [0] * 4
+
+    def ask(client: int) -> None:
+        while not stop.is_set():
+            assert _is_red(_square(decoders, RED))
+            answered[client] += 1
+
     with _running(2) as decoders, ThreadPoolExecutor(4) as pool:
-        asked = [pool.submit(_square, decoders, RED) for _ in range(400)]
-        for number in range(10):
-            until(lambda: sum(each.done() for each in asked) > 30 * number)  # noqa: B023 - called at once
-            until(pids)  # the replacement of the last one has started
+        clients = [pool.submit(ask, client) for client in range(4)]
+        for _ in range(10):
+            goals = [count + 2 for count in answered]
+            until(lambda: pids() and all(map(operator.ge, answered, goals)))  # noqa: B023 - called at once
             os.kill(sorted(pids())[0], signal.SIGKILL)
-        assert all(_is_red(each.result(60)) for each in asked)
+        stop.set()
+        for each in clients:
+            each.result(60)
 
 
 def test_decoders_restart_after_the_fork_server_is_killed(pids: Callable[[], set[int]]) -> None:
