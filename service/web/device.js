@@ -16,7 +16,7 @@ const recent = [];
 export const speed = { milliseconds: undefined };
 
 export async function describe() {
-  const response = await fetch("web/model.json", { signal: AbortSignal.timeout(SECONDS * 1000) }).catch(() => null);
+  const response = await fetch("web/model.json", { cache: "no-cache", signal: AbortSignal.timeout(SECONDS * 1000) }).catch(() => null);
   model = response?.ok ? await response.json().catch(() => null) : null;
   return model;
 }

@@ -42,9 +42,13 @@ async function keepShell() {
   await Promise.allSettled(FILES.map((url) => cache.add(new Request(url, { cache: "no-cache" }))));
 }
 
-/** Fetch from the network if that is quick and works, so that the page is current; else return what was kept. */
+/**
+ * Fetch from the network if that is quick and works, so that the page is current; else return what was kept.
+ * "no-cache" asks the server each time: a static server may not say for how long its files are valid.
+ */
 async function current(request, kept) {
-  const response = await fetch(request, kept ? { signal: AbortSignal.timeout(SECONDS * 1000) } : {}).catch(() => null);
+  const limit = kept ? { signal: AbortSignal.timeout(SECONDS * 1000) } : {};
+  const response = await fetch(request, { cache: "no-cache", ...limit }).catch(() => null);
   const isDown = !response || response.status >= 500; // a proxy answers 502 for a service that is down
   return isDown && kept ? kept : (response ?? Response.error());
 }
