@@ -52,7 +52,7 @@ coverage: .venv/.dev ## run make test and print the branch coverage; aims: 95% o
 	-$(PARALLEL) -m "not docker and not alone" --cov --cov-report=
 	-$(BIN)/pytest -m alone $(ALONE) --cov --cov-append --cov-report=
 	$(BIN)/coverage report --include='service/*'
-	$(BIN)/coverage report --omit='service/*'
+	$(BIN)/coverage report --include='training/*,scoring/*,benchmarks/*'
 
 bench: benchmarks/.venv/.ready ## measure SeeFood and its peers on this machine, into benchmarks/ (about an hour; run nothing else)
 	benchmarks/.venv/bin/python -P -W ignore -m benchmarks $(ARGS)

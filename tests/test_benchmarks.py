@@ -1,5 +1,6 @@
 """The tables match the JSON, the load generator counts correctly, and contenders start and stop."""
 
+import csv
 import io
 import json
 import os
@@ -21,6 +22,7 @@ import psutil
 import pytest
 import torch
 from PIL import Image
+from torchvision.models import resnet18
 
 from benchmarks import report, serving_tables
 from benchmarks.browser import __main__ as browser
@@ -244,6 +246,20 @@ def test_the_events_of_a_trainer_give_its_rate() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+def test_the_scorer_with_pytorch_writes_a_row_for_each_photo(tmp_path: Path) -> None:
+    folder, model, out = tmp_path / "photos", tmp_path / "model.pth", tmp_path / "out.csv"
+    folder.mkdir()
+    for number in range(3):
+        (folder / f"{number}.jpg").write_bytes(SMALL)
+    torch.save(resnet18(num_classes=2).state_dict(), model)
+    ran = watch([sys.executable, "-P", "-m", "benchmarks.scoring.pytorch_scorer", folder, model, out])
+    assert ran.status == 0, ran.error()
+    rows = list(csv.reader(out.read_text(encoding="utf-8").splitlines()))
+    assert [row[0] for row in rows] == [str(folder / f"{number}.jpg") for number in range(3)]
+    assert all(sum(map(float, row[1:])) == pytest.approx(1) for row in rows)
+
+
 def test_a_contender_is_started_paused_and_stopped(tiny_models: Path, tmp_path: Path) -> None:
     with running(SEEFOOD, Body.of(SMALL, tmp_path), settings={"SEEFOOD_MODELS": str(tiny_models)}) as run:
         assert run.ready_seconds > 0

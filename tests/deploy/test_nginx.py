@@ -151,12 +151,13 @@ def test_the_model_of_the_page_inside_is_kept_at_the_front_door(tmp_path: Path) 
             answer = front.request("GET", f"/web/{INSIDE}?{time.monotonic()}")
             return answer.status, answer.body[:1]
 
+        def given() -> list[int]:
+            lines = [json.loads(line) for line in server.log().splitlines() if line.startswith("{")]
+            return [line["status"] for line in lines if line.get("path") == f"/web/{INSIDE}"]
+
         assert [ask() for _ in range(5)] == [(200, b"1")] * 5
-        time.sleep(2.5)
-        assert ask() == (200, b"1")
-        lines = [json.loads(line) for line in server.log().splitlines() if line.startswith("{")]
-        given = [line["status"] for line in lines if line.get("path") == f"/web/{INSIDE}"]
-        assert (given[0], set(given[1:])) == (200, {304}), "the service gave the file once"
+        until(lambda: ask() == (200, b"1") and len(given()) > 1)  # nginx asks again after two to three seconds
+        assert (given()[0], set(given()[1:])) == (200, {304}), "the service gave the file once"
         (models / "tiny" / INSIDE).write_bytes(b"2" * 3_000_001)
         until(lambda: ask() == (200, b"2"), 10)
 
