@@ -22,15 +22,18 @@ class Candidate:
     """An open candidate; one thread uses it at a time.
 
     Attributes:
+        folder: the name of the version in the registry.
         metadata: the metadata in its file.
         size: side of its input square in pixels.
     """
 
+    folder: str
     metadata: Metadata
     size: int
 
     def __init__(self, models: Path, version: str, device: str, precision: str) -> None:
         """Start the process, and open and warm up the model there; raises SeeFoodError."""
+        self.folder = version
         context = multiprocessing.get_context("forkserver")
         self._pipe, theirs = context.Pipe()
         with theirs:

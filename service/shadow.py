@@ -123,9 +123,7 @@ class Shadow:
     def compare(self, answered: Answered) -> None:
         """Let the candidate answer one photo, unless photos wait for the served model."""
         candidate, served = self.candidate, answered.served.model
-        if (
-            candidate is None or self._named is None or candidate.size != served.size
-        ):  # another one than when the photo was answered
+        if candidate is None or candidate.size != served.size:  # another one than when the photo was answered
             return
         if answered.served.inference.is_saturated:
             metrics.shadow_dropped.inc()
@@ -137,7 +135,7 @@ class Shadow:
             return
         metrics.count_shadow(answered.verdict, verdict, seconds)
         agrees = verdict.positive == answered.verdict.positive
-        pair = Pair(self._named[0], answered.served.folder)
+        pair = Pair(candidate.folder, answered.served.folder)
         before = self._counts.get(pair, Comparison())
         self._counts[pair] = Comparison(before.photos + 1, before.agreed + agrees)
         if not agrees and self._collector and answered.photo is not None:

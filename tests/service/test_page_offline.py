@@ -167,26 +167,17 @@ def test_another_version_of_the_model_replaces_the_kept_one(browser: Browser, tm
 
 
 @pytest.mark.slow
-def test_a_network_that_hangs_counts_as_none(browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with _static_site(tmp_path) as port, open_page(browser, port, "/site/", service_workers="allow") as page:
-        _ready(page)
-        reload(page)
-        expect(page.locator("#where-note")).to_have_text("The model is on this device.")
-        monkeypatch.setattr(_QuietHandler, "hangs", True)
-        reload(page)
-        expect(page.locator("#where-note")).to_have_text("The model is on this device.")
-
-
-@pytest.mark.slow
-def test_a_proxy_without_a_service_counts_as_none(
-    browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("fault", ["hangs", "is_down"])
+def test_a_network_that_hangs_and_a_proxy_without_a_service_count_as_none(
+    browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     with _static_site(tmp_path) as port, open_page(browser, port, "/site/", service_workers="allow") as page:
         _ready(page)
         reload(page)
         expect(page.locator("#where-note")).to_have_text("The model is on this device.")
-        monkeypatch.setattr(_QuietHandler, "is_down", True)
+        monkeypatch.setattr(_QuietHandler, fault, True)
         reload(page)
+        expect(page.locator("#where-note")).to_have_text("The model is on this device.")
         page.set_input_files("#photo", photo("red", tmp_path))
         expect(page.locator("#source")).to_have_text("on this device, 20 ms")
 
